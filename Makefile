@@ -1,0 +1,55 @@
+# `make` alone lists the targets. Settings are variables: make run WEB_PORT=9000 DATA_DIR=/srv/mlplatform
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench clean install-run install-test
+
+VENV ?= .venv
+export VENV
+PYTHON = $(VENV)/bin/python
+
+# The environment's own Python when it works, else the first on PATH that is new enough.
+define INSTALL
+for python in $(VENV)/bin/python python3.11 python3.12 python3.13 python3.14 python3 python; do \
+  if "$$python" -Ic 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+    exec "$$python" -I mlplatform/run/install.py
+endef
+define NO_PYTHON
+; fi; done; echo "Python 3.11 or newer was not found: install it, on Debian with \`apt install python3 python3-venv\`."; exit 1
+endef
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+run: install-run ## Start the product and keep it until Ctrl-C
+	@exec $(PYTHON) -m mlplatform.run
+
+test: install-test ## Run every test on SQLite, then on PostgreSQL where there is one
+	@exec $(PYTHON) -m tests.support.suite $(ARGS)
+
+# Django's checks see a production-like installation, and nothing of DATA_DIR.
+CHECK_ENV = env -u DATABASE_URL -u DEBUG DATA_DIR=$(abspath $(VENV))/check-data HTTPS=true ALLOWED_HOSTS=api.example.com \
+  SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(60))')"
+
+check: install-test ## Lint, formatting, types, floors, missing migrations, Django's deploy check
+	@mkdir -p $(VENV)/check-data
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
+	$(VENV)/bin/lint-imports
+	@echo "manage.py makemigrations --check --dry-run"
+	@$(CHECK_ENV) $(PYTHON) manage.py makemigrations --check --dry-run
+	@echo "manage.py check --deploy --fail-level WARNING"
+	@$(CHECK_ENV) $(PYTHON) manage.py check --deploy --fail-level WARNING
+
+bench: install-test ## Measure against the reference service (some minutes)
+	@exec $(PYTHON) -m bench $(ARGS)
+
+clean: ## Remove the environment and the tools' caches; DATA_DIR stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+install-run:
+	@$(INSTALL) run$(NO_PYTHON)
+
+install-test:
+	@$(INSTALL) test$(NO_PYTHON)

@@ -1,0 +1,1 @@
+"""The scenarios, by the names under which ``python -m bench`` runs them."""

@@ -1,0 +1,130 @@
+"""A cached ``POST /v2/predict``: CPU of the server for each request, against the reference, side by side."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+from bench import client
+from bench.client import Job, Outcome
+from bench.product import Product
+from bench.reference_server import Reference
+from bench.results import Result, Target
+
+NAME: Final = "cached"
+_TEXT: Final = "What a wonderful morning!"
+_ROUNDS: Final = 5
+_REQUESTS: Final = 3000
+_WARM_REQUESTS: Final = 1000
+_CONNECTIONS: Final = 16
+_TARGET: Final = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """CPU microseconds for each request, and what the clients saw."""
+
+    server: float
+    redis: float
+    background: float
+    outcome: Outcome
+
+
+def run(product: Product, reference: Reference) -> Result:
+    """Alternate rounds of the same requests against both; which one goes first alternates, too."""
+    client.run(_job(product.port, product.headers, requests=1, cached=False))
+    reference.remember(_TEXT, version="1.0.0", scores={"positive": 0.999, "negative": 0.001})
+    measures: dict[str, Callable[[], _Cost]] = {
+        "product": lambda: _of_product(product),
+        "reference": lambda: _of_reference(reference),
+    }
+    client.run(_job(product.port, product.headers, requests=_WARM_REQUESTS))
+    client.run(_job(reference.port, {}, requests=_WARM_REQUESTS))
+    rounds = []
+    for number in range(_ROUNDS):
+        names = list(measures) if number % 2 == 0 else list(measures)[::-1]
+        rounds.append({name: measures[name]() for name in names})
+    return _result(rounds)
+
+
+def _job(port: int, headers: dict[str, str], *, requests: int, cached: bool = True) -> Job:
+    return Job(
+        port=port,
+        headers=headers,
+        texts=[_TEXT],
+        connections=_CONNECTIONS,
+        requests=requests,
+        cached=cached,
+        seconds=10,
+    )
+
+
+def _of_product(product: Product) -> _Cost:
+    before = product.cpu()
+    outcome = client.run(_job(product.port, product.headers, requests=_REQUESTS))
+    after = product.cpu()
+    scale = 1e6 / outcome.requests
+    return _Cost(
+        server=after.since(before, "web") * scale,
+        redis=after.since(before, "redis-state", "redis-cache") * scale,
+        background=after.since(before, "jobs-worker", "beat", "gpu-worker") * scale,
+        outcome=outcome,
+    )
+
+
+def _of_reference(reference: Reference) -> _Cost:
+    before, redis_before = reference.cpu_s(), reference.redis.cpu_s()
+    outcome = client.run(_job(reference.port, {}, requests=_REQUESTS))
+    scale = 1e6 / outcome.requests
+    return _Cost(
+        server=(reference.cpu_s() - before) * scale,
+        redis=(reference.redis.cpu_s() - redis_before) * scale,
+        background=0.0,
+        outcome=outcome,
+    )
+
+
+def _result(rounds: list[dict[str, _Cost]]) -> Result:
+    head = ["round", "product µs", "reference µs", "ratio", "Redis µs (p / r)", "requests/s (p / r)", "p50 ms (p / r)"]
+    table = [head]
+    for number, pair in enumerate(rounds, start=1):
+        table.append(_line(str(number), pair["product"], pair["reference"]))
+    ratios = [pair["product"].server / pair["reference"].server for pair in rounds]
+    middle = {name: median(pair[name].server for pair in rounds) for name in ("product", "reference")}
+    table.append(
+        ["median", f"{middle['product']:.0f}", f"{middle['reference']:.0f}", f"{median(ratios):.3f}", "", "", ""]
+    )
+    background = median(pair["product"].background for pair in rounds)
+    with_redis = median(
+        (pair["product"].server + pair["product"].redis) / (pair["reference"].server + pair["reference"].redis)
+        for pair in rounds
+    )
+    unavailable = sum(pair[name].outcome.unavailable for pair in rounds for name in pair)
+    return Result(
+        scenario=NAME,
+        what=(
+            f"CPU of the server's processes for each cached POST /v2/predict, {len(rounds)} alternating rounds of "
+            f"{rounds[0]['product'].outcome.requests} requests over {_CONNECTIONS} keep-alive connections; every answer checked."
+        ),
+        table=table,
+        targets=[
+            Target(f"product ≤ {_TARGET} × reference", f"{median(ratios):.3f} (median)", median(ratios) <= _TARGET)
+        ],
+        notes=[
+            f"with the Redis servers' CPU on both sides the median ratio is {with_redis:.3f}",
+            f"the product's workers and beat (metering to SQL, heartbeats) used {background:.0f} µs more a request beside it",
+            f"503 answers, of both services in all rounds: {unavailable}",
+        ],
+    )
+
+
+def _line(number: str, product: _Cost, reference: _Cost) -> list[str]:
+    return [
+        number,
+        f"{product.server:.0f}",
+        f"{reference.server:.0f}",
+        f"{product.server / reference.server:.3f}",
+        f"{product.redis:.0f} / {reference.redis:.0f}",
+        f"{product.outcome.per_second:.0f} / {reference.outcome.per_second:.0f}",
+        f"{product.outcome.p50_ms:.1f} / {reference.outcome.p50_ms:.1f}",
+    ]

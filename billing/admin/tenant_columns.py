@@ -1,0 +1,92 @@
+"""What billing adds to the page of tenants: the plan now, and the units of this month against what it includes."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from billing.admin.limits import LimitInline
+from billing.admin.subscriptions import SubscriptionInline
+from billing.models import Plan, Subscription, UsageRollup
+from mlplatform.lib import clock
+from tenants.admin import formats
+from tenants.admin.kit import display
+from tenants.admin.tenants import TenantAdmin
+from tenants.models import Tenant
+
+if TYPE_CHECKING:
+    from django.contrib.admin import SimpleListFilter as DropdownFilter
+else:
+    from unfold.contrib.filters.admin import DropdownFilter
+
+
+def with_contract(tenants: QuerySet[Tenant]) -> QuerySet[Any]:
+    """Each tenant with ``plan_name`` and ``plan_units`` (null without a plan), and with ``units_month`` of this month."""
+    now = clock.now()
+    running = Subscription.objects.filter(tenant=OuterRef("pk"), starts_at__lte=now).order_by("-starts_at")
+    used = (
+        UsageRollup.objects.filter(tenant=OuterRef("pk"), day__gte=now.date().replace(day=1))
+        .order_by()
+        .values("tenant")
+    )
+    return tenants.annotate(
+        plan_name=Subquery(running.values("plan__name")[:1]),
+        plan_units=Subquery(running.values("plan__included_units")[:1]),
+        units_month=Coalesce(Subquery(used.annotate(total=Sum("units")).values("total")), 0),
+    )
+
+
+class PlanNowFilter(DropdownFilter):
+    """By the plan that a tenant is on now; plans that it left do not count."""
+
+    title = "plan now"
+    parameter_name = "plan_now"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*Plan.objects.order_by("name").values_list("name", "name"), ("-", "No plan")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = self.value()
+        if not chosen:
+            return queryset
+        return queryset.filter(plan_name__isnull=True) if chosen == "-" else queryset.filter(plan_name=chosen)
+
+
+class TenantWithContractAdmin(TenantAdmin):
+    """Registered by the roof. Its limits and subscriptions are published together with the tenant itself."""
+
+    list_display = ["title", "status_badge", "plan_now", "units", "keys", "last_used"]
+    list_filter = ["status", PlanNowFilter]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        return with_contract(super().get_queryset(request))
+
+    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
+        members = super().get_inlines(request, obj)
+        return [*members, SubscriptionInline] if obj is None else [*members, SubscriptionInline, LimitInline]
+
+    @display(description="Plan now", ordering="plan_name")
+    def plan_now(self, tenant: Tenant) -> SafeString:
+        name: str | None = tenant.plan_name  # type: ignore[attr-defined]  # annotated by with_contract
+        return format_html("{}", name) if name else formats.badge("No plan", "warning", why="Every call is refused.")
+
+    @display(description="Units this month", ordering="units_month")
+    def units(self, tenant: Tenant) -> SafeString:
+        used: int = tenant.units_month  # type: ignore[attr-defined]  # annotated by with_contract
+        included: int | None = tenant.plan_units  # type: ignore[attr-defined]  # annotated by with_contract
+        if not included:
+            return format_html('<span class="p-meter"></span><span class="p-number">{}</span>', f"{used:,}")
+        percent = round(100 * used / included)
+        tone = "danger" if percent >= 100 else "warning" if percent >= 80 else "ok"
+        return format_html(
+            '<span class="p-meter p-{}" title="{} % of {} included units"><i style="width:{}%"></i></span>'
+            '<span class="p-number">{}</span>',
+            tone,
+            percent,
+            f"{included:,}",
+            min(percent, 100),
+            f"{used:,}",
+        )

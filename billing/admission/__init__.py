@@ -1,0 +1,51 @@
+"""May this be spent? The one place that decides, and what happens to a hold afterwards.
+
+``admit`` takes units for a call from every limit of its caller or from none, in one script on the state Redis; what it
+took is a hold, which whoever did the work settles and whoever gave up releases. ``explain`` tells a refusal again.
+Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
+"""
+
+from billing.admission.deciding import MonthToDate, admit, peek
+from billing.admission.explaining import explain
+from billing.admission.settling import parse_settled, release, settle, settle_commands
+from billing.admission.types import (
+    MAX_AMOUNT,
+    MAX_CHARGES,
+    MAX_HOLD_TTL_S,
+    Charge,
+    Decision,
+    Limit,
+    LimitKind,
+    LimitState,
+    Refusal,
+    RefusedLimit,
+    Settled,
+    Settlement,
+    Subject,
+)
+from tenants.guards import StaleCaller
+
+__all__ = [
+    "MAX_AMOUNT",
+    "MAX_CHARGES",
+    "MAX_HOLD_TTL_S",
+    "Charge",
+    "Decision",
+    "Limit",
+    "LimitKind",
+    "LimitState",
+    "MonthToDate",
+    "Refusal",
+    "RefusedLimit",
+    "Settled",
+    "Settlement",
+    "StaleCaller",
+    "Subject",
+    "admit",
+    "explain",
+    "parse_settled",
+    "peek",
+    "release",
+    "settle",
+    "settle_commands",
+]

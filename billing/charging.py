@@ -1,0 +1,119 @@
+"""Admission as the rest of the product asks for it: charges in, a decision out, a refusal raised with words."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from billing import admission, usage
+from billing.admission import Charge, Decision, Limit, LimitState
+from billing.contracts import Contract
+from mlplatform.lib.errors import ErrorKind, PlatformError
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+class Refused(PlatformError):
+    """A call that its limits refuse; ``decision`` has the state of every limit for headers and explanations."""
+
+    def __init__(self, kind: ErrorKind, detail: str, decision: Decision, *, retry_after_s: float | None) -> None:
+        violated = [state.limit.name for state in decision.states if state.refused]
+        super().__init__(kind, detail, retry_after_s=retry_after_s, extra={"violated-policies": violated})
+        self.decision = decision
+
+
+def record(
+    *,
+    contract: Contract,
+    request_id: str,
+    operation: str,
+    model: str,
+    model_version: str,
+    api_version: str,
+    inputs: int,
+    cached: bool,
+    requests: int,
+    held_units: int,
+    client: str,
+) -> bytes:
+    """The usage record of one charge as it is kept in its hold; units and moment are added when it is settled.
+
+    ``held_units`` tells the ledger that an input was answered with an equal one's computation: it then cost less.
+    """
+    return _encode(
+        {
+            "tenant_id": contract.subject.tenant_id,
+            "key_id": contract.subject.key_id,
+            "request_id": request_id,
+            "operation": operation,
+            "model": model,
+            "model_version": model_version,
+            "api_version": api_version,
+            "inputs": inputs,
+            "cached": cached,
+            "requests": requests,
+            "held_units": held_units,
+            "client": client[:120],
+        }
+    )
+
+
+def charge(
+    *,
+    contract: Contract,
+    limits: Sequence[Limit],
+    charges: Sequence[Charge],
+    request_id: str,
+    hold_ttl_s: float,
+    settle_now: bool,
+) -> Decision:
+    """Admit all charges or none. Raises :class:`Refused`, ``StaleCaller``, or UNAVAILABLE while Redis is away."""
+    decision = admission.admit(
+        subject=contract.subject,
+        limits=limits,
+        charges=charges,
+        request_id=request_id,
+        hold_ttl_s=hold_ttl_s,
+        settle_now=settle_now,
+        month_to_date=usage.month_to_date,
+    )
+    if decision.granted:
+        return decision
+    if any(state.refused and state.limit.amount == 0 for state in decision.states):
+        raise Refused(
+            ErrorKind.FORBIDDEN,
+            "Nothing is included: this tenant has no plan with units.",
+            decision,
+            retry_after_s=None,
+        )
+    if math.isinf(decision.wait_s):
+        raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision, charges), decision, retry_after_s=None)
+    raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision, charges), decision, retry_after_s=decision.wait_s)
+
+
+def _needed(state: LimitState, charges: Sequence[Charge]) -> int:
+    limit = state.limit
+    concerned = [item for item in charges if limit.scope != "model" or item.model == limit.subject]
+    return sum(item.units if limit.counts == "units" else item.requests for item in concerned)
+
+
+def _too_large(decision: Decision, charges: Sequence[Charge]) -> str:
+    state = next(state for state in decision.states if math.isinf(state.wait_s))
+    return (
+        f"This call needs {_needed(state, charges):,} {state.limit.counts}, more than the limit {state.limit.name!r} "
+        f"({state.limit.amount:,}, set by {state.limit.source}) can ever let pass at once. Split it into smaller calls."
+    )
+
+
+def _refusal(decision: Decision, charges: Sequence[Charge]) -> str:
+    state = max((state for state in decision.states if state.refused), key=lambda state: state.wait_s)
+    return (
+        f"The limit {state.limit.name!r} of {state.limit.amount:,} {state.limit.counts}, set by {state.limit.source}, has "
+        f"{state.remaining:,} left and this call needs {_needed(state, charges):,}. It passes in {_duration(state.wait_s)}."
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Such as ``0.25 s`` or ``1,209,600 s``; never rounded to a time that is too early."""
+    return f"{math.ceil(seconds):,} s" if seconds >= 10 else f"{math.ceil(seconds * 100) / 100:g} s"

@@ -1,0 +1,103 @@
+-- Holds: units that were taken at admission and are not yet settled, released or expired.
+--
+-- STATE is one hash of everything that limits a tenant, so that no part can be lost without the rest. A field is a
+-- limit's id, or '+' and a hold's id. A hold is {expires, units, requests, record, takes}, where takes lists, in fours,
+-- the limits that it was taken from: field, letter of the kind, 'u' or 'r' (what the limit counts), window. A hold
+-- that ended leaves a mark for a minute, so that a retry is recognised. EXPIRY orders the fields of holds and marks by
+-- the moment when they may be dropped.
+
+local STATE, EXPIRY, USAGE = KEYS[1], KEYS[2], KEYS[3]
+local HOLD, SETTLED, RELEASED = '+', 's', 'r'
+local MARK_TTL = 60 * SECOND
+local LONGEST_TTL = DAY
+
+-- States that were given back to in this run, by field; false where the limit has no state (any more).
+local given = {}
+
+-- A window that has passed keeps what was taken from it. A bucket need not be refilled first: the order of refill
+-- and gift does not matter below its capacity, and above it both orders end at the capacity.
+local function give_back(state, count, window)
+  local letter = state[1]
+  if letter == 'b' then
+    local quantum = state[4] * SECOND
+    state[2] = math.min(state[5] * quantum, state[2] + count * quantum)
+  elseif letter == 'c' then
+    state[2] = math.max(0, state[2] - count)
+  elseif letter == 's' then
+    for i = 3, #state, 2 do
+      if state[i] == window then
+        state[i + 1] = math.max(0, state[i + 1] - count)
+      end
+    end
+  elseif state[2] == window then
+    state[3] = math.max(0, state[3] - count)
+  end
+end
+
+-- Gives back what a hold took; when `used` units of it were used, only the rest, and its concurrency.
+local function give_up(hold, used)
+  local units, requests, takes = hold[2], hold[3], hold[5]
+  for i = 1, #takes, 4 do
+    local field, letter, counts, window = takes[i], takes[i + 1], takes[i + 2], takes[i + 3]
+    if given[field] == nil then
+      local packed = redis.call('HGET', STATE, field)
+      given[field] = packed and cmsgpack.unpack(packed)
+    end
+    local state = given[field]
+    if state and state[1] == letter then
+      local count = counts == 'u' and units or requests
+      if used and letter ~= 'c' then
+        count = counts == 'u' and units - used or 0
+      end
+      give_back(state, count, window)
+    end
+  end
+end
+
+local function store_given()
+  for field, state in pairs(given) do
+    if state then
+      redis.call('HSET', STATE, field, cmsgpack.pack(state))
+    end
+  end
+  given = {}
+end
+
+local function mark(field, how, now)
+  redis.call('HSET', STATE, field, how)
+  redis.call('ZADD', EXPIRY, now + MARK_TTL, field)
+end
+
+local function meter(id, now, units, record)
+  redis.call('XADD', USAGE, '*', 'id', id, 'at', string.format('%.0f', now), 'units', units, 'record', record)
+end
+
+local function is_hold(packed)
+  return packed and packed ~= SETTLED and packed ~= RELEASED
+end
+
+-- No hold lives longer than a day, so a later expiry was written before the clock stepped back. Such holds end in a
+-- minute of the present.
+local function bring_to_present(now, most)
+  local beyond = '(' .. string.format('%.0f', now + LONGEST_TTL)
+  for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', EXPIRY, '+inf', beyond, 'LIMIT', 0, most)) do
+    redis.call('ZADD', EXPIRY, now + MARK_TTL, field)
+  end
+end
+
+-- Drops at most `most` holds and marks whose time is over and gives back what the holds took.
+local function sweep(now, most)
+  local due = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, most)
+  if #due == 0 then
+    return
+  end
+  for _, packed in ipairs(redis.call('HMGET', STATE, unpack(due))) do
+    if is_hold(packed) then
+      give_up(cmsgpack.unpack(packed))
+    end
+  end
+  redis.call('HDEL', STATE, unpack(due))
+  redis.call('ZREM', EXPIRY, unpack(due))
+  store_given()
+  bring_to_present(now, most)
+end

@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- Turns holds into usage: appends the record with the units that were used to the shard's stream and gives the rest
+-- back. Runs even when memory is full, because it frees a hold for the record that it writes.
+--
+-- ARGV[1]: msgpack {{hold id, units used or -1 for all that was held}, ...}.
+-- ARGV[2]: until when the answer is awaited, in microseconds of this server's clock; 0 for ever. Later nothing is done: a
+-- stalled server still runs, when it wakes, what a worker sent and gave up on.
+-- Answers one number a hold: 0 gone (released or expired: nothing is charged), 1 settled now, 2 settled before, 3 late.
+
+local function settle(id, used, now)
+  local field = HOLD .. id
+  local packed = redis.call('HGET', STATE, field)
+  if packed == SETTLED then
+    return 2
+  end
+  if not is_hold(packed) then
+    return 0
+  end
+  local hold = cmsgpack.unpack(packed)
+  if hold[1] <= now then
+    give_up(hold)
+    redis.call('HDEL', STATE, field)
+    redis.call('ZREM', EXPIRY, field)
+    return 0
+  end
+  if used < 0 or used > hold[2] then
+    used = hold[2]
+  end
+  give_up(hold, used)
+  meter(id, now, used, hold[4])
+  mark(field, SETTLED, now)
+  return 1
+end
+
+local now = redis_now()
+local deadline = tonumber(ARGV[2])
+local answers = {}
+for i, settlement in ipairs(cmsgpack.unpack(ARGV[1])) do
+  answers[i] = deadline > 0 and now > deadline and 3 or settle(settlement[1], settlement[2], now)
+end
+store_given()
+return answers

@@ -1,0 +1,61 @@
+"""Contracts: what a tenant pays a month, and what that includes."""
+
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from tenants.models import Tenant
+
+
+class Plan(models.Model):
+    """A monthly fee with included units, and what happens after them: a price a unit, or a hard cap."""
+
+    name = models.CharField(max_length=100, unique=True)
+    description = models.CharField(max_length=300, blank=True)
+    currency = models.CharField(
+        max_length=3,
+        default="EUR",
+        validators=[RegexValidator(r"^[A-Z]{3}$", "An ISO 4217 code such as EUR.")],
+    )
+    monthly_fee = models.DecimalField(max_digits=12, decimal_places=2, default=0, validators=[MinValueValidator(0)])
+    included_units = models.PositiveBigIntegerField(
+        default=0, help_text="Units a calendar month (UTC) that the fee includes."
+    )
+    overage_price = models.DecimalField(
+        max_digits=14,
+        decimal_places=8,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="Price of one unit beyond the included ones. Leave empty for a hard cap.",
+    )
+    archived = models.BooleanField(default=False, help_text="Offered to nobody new; running subscriptions go on.")
+
+    class Meta:
+        ordering = ["monthly_fee", "name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def hard_cap(self) -> bool:
+        """Whether calls are refused once the included units of the month are used."""
+        return self.overage_price is None
+
+
+class Subscription(models.Model):
+    """A tenant is on a plan from a moment on, until its next subscription starts."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="subscriptions")
+    plan = models.ForeignKey(Plan, on_delete=models.PROTECT, related_name="subscriptions")
+    starts_at = models.DateTimeField(default=timezone.now)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-starts_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "starts_at"], name="one_subscription_a_tenant_and_start")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tenant} on {self.plan} from {self.starts_at:%Y-%m-%d}"

@@ -1,0 +1,70 @@
+"""The ledger: immutable usage records, and their daily sums."""
+
+from django.db import models
+
+from tenants.models import Tenant
+
+
+class UsageRecord(models.Model):
+    """One immutable metered fact. Its id is the id of the hold that was settled, so it is stored once, however often it comes."""
+
+    id = models.CharField(primary_key=True, max_length=64, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_records")
+    key_uid = models.CharField("key", max_length=24)
+    occurred_at = models.DateTimeField()
+    request_id = models.CharField(max_length=128)
+    operation = models.CharField(max_length=16)
+    model = models.CharField(max_length=63, blank=True)
+    model_version = models.CharField(max_length=64, blank=True)
+    api_version = models.CharField(max_length=16, blank=True)
+    inputs = models.PositiveIntegerField(default=1)
+    cached = models.BooleanField(default=False)
+    units = models.PositiveBigIntegerField()
+    requests = models.PositiveSmallIntegerField(
+        default=1, help_text="1 for the record that counts the call; 0 for a batch's other inputs and its fee."
+    )
+    client = models.CharField(max_length=120, blank=True)
+
+    class Meta:
+        ordering = ["-occurred_at"]
+        indexes = [
+            models.Index(fields=["tenant", "-occurred_at"], name="usage_tenant_time"),
+            models.Index(fields=["-occurred_at"], name="usage_time"),
+            models.Index(fields=["request_id"], name="usage_request"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} units for {self.model or self.operation} at {self.occurred_at:%Y-%m-%d %H:%M:%S}"
+
+
+class UsageRollup(models.Model):
+    """The sums of one day (UTC), tenant, key, model, API version and operation.
+
+    Written in the transaction that stores the records, so it is never behind them and never counts one twice.
+    """
+
+    day = models.DateField()
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_rollups")
+    key_uid = models.CharField("key", max_length=24)
+    model = models.CharField(max_length=63, blank=True)
+    api_version = models.CharField(max_length=16, blank=True)
+    operation = models.CharField(max_length=16)
+    calls = models.PositiveBigIntegerField(default=0)
+    inputs = models.PositiveBigIntegerField(default=0)
+    cached_inputs = models.PositiveBigIntegerField(default=0)
+    units = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-day"]
+        verbose_name = "daily usage"
+        verbose_name_plural = "daily usage"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "tenant", "key_uid", "model", "api_version", "operation"],
+                name="one_rollup_a_day_and_subject",
+            )
+        ]
+        indexes = [models.Index(fields=["tenant", "day"], name="rollup_tenant_day")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.tenant_id} {self.model}: {self.units} units"

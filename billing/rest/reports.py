@@ -1,0 +1,213 @@
+"""``GET …/usage``, ``…/limits``, ``…/limits/explain/{request_id}`` and ``…/me``: what a key may know of its tenant."""
+
+import csv
+import datetime as dt
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any, get_args
+
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing import admission, usage
+from billing.admission import Decision, LimitState, Refusal
+from billing.contracts import contract_of
+from billing.rest.keyed import peek
+from billing.rest.views import KeyedView
+from billing.usage import Grouping, UsageLine
+from mlplatform.lib import clock
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from tenants import scopes
+from tenants.authentication import Caller
+
+_MAX_DAYS = 366
+
+
+class MeView(KeyedView):
+    """Who the key is, and what it may do. Needs no scope: a key may know itself."""
+
+    def get(self, request: Request, path_version: str = "") -> Response:
+        return self.read(request, "", lambda caller, api_version: _me(caller))
+
+
+class UsageView(KeyedView):
+    """Usage of the tenant from ``from`` to ``to`` (days, UTC), grouped ``by``, as JSON or with ``format=csv``."""
+
+    def get(self, request: Request, path_version: str = "") -> Response | HttpResponse:
+        def handle(caller: Caller, api_version: str) -> Any:
+            first, last = _days(request)
+            by = _grouping(request)
+            form = _form(request)
+            lines = usage.summary(tenant_id=caller.tenant_id, first=first, last=last, by=by)
+            if form == "csv":
+                return _csv(lines, by)
+            total = {name: sum(getattr(line, name) for line in lines) for name in _NUMBERS}
+            return {
+                "from": first.isoformat(),
+                "to": last.isoformat(),
+                "by": by,
+                "lines": [_line(line, by) for line in lines],
+                "total": total,
+            }
+
+        return self.read(request, "usage:read", handle)
+
+
+class LimitsView(KeyedView):
+    """The state of every limit of the key now."""
+
+    def get(self, request: Request, path_version: str = "") -> Response:
+        def handle(caller: Caller, api_version: str) -> tuple[Any, Decision | None]:
+            scopes.require(caller.scopes, "usage:read")
+            contract = contract_of(caller)
+            decision = peek(contract)
+            limits = [_limit(state) for state in decision.states]
+            return {"plan": contract.plan_name or None, "limits": limits}, decision
+
+        return self.answer(request, handle)
+
+
+class ExplainView(KeyedView):
+    """Why a call of the last 24 hours was refused."""
+
+    def get(self, request: Request, path_version: str = "", request_id: str = "") -> Response:
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            refusal = admission.explain(shard=caller.shard, tenant_id=caller.tenant_id, request_id=request_id)
+            if refusal is None:
+                raise PlatformError(
+                    ErrorKind.NOT_FOUND,
+                    "No call with this request id was refused by a limit within the last 24 hours.",
+                )
+            return _refusal(refusal)
+
+        return self.read(request, "usage:read", handle)
+
+
+_NUMBERS = tuple(field.name for field in fields(UsageLine) if field.name != "value")
+
+
+def _me(caller: Caller) -> dict[str, Any]:
+    return {
+        "tenant": {
+            "slug": caller.tenant_slug,
+            "name": caller.tenant_name,
+            "default_model": caller.default_model or None,
+        },
+        "key": {
+            "id": caller.key_uid,
+            "name": caller.key_name,
+            "mode": caller.mode,
+            "scopes": sorted(caller.scopes),
+            "allowed_models": sorted(caller.allowed_models) or None,
+            "allowed_networks": [str(network) for network in caller.networks] or None,
+            "pinned_api_version": caller.pinned_api_version or None,
+            "valid_until": caller.valid_until.isoformat() if caller.valid_until else None,
+        },
+        "plan": contract_of(caller).plan_name or None,
+    }
+
+
+def _days(request: Request) -> tuple[dt.date, dt.date]:
+    today = clock.now().date()
+    last = _day(request, "to", today)
+    try:
+        default = last - dt.timedelta(days=29)
+    except OverflowError:
+        default = dt.date.min
+    first = _day(request, "from", default)
+    if first > last:
+        raise invalid("from", "The first day lies after the last.")
+    if (last - first).days >= _MAX_DAYS:
+        raise invalid("from", f"A report covers at most {_MAX_DAYS} days.")
+    return first, last
+
+
+def _day(request: Request, name: str, default: dt.date) -> dt.date:
+    text = request.GET.get(name)
+    if text is None:
+        return default
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise invalid(name, "Write the day as 2026-11-30.") from error
+
+
+def _grouping(request: Request) -> Grouping:
+    by = request.GET.get("by", "day")
+    for known in get_args(Grouping):
+        if by == known:
+            return known  # type: ignore[no-any-return]
+    raise invalid("by", f"Usage is grouped by {', '.join(get_args(Grouping))}.")
+
+
+def _form(request: Request) -> str:
+    form = request.GET.get("format", "json")
+    if form not in {"json", "csv"}:
+        raise invalid("format", "Usage is written as json or csv.")
+    return form
+
+
+def _line(line: UsageLine, by: str) -> dict[str, Any]:
+    body = asdict(line)
+    return {by: body.pop("value"), **body}
+
+
+def _csv(lines: Sequence[UsageLine], by: str) -> HttpResponse:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([by, *_NUMBERS])
+    for line in lines:
+        writer.writerow([_plain(line.value), *(getattr(line, name) for name in _NUMBERS)])
+    return HttpResponse(
+        text.getvalue(),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="usage-by-{by}.csv"'},
+    )
+
+
+def _plain(value: str) -> str:
+    """A value that a spreadsheet takes for text: one that begins like a formula gets a quote before it."""
+    return f"'{value}" if value[:1] in {"=", "+", "-", "@"} else value
+
+
+def _limit(state: LimitState) -> dict[str, Any]:
+    limit = state.limit
+    return {
+        "name": limit.name,
+        "kind": limit.kind.value,
+        "counts": limit.counts,
+        "scope": limit.scope,
+        "model": limit.subject or None,
+        "amount": limit.amount,
+        "window_s": limit.window_s or None,
+        "refill_per_s": limit.rate or None,
+        "set_by": limit.source,
+        "remaining": max(0, state.remaining),
+        "whole_again_in_s": round(state.reset_s, 3),
+    }
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "request_id": refusal.request_id,
+        "refused_at": refusal.at.isoformat(),
+        "would_have_passed_at": refusal.would_pass_at.isoformat() if refusal.would_pass_at else None,
+        "limits": [
+            {
+                "name": limit.name,
+                "kind": limit.kind.value,
+                "counts": limit.counts,
+                "scope": limit.scope,
+                "model": limit.subject or None,
+                "amount": limit.amount,
+                "set_by": limit.source,
+                "asked": limit.asked,
+                "remaining": limit.remaining,
+                "refused": limit.refused,
+                "would_have_passed_after_s": round(limit.wait_s, 3) if refusal.would_pass_at else None,
+            }
+            for limit in refusal.limits
+        ],
+    }

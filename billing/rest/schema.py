@@ -1,0 +1,196 @@
+"""OpenAPI of reports: subclasses of the views that answer, which only declare. See ``tenants/rest/openapi.py``."""
+
+from typing import Final, get_args
+
+from django.urls import path
+from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+
+from billing.admission import LimitKind
+from billing.rest import reports
+from billing.usage import Grouping
+from mlplatform.lib.errors import ErrorKind
+from tenants import api_versions
+from tenants.rest.openapi import Schema, describe, ref
+from tenants.scopes import SCOPES
+
+_TAG: Final = "Usage and limits"
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
+_DAY: Final[Schema] = {"type": "string", "format": "date"}
+_NUMBERS: Final[dict[str, Schema]] = {
+    "calls": _COUNT | {"description": "Metered facts: one for each input, and one for a call's fee."},
+    "inputs": _COUNT,
+    "cached_inputs": _COUNT | {"description": "Inputs that a cache answered."},
+    "units": _COUNT,
+}
+_LIMIT: Final[dict[str, Schema]] = {
+    "name": {"type": "string", "description": "As in the RateLimit header."},
+    "kind": {"type": "string", "enum": [kind.value for kind in LimitKind]},
+    "counts": {"type": "string", "enum": ["units", "requests"]},
+    "scope": {"type": "string", "enum": ["tenant", "key", "model"], "description": "Who shares it."},
+    "model": {"type": ["string", "null"], "description": "The model that it limits, if only one."},
+    "amount": _COUNT | {"description": "Capacity of a bucket, quota of a window or month, or requests at a time."},
+    "set_by": {"type": "string", "examples": ["plan Pro"]},
+    "remaining": _COUNT,
+}
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "UsageLine": _object(_NUMBERS)
+    | {
+        "description": "Sums of one day, model, key, API version or operation.",
+        "properties": {grouping: {"type": "string"} for grouping in get_args(Grouping)} | _NUMBERS,
+    },
+    "Usage": _object(
+        {
+            "from": _DAY,
+            "to": _DAY,
+            "by": {"type": "string", "enum": list(get_args(Grouping))},
+            "lines": {"type": "array", "items": ref("UsageLine")},
+            "total": _object(_NUMBERS),
+        }
+    ),
+    "LimitNow": _object(
+        _LIMIT
+        | {
+            "window_s": {"type": ["integer", "null"], "description": "Length of a fixed or sliding window."},
+            "refill_per_s": {"type": ["number", "null"], "description": "What a token bucket gains a second."},
+            "whole_again_in_s": _SECONDS,
+        }
+    ),
+    "Limits": _object(
+        {"plan": {"type": ["string", "null"]}, "limits": {"type": "array", "items": ref("LimitNow")}},
+    ),
+    "LimitThen": _object(
+        _LIMIT
+        | {
+            "asked": _COUNT | {"description": "What the call would have taken from it."},
+            "refused": {"type": "boolean"},
+            "would_have_passed_after_s": {
+                "type": ["number", "null"],
+                "description": "0 for a limit that did not refuse; null when the call can never pass.",
+            },
+        }
+    ),
+    "Refusal": _object(
+        {
+            "request_id": {"type": "string"},
+            "refused_at": {"type": "string", "format": "date-time"},
+            "would_have_passed_at": {"type": ["string", "null"], "format": "date-time"},
+            "limits": {"type": "array", "items": ref("LimitThen")},
+        }
+    ),
+    "Me": _object(
+        {
+            "tenant": _object(
+                {
+                    "slug": {"type": "string"},
+                    "name": {"type": "string"},
+                    "default_model": {"type": ["string", "null"]},
+                }
+            ),
+            "key": _object(
+                {
+                    "id": {"type": "string"},
+                    "name": {"type": "string"},
+                    "mode": {"type": "string", "enum": ["live", "test"]},
+                    "scopes": {"type": "array", "items": {"type": "string", "enum": list(SCOPES)}},
+                    "allowed_models": {"type": ["array", "null"], "items": {"type": "string"}},
+                    "allowed_networks": {"type": ["array", "null"], "items": {"type": "string"}},
+                    "pinned_api_version": {
+                        "oneOf": [{"type": "string", "enum": list(api_versions.KNOWN)}, {"type": "null"}]
+                    },
+                    "valid_until": {"type": ["string", "null"], "format": "date-time"},
+                }
+            ),
+            "plan": {"type": ["string", "null"]},
+        }
+    ),
+}
+
+
+def _query(name: str, description: str, schema: Schema) -> OpenApiParameter:
+    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=description)
+
+
+@extend_schema_view(
+    get=describe(
+        id="getUsage",
+        tag=_TAG,
+        summary="What was used",
+        description="Sums of your tenant's usage over at most 366 days (UTC). Needs the scope `usage:read`. A call that "
+        "was answered is counted here a second or two later; the RateLimit header tells it at once.",
+        answer=ref("Usage"),
+        also={"text/csv": {"type": "string", "description": "One line for each group, after a line of column names."}},
+        kinds=[ErrorKind.INVALID_INPUT],
+        parameters=[
+            _query("from", "First day; by default 29 days before the last.", _DAY),
+            _query("to", "Last day; by default today.", _DAY),
+            _query("by", "What to group by.", {"type": "string", "enum": list(get_args(Grouping)), "default": "day"}),
+            _query("format", "The form of the answer.", {"type": "string", "enum": ["json", "csv"], "default": "json"}),
+        ],
+    )
+)
+class Usage(reports.UsageView):
+    """Declared, not served."""
+
+
+@extend_schema_view(
+    get=describe(
+        id="getLimits",
+        tag=_TAG,
+        summary="What is left now",
+        description="The state of every limit of the key. Takes nothing. Needs the scope `usage:read`.",
+        answer=ref("Limits"),
+    )
+)
+class Limits(reports.LimitsView):
+    """Declared, not served."""
+
+
+@extend_schema_view(
+    get=describe(
+        id="explainRefusal",
+        tag=_TAG,
+        summary="Why was this call refused?",
+        description="For a call of your tenant that a limit refused within the last 24 hours: the state of every limit at "
+        "that moment, which of them refused, who set them, and when the call would have passed. Needs the scope "
+        "`usage:read`.",
+        answer=ref("Refusal"),
+        parameters=[
+            OpenApiParameter(
+                "request_id",
+                {"type": "string"},
+                OpenApiParameter.PATH,
+                description="The `request_id` of the problem, which is its X-Request-Id header too.",
+            )
+        ],
+    )
+)
+class Explain(reports.ExplainView):
+    """Declared, not served."""
+
+
+@extend_schema_view(
+    get=describe(
+        id="getMe",
+        tag="Key",
+        summary="Who am I?",
+        description="The key that is calling, its tenant and its plan. Needs no scope.",
+        answer=ref("Me"),
+    )
+)
+class Me(reports.MeView):
+    """Declared, not served."""
+
+
+v2 = [
+    path("usage", Usage.as_view()),
+    path("limits", Limits.as_view()),
+    path("limits/explain/<str:request_id>", Explain.as_view()),
+    path("me", Me.as_view()),
+]

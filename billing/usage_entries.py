@@ -1,0 +1,68 @@
+"""One entry of a usage stream, read strictly: it comes from our own scripts, but an older release may have written it."""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from billing.models import UsageRecord
+
+_MAX_BIGINT: Final = 2**63 - 1
+_Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+
+
+class _Body(msgspec.Struct):
+    """What ``billing.charging.record`` writes. The lengths are those of the ledger's columns."""
+
+    tenant_id: Annotated[int, Meta(ge=1, le=_MAX_BIGINT)]
+    key_id: Annotated[str, Meta(max_length=24)]
+    request_id: Annotated[str, Meta(max_length=128)]
+    operation: Annotated[str, Meta(max_length=16)]
+    model: Annotated[str, Meta(max_length=63)]
+    model_version: Annotated[str, Meta(max_length=64)]
+    api_version: Annotated[str, Meta(max_length=16)]
+    inputs: _Count
+    cached: bool
+    client: Annotated[str, Meta(max_length=120)]
+    requests: Annotated[int, Meta(ge=0, le=1)] = 1
+    held_units: Annotated[int, Meta(ge=0, le=_MAX_BIGINT)] = 0
+
+
+_decoder: Final = msgspec.msgpack.Decoder(_Body)
+
+
+def parse(fields: Mapping[bytes, bytes]) -> UsageRecord:
+    """The usage record that the entry is. Raises ValueError, which names the reason, for an entry that is none."""
+    try:
+        body = _decoder.decode(fields[b"record"])
+        record_id = fields[b"id"].decode()
+        at = dt.datetime.fromtimestamp(int(fields[b"at"]) / 1_000_000, dt.UTC)
+        units = int(fields[b"units"])
+    except KeyError as error:
+        raise ValueError(f"the field {error} is missing") from error
+    except (msgspec.MsgspecError, OverflowError, OSError) as error:
+        raise ValueError(str(error)) from error
+    if not 0 <= units <= _MAX_BIGINT or not 0 < len(record_id) <= 64:
+        raise ValueError("units or id are out of range")
+    texts = (record_id, body.key_id, body.request_id, body.operation, body.model, body.model_version, body.api_version)
+    if any("\x00" in text for text in (*texts, body.client)):
+        raise ValueError("a text has a NUL character, which PostgreSQL cannot store")
+    return UsageRecord(
+        id=record_id,
+        tenant_id=body.tenant_id,
+        key_uid=body.key_id,
+        occurred_at=at,
+        request_id=body.request_id,
+        operation=body.operation,
+        model=body.model,
+        model_version=body.model_version,
+        api_version=body.api_version,
+        inputs=body.inputs,
+        # Settled for less than was held: an equal input was being computed, and this one was answered with it.
+        cached=body.cached or (body.inputs > 0 and units < body.held_units),
+        units=units,
+        requests=body.requests,
+        client=body.client,
+    )

@@ -1,0 +1,167 @@
+"""Models on sale: which version is live, how good it is, and how much it is called."""
+
+import datetime as dt
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from billing.models import UsageRollup
+from inference import registry
+from inference.admin.states import accuracy, state_badge
+from inference.models import MLModel, ModelVersion, VersionState
+from mlplatform.lib import clock
+from tenants.admin import formats
+from tenants.admin.confirmation import Question, ask
+from tenants.admin.kit import StaffAdmin, StaffTabularInline, action, display
+
+_PERIOD: Final = dt.timedelta(days=30)
+
+
+def with_calls(models: QuerySet[MLModel]) -> QuerySet[MLModel]:
+    """Each model with ``calls_30d``, the calls of the last 30 days."""
+    since = (clock.now() - _PERIOD).date()
+    usage = UsageRollup.objects.filter(model=OuterRef("name"), day__gt=since).order_by().values("model")
+    return models.annotate(calls_30d=Coalesce(Subquery(usage.annotate(n=Sum("calls")).values("n")), 0))
+
+
+class VersionInline(StaffTabularInline):
+    """The versions at a glance; each opens on a page of its own, where it is promoted or retired."""
+
+    model = ModelVersion
+    fields = ("opened", "state_now", "measured", "live_since")
+    readonly_fields = fields
+    can_delete = False
+    ordering = ["-created_at"]
+    hide_title = True
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @display(description="Version")
+    def opened(self, version: ModelVersion) -> SafeString:
+        address = reverse("admin:inference_modelversion_change", args=[version.pk])
+        return format_html('<a class="p-link" href="{}">{}</a>', address, version.version)
+
+    @display(description="State")
+    def state_now(self, version: ModelVersion) -> SafeString:
+        return state_badge(version)
+
+    @display(description="Accuracy")
+    def measured(self, version: ModelVersion) -> SafeString:
+        return accuracy(version)
+
+
+@admin.register(MLModel)
+class MLModelAdmin(StaffAdmin[MLModel]):
+    list_display = [
+        "title_and_name",
+        "live_version",
+        "versions_all",
+        "measured",
+        "calls",
+        "cached",
+    ]
+    search_fields = ["name", "title", "description"]
+    search_help_text = "Name, title or description"
+    ordering = ["name"]
+    inlines = [VersionInline]
+    actions_detail = ["stage_version", "purge_cache"]
+    fieldsets = [
+        (None, {"fields": ["name", "title", "description"]}),
+        ("Cache", {"fields": ["cache_ttl_s", "shared_cache"]}),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MLModel]:
+        return with_calls(super().get_queryset(request)).prefetch_related("versions")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: MLModel | None = None) -> list[str]:
+        # Customers' programs, prices, limits and usage name the model by its name.
+        return [] if obj is None else ["name"]
+
+    def get_inlines(self, request: HttpRequest, obj: MLModel | None) -> Any:
+        return [] if obj is None else super().get_inlines(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: MLModel | None = None) -> bool:
+        # Usage names it for years: retire its versions instead.
+        return False
+
+    def has_stage_version_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return request.user.has_perm("inference.add_modelversion")
+
+    def publish(self, obj: MLModel) -> None:
+        registry.changed()
+
+    @display(description="Model", ordering="name", header=True)
+    def title_and_name(self, model: MLModel) -> list[str]:
+        return [model.name, model.title]
+
+    @display(description="Live")
+    def live_version(self, model: MLModel) -> SafeString:
+        live = _live(model)
+        return (
+            formats.badge(live.version, "success") if live else formats.badge("none", "warning", why="Calls get 404.")
+        )
+
+    @display(description="Versions")
+    def versions_all(self, model: MLModel) -> SafeString:
+        rows = ((version.version, f" {version.get_state_display().lower()}") for version in model.versions.all())
+        return format_html_join("", '<span class="p-version"><b>{}</b>{}</span>', rows) or format_html("{}", "none")
+
+    @display(description="Accuracy")
+    def measured(self, model: MLModel) -> SafeString:
+        live = _live(model)
+        return accuracy(live) if live else format_html("{}", "–")
+
+    @display(description="Calls, 30 days", ordering="calls_30d")
+    def calls(self, model: MLModel) -> SafeString:
+        return formats.number(model.calls_30d)  # type: ignore[attr-defined]  # annotated by with_calls
+
+    @display(description="Cache", ordering="cache_ttl_s")
+    def cached(self, model: MLModel) -> str:
+        if not model.cache_ttl_s:
+            return "off"
+        return f"{model.cache_ttl_s:,} s, {'shared' if model.shared_cache else 'each tenant its own'}"
+
+    @action(description="Stage a version", permissions=["stage_version"], icon="add")
+    def stage_version(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        address = f"{reverse('admin:inference_modelversion_add')}?model={int(object_id)}"
+        return HttpResponse(status=302, headers={"Location": address})
+
+    @action(description="Purge cache", permissions=["change"], icon="mop")
+    def purge_cache(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        model = get_object_or_404(MLModel, pk=object_id)
+
+        def act() -> str:
+            registry.purge_cache(model=model)
+            return f"The cache of {model} is empty."
+
+        return ask(
+            request,
+            self,
+            question=Question(
+                title=f"Purge the cache of {model}",
+                question="Forget every cached answer of this model?",
+                consequences=[
+                    "All its versions compute each input anew, so the workers are busier until the cache is warm.",
+                    "Customers pay the price of computed inputs again.",
+                ],
+                subjects=[str(model)],
+                button="Purge",
+            ),
+            act=act,
+            back=reverse("admin:inference_mlmodel_change", args=[object_id]),
+        )
+
+
+def _live(model: MLModel) -> ModelVersion | None:
+    return next((version for version in model.versions.all() if version.state == VersionState.LIVE), None)

@@ -1,0 +1,57 @@
+"""The wire between batchers and workers: MessagePack arrays in base64, because Celery's envelope is JSON."""
+
+import base64
+
+import msgspec
+
+
+class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
+    """One input of a batch: its canonical bytes, the hold to settle, and the cache key (empty: do not keep)."""
+
+    payload: bytes
+    cache_key: bytes
+    hold_id: str
+    tenant_id: int
+    shard: int
+
+
+class BatchMessage(msgspec.Struct, frozen=True, array_like=True):
+    """One batch of one model version. ``deadline`` is unix seconds: later nobody waits for it."""
+
+    batch_id: str
+    version_id: int
+    digest: str
+    reply_to: str
+    deadline: float
+    cache_ttl_s: int
+    items: list[ItemMessage]
+
+
+class BatchReply(msgspec.Struct, frozen=True, array_like=True):
+    """The scores of each input as float32 bytes, or None where the model failed on it; ``error`` if it failed on all."""
+
+    batch_id: str
+    worker: str
+    results: list[bytes | None]
+    error: str = ""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_batches = msgspec.msgpack.Decoder(BatchMessage)
+_replies = msgspec.msgpack.Decoder(BatchReply)
+
+
+def encode_batch(message: BatchMessage) -> str:
+    return base64.b64encode(_encoder.encode(message)).decode()
+
+
+def decode_batch(text: str) -> BatchMessage:
+    return _batches.decode(base64.b64decode(text))
+
+
+def encode_reply(reply: BatchReply) -> bytes:
+    return _encoder.encode(reply)
+
+
+def decode_reply(body: bytes) -> BatchReply:
+    return _replies.decode(body)

@@ -1,0 +1,70 @@
+"""One input on its way through a batch, and the wait for its answer."""
+
+import threading
+from dataclasses import dataclass, field
+
+from mlplatform.lib import clock
+from mlplatform.lib.errors import PlatformError
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Units that were reserved for this input; whoever did the work settles them."""
+
+    hold_id: str
+    tenant_id: int
+    shard: int
+
+
+@dataclass(eq=False, slots=True)
+class WorkItem:
+    """One input that waits to be computed.
+
+    ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
+    monotonic clock. Equal inputs share one item: it is dropped only when nobody waits for it any more.
+    """
+
+    payload: bytes
+    cache_key: bytes
+    hold: Hold
+    deadline: float
+    queued_at: float = field(default_factory=clock.monotonic)
+    scores: bytes | None = None
+    error: PlatformError | None = None
+    _waiters: int = 1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def join(self, deadline: float) -> bool:
+        """Wait for this item too, for an equal input; False if everybody has left it or it failed."""
+        with self._lock:
+            if self._waiters == 0 or (self._done.is_set() and self.scores is None):
+                return False
+            self._waiters += 1
+            self.deadline = max(self.deadline, deadline)
+            return True
+
+    def leave(self) -> None:
+        """One waiter gives up."""
+        with self._lock:
+            self._waiters -= 1
+
+    @property
+    def abandoned(self) -> bool:
+        return self._waiters <= 0 or self._done.is_set()
+
+    def wait(self, deadline: float) -> bool:
+        """Block until the answer is there; False when the deadline passed first."""
+        return self._done.wait(max(0.0, deadline - clock.monotonic()))
+
+    def succeed(self, scores: bytes) -> None:
+        """Give the answer to everybody who waits; the first call counts."""
+        if not self._done.is_set():
+            self.scores = scores
+            self._done.set()
+
+    def fail(self, error: PlatformError) -> None:
+        """Give the failure to everybody who waits; the first call counts."""
+        if not self._done.is_set():
+            self.error = error
+            self._done.set()

@@ -1,0 +1,147 @@
+"""Answers that were computed before: first in this process, then in the cache Redis, both by canonical key.
+
+A cache that is down is a miss, a metric and no error. The model version's digest is part of the key, so a promotion
+can serve no stale answer; the epoch in the key is how staff purge.
+"""
+
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from django.conf import settings
+from prometheus_client import Counter
+
+from mlplatform.lib import clock, redis
+
+_PREFIX: Final = b"p:"
+_HEAD: Final = struct.Struct("<dI")  # moment of computing (unix seconds), time to live (seconds)
+_OVERHEAD_BYTES: Final = 250  # of one entry in the process: key, tuple, dictionary slot
+
+_lookups = Counter("mlplatform_cache_lookups_total", "Looks into the prediction cache.", ["level", "outcome"])
+_failures = Counter(
+    "mlplatform_cache_failures_total", "Calls of the cache Redis that failed and counted as a miss.", ["call"]
+)
+_local_hit = _lookups.labels("process", "hit")
+_remote_hit = _lookups.labels("redis", "hit")
+_missed = _lookups.labels("redis", "miss")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Scores of one answer as float32 bytes, and when they were computed and end (unix seconds)."""
+
+    scores: bytes
+    computed_at: float
+    expires_at: float
+
+    def age_s(self) -> int:
+        return max(0, int(clock.now().timestamp() - self.computed_at))
+
+
+class LocalCache:
+    """The most recently used answers of this process, bounded by bytes; thread-safe."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+
+    def get(self, key: bytes) -> Entry | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if entry.expires_at <= clock.now().timestamp():
+                self._drop(key)
+                return None
+            self._entries.move_to_end(key)
+            return entry
+
+    def put(self, key: bytes, entry: Entry) -> None:
+        with self._lock:
+            if key in self._entries:
+                self._drop(key)
+            if len(entry.scores) + _OVERHEAD_BYTES > self._max_bytes:
+                return  # It would drive out everything else and then not fit itself.
+            self._entries[key] = entry
+            self._bytes += len(entry.scores) + _OVERHEAD_BYTES
+            while self._bytes > self._max_bytes:
+                self._drop(next(iter(self._entries)))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    def _drop(self, key: bytes) -> None:
+        self._bytes -= len(self._entries.pop(key).scores) + _OVERHEAD_BYTES
+
+
+local: Final = LocalCache(settings.LOCAL_CACHE_BYTES)
+
+
+def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
+    """The answers at hand, by key; at most one round trip, and none when this process has them all."""
+    found: dict[bytes, Entry] = {}
+    missing: list[bytes] = []
+    for key in keys:
+        entry = local.get(key)
+        if entry is None:
+            missing.append(key)
+        else:
+            _local_hit.inc()
+            found[key] = entry
+    if missing:
+        for key, entry in _get_remote(missing).items():
+            local.put(key, entry)
+            found[key] = entry
+    return found
+
+
+def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
+    try:
+        values = redis.cache().mget([_PREFIX + key for key in keys])
+    except redis.FAILURES:
+        _failures.labels("get").inc()
+        return {}
+    found = {}
+    for key, value in zip(keys, values, strict=True):
+        # Fewer bytes than the head are nobody's answer.
+        if value is None or len(value) < _HEAD.size:
+            _missed.inc()
+        else:
+            _remote_hit.inc()
+            found[key] = _unpack(redis.as_bytes(value))
+    return found
+
+
+def put_remote(entries: Mapping[bytes, bytes], *, ttl_s: int) -> None:
+    """Keep scores by key in the cache Redis; the worker calls it for a whole batch in one round trip."""
+    if not entries or not ttl_s:
+        return
+    head = _HEAD.pack(clock.now().timestamp(), ttl_s)
+    try:
+        pipe = redis.cache().pipeline(transaction=False)
+        for key, scores in entries.items():
+            pipe.set(_PREFIX + key, head + scores, ex=ttl_s)
+        pipe.execute()
+    except redis.FAILURES:
+        _failures.labels("put").inc()
+
+
+def put_local(key: bytes, scores: bytes, *, ttl_s: int) -> None:
+    """Keep an answer that this process has just received."""
+    now = clock.now().timestamp()
+    local.put(key, Entry(scores=scores, computed_at=now, expires_at=now + ttl_s))
+
+
+def _unpack(value: bytes) -> Entry:
+    computed_at, ttl_s = _HEAD.unpack_from(value)
+    return Entry(scores=value[_HEAD.size :], computed_at=computed_at, expires_at=computed_at + ttl_s)

@@ -1,0 +1,111 @@
+"""Inputs as canonical typed bytes: what is validated, hashed, cached and sent to the worker is one and the same.
+
+Text is ``t`` + UTF-8. A tensor is ``f`` + rank + dimensions + little-endian float32 values, so shapes, types and texts
+never collide; ``1`` and ``1.0`` are the same float32 value and share an answer, ``true`` is refused, ``-0.0`` keeps its sign.
+"""
+
+import hashlib
+import struct
+import sys
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from inference.types import ModelRef
+from mlplatform.lib.errors import invalid
+
+_FLOAT32_MAX: Final = 3.4028234663852886e38
+_TEXT: Final = b"t"
+_TENSOR: Final = b"f"
+
+
+def encode(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
+    """The canonical bytes of ``value``. Raises INVALID_INPUT that names the field and what the model takes."""
+    if schema["kind"] == "text":
+        return _encode_text(schema, value, field)
+    return _encode_tensor(schema, value, field)
+
+
+def decode(payload: bytes) -> str | tuple[tuple[int, ...], bytes]:
+    """What :func:`encode` made: the text, or the shape and the float32 bytes of a tensor."""
+    if payload[:1] == _TEXT:
+        return payload[1:].decode()
+    rank = payload[1]
+    shape = struct.unpack_from(f"<{rank}I", payload, 2)
+    return shape, payload[2 + 4 * rank :]
+
+
+def cache_key(ref: ModelRef, payload: bytes, *, tenant_id: int) -> bytes:
+    """32 bytes that name this answer: of this tenant unless staff share the model's cache, and of this artefact."""
+    scope = 0 if ref.shared_cache else tenant_id
+    head = struct.pack("<QI", scope, ref.cache_epoch)
+    return hashlib.sha256(head + bytes.fromhex(ref.digest) + payload).digest()
+
+
+def _encode_text(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
+    if not isinstance(value, str):
+        raise invalid(field, f"The model takes text; this is {_name_of(value)}.")
+    limit = int(schema.get("max_chars", 10_000))
+    if not value.strip():
+        raise invalid(field, "The text is empty.")
+    if len(value) > limit:
+        raise invalid(field, f"The text has {len(value):,} characters; the model takes at most {limit:,}.")
+    if "\x00" in value:
+        raise invalid(field, "The text has a NUL character.")
+    try:
+        return _TEXT + value.encode()
+    except UnicodeEncodeError as error:
+        raise invalid(field, f"The text has a lone surrogate at character {error.start}.") from error
+
+
+def _encode_tensor(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
+    shape: Sequence[int] = schema["shape"]
+    numbers: list[float] = []
+    _flatten(value, shape, 0, field, numbers)
+    low = max(float(schema.get("minimum", -_FLOAT32_MAX)), -_FLOAT32_MAX)
+    high = min(float(schema.get("maximum", _FLOAT32_MAX)), _FLOAT32_MAX)
+    # NaN compares false with everything, so the comparison is written to fail for it.
+    if not (low <= min(numbers) and max(numbers) <= high) or any(number != number for number in numbers):
+        place = next(index for index, number in enumerate(numbers) if not low <= number <= high)
+        raise invalid(f"{field}{_indices(place, shape)}", f"Each number must lie between {low:g} and {high:g}.")
+    values = array("f", numbers)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return _TENSOR + struct.pack(f"<B{len(shape)}I", len(shape), *shape) + values.tobytes()
+
+
+def _flatten(value: Any, shape: Sequence[int], depth: int, path: str, numbers: list[float]) -> None:
+    if not isinstance(value, list):
+        raise invalid(path, f"The model takes numbers of shape {list(shape)}; at this place a list is missing.")
+    if len(value) != shape[depth]:
+        raise invalid(path, f"The model takes shape {list(shape)}: {shape[depth]} values here, not {len(value)}.")
+    if depth + 1 < len(shape):
+        for index, item in enumerate(value):
+            _flatten(item, shape, depth + 1, f"{path}[{index}]", numbers)
+        return
+    for index, item in enumerate(value):
+        # Exact types: True is an int to isinstance, and a bool is no number here.
+        if type(item) is not float and type(item) is not int:
+            raise invalid(f"{path}[{index}]", f"The model takes numbers; this is {_name_of(item)}.")
+    numbers.extend(value)
+
+
+def _indices(place: int, shape: Sequence[int]) -> str:
+    """Where the number at ``place`` of the flattened tensor stands, such as ``[3][2]``."""
+    indices: list[int] = []
+    for size in reversed(shape):
+        place, index = divmod(place, size)
+        indices.append(index)
+    return "".join(f"[{index}]" for index in reversed(indices))
+
+
+def _name_of(value: Any) -> str:
+    names = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return names.get(type(value), "null")

@@ -1,0 +1,36 @@
+"""A model on sale, under a name that stays while its versions change."""
+
+from django.core.validators import RegexValidator
+from django.db import models
+
+
+class MLModel(models.Model):
+    """What customers name in a call; the live version answers unless they pin another."""
+
+    name = models.CharField(
+        max_length=63,
+        unique=True,
+        validators=[
+            RegexValidator(r"^[a-z][a-z0-9._-]*$", "Lower-case letters, digits, dot, - and _; it is part of addresses.")
+        ],
+    )
+    title = models.CharField(max_length=100, blank=True)
+    description = models.CharField(max_length=500, blank=True)
+    cache_ttl_s = models.PositiveIntegerField(
+        "cache (s)",
+        default=3600,
+        help_text="How long an answer may be given again; 0 switches the cache off.",
+    )
+    shared_cache = models.BooleanField(
+        default=False,
+        help_text="Let tenants share cached answers. The time of an answer then tells a tenant that another asked the same.",
+    )
+    cache_epoch = models.PositiveIntegerField(default=0, editable=False, help_text="Grows at each purge of the cache.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "model"
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,76 @@
+"""``GET …/models`` and ``GET …/models/{model}``: what the key may see."""
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing import pricing
+from billing.models import Operation
+from billing.rest.views import KeyedView
+from inference import registry
+from inference.types import ModelRef
+from tenants.authentication import Caller
+
+SCOPE = "models:read"
+
+
+class ModelsView(KeyedView):
+    """Every model with a version that answers, among those that the key may use."""
+
+    def get(self, request: Request, path_version: str = "") -> Response:
+        return self.read(request, SCOPE, lambda caller, api_version: {"models": list(_models(caller).values())})
+
+
+class ModelView(KeyedView):
+    """One model and its versions."""
+
+    def get(self, request: Request, path_version: str = "", model: str = "") -> Response:
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            found = _models(caller).get(model)
+            if found is None:
+                raise registry.not_found(model)
+            return found
+
+        return self.read(request, SCOPE, handle)
+
+
+def _models(caller: Caller) -> dict[str, dict[str, Any]]:
+    models: dict[str, dict[str, Any]] = {}
+    for ref in registry.answering():
+        if caller.may_use(ref.name):
+            body = models.setdefault(ref.name, _model(ref))
+            body["versions"].append(_version(ref))
+            if ref.live:
+                body["live_version"] = ref.version
+    return models
+
+
+def _model(ref: ModelRef) -> dict[str, Any]:
+    price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.name)
+    return {
+        "name": ref.name,
+        "title": ref.title,
+        "description": ref.description,
+        "live_version": None,
+        "price": {
+            "units_per_call": price.per_call,
+            "units_per_input": price.per_input,
+            "units_per_cached_input": price.cached_per_input,
+        },
+        "versions": [],
+    }
+
+
+def _version(ref: ModelRef) -> dict[str, Any]:
+    return {
+        "version": ref.version,
+        "state": "live" if ref.live else "ready",
+        "task": ref.runtime,
+        "input": ref.input_schema,
+        "output": ref.output_schema,
+        "labels": list(ref.labels),
+        "accuracy": ref.accuracy,
+        "accuracy_note": ref.accuracy_note,
+        "max_batch_size": ref.max_batch_size,
+    }

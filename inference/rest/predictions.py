@@ -1,0 +1,91 @@
+"""``POST …/predict`` and ``POST …/batch-predict``: the handlers, and the views that lead to them."""
+
+from typing import Any, ClassVar, Final
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.admission import Decision
+from billing.models import Operation
+from billing.rest import keyed
+from billing.rest.views import KeyedView
+from inference import predict as prediction
+from inference.predict import Answer, single
+from inference.rest import parsing
+from inference.rest.representations import PREDICT, v2
+from inference.types import CallContext, PredictRequest
+from mlplatform.lib.errors import PlatformError
+from tenants.authentication import Caller
+from tenants.rest.call import Reply, RestCall
+
+_ALL: Final = tuple(PREDICT)
+_V2: Final = ("v2",)
+
+
+def predict(call: RestCall, *, model: str = "", known: tuple[str, ...] = _ALL) -> Reply:
+    """One input, in the API version that the call selects; ``model`` where the address names it."""
+
+    def handle(caller: Caller, api_version: str) -> tuple[Any, Decision | None]:
+        representation = PREDICT[api_version]
+        parsed = representation.parse(call.json_object(), model=model)
+        answer = prediction.predict(caller, parsed, context(call, Operation.PREDICT, api_version))
+        result = single(answer)
+        headers = {"X-Cache": "HIT", "Age": str(result.age_s)} if result.cached else {"X-Cache": "MISS"}
+        return Reply(representation.render(answer), headers=headers), answer.decision
+
+    return keyed.answer(call, handle, known=known)
+
+
+def batch_predict(call: RestCall) -> Reply:
+    """Many inputs, of several models if need be, admitted at once."""
+
+    def handle(caller: Caller, api_version: str) -> tuple[Any, Decision | None]:
+        parsed = v2.parse_batch(call.json_object())
+        wanted = [item for item in parsed if isinstance(item, PredictRequest)]
+        answer = prediction.predict_many(caller, wanted, context(call, Operation.BATCH, api_version))
+        results = _in_order(parsed, answer)
+        return v2.render_batch(results, units=answer.units, request_id=call.request_id), answer.decision
+
+    return keyed.answer(call, handle, known=_V2)
+
+
+class PredictView(KeyedView):
+    """One input."""
+
+    api_versions: ClassVar[tuple[str, ...]] = _ALL
+
+    def post(self, request: Request, path_version: str = "") -> Response:
+        return self.write(predict(self.call(request)))
+
+
+class ModelPredictView(KeyedView):
+    """One input for the model that the address names: ``name`` or ``name@1.2.0``."""
+
+    def post(self, request: Request, path_version: str = "", model: str = "") -> Response:
+        return self.write(predict(self.call(request), model=model, known=_V2))
+
+
+class BatchPredictView(KeyedView):
+    """Many inputs."""
+
+    def post(self, request: Request, path_version: str = "") -> Response:
+        return self.write(batch_predict(self.call(request)))
+
+
+def context(call: RestCall, operation: Operation, api_version: str) -> CallContext:
+    """What is true of the call as a whole."""
+    return CallContext(
+        request_id=call.request_id,
+        operation=operation.value,
+        api_version=api_version,
+        client=call.header("USER_AGENT"),
+        timeout_s=settings.PREDICT_TIMEOUT_S,
+        cache=parsing.cache_policy(call.header("CACHE_CONTROL")),
+    )
+
+
+def _in_order(parsed: list[PredictRequest | PlatformError], answer: Answer) -> list[Any]:
+    """The problems of requests that could not be read, and the answers of the others, in the order of the call."""
+    answers = iter(answer.results)
+    return [item if isinstance(item, PlatformError) else next(answers) for item in parsed]

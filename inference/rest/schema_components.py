@@ -1,0 +1,144 @@
+"""JSON Schemas of what calls for predictions and models send and get; ``schema.py`` refers to them by name."""
+
+from typing import Any, Final
+
+from django.conf import settings
+
+from inference.models import RuntimeName
+from inference.types import MAX_TOP_K
+from tenants.rest.openapi import Schema, ref
+
+_SCORE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_LATENCY: Final[Schema] = {"type": "number", "minimum": 0, "description": "Milliseconds in the service."}
+_USAGE: Final[Schema] = {
+    "type": "object",
+    "required": ["units"],
+    "properties": {"units": COUNT | {"description": "What was charged."}},
+}
+_MODEL: Final[Schema] = {
+    "type": "string",
+    "maxLength": 130,
+    "description": "`name` for the live version, or `name@1.2.0`. Left out, it is the tenant's default model.",
+    "examples": ["sentiment"],
+}
+
+
+def _object(required: list[str], properties: dict[str, Schema], **more: Any) -> Schema:
+    return {"type": "object", "required": required, "properties": properties, **more}
+
+
+def _closed(required: list[str], properties: dict[str, Schema], **more: Any) -> Schema:
+    """What a call sends: unknown fields are refused, because ignoring them would hide a typo."""
+    return _object(required, properties, additionalProperties=False, **more)
+
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Input": {
+        "description": "Text, or nested lists of numbers: whatever the model's `input` says (GET /v2/models).",
+        "anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {}, "minItems": 1}],
+    },
+    "PredictRequestV1": _closed(["input"], {"model": _MODEL, "input": ref("Input")}),
+    "PredictRequest": _closed(
+        ["input"],
+        {
+            "model": _MODEL,
+            "input": ref("Input"),
+            "parameters": _closed(
+                [],
+                {
+                    "top_k": {
+                        "type": ["integer", "null"],
+                        "minimum": 1,
+                        "maximum": MAX_TOP_K,
+                        "description": "How many labels to answer with, best first; all when left out.",
+                    }
+                },
+            ),
+        },
+    ),
+    "BatchRequest": _closed(
+        ["requests"],
+        {
+            "requests": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": settings.MAX_BATCH_REQUESTS,
+                "items": ref("PredictRequest"),
+                "description": "Models may differ.",
+            }
+        },
+    ),
+    "PredictionV1": _object(["prediction", "confidence"], {"prediction": {"type": "string"}, "confidence": _SCORE}),
+    "PredictionV1_1": _object(
+        ["prediction", "confidence", "model_version", "latency_ms"],
+        {
+            "prediction": {"type": "string"},
+            "confidence": _SCORE,
+            "model_version": {"type": "string"},
+            "latency_ms": _LATENCY,
+        },
+    ),
+    "Prediction": _object(
+        ["id", "model", "model_version", "usage", "cached", "latency_ms"],
+        {
+            "id": {"type": "string", "description": "Names this prediction and its usage record."},
+            "model": {"type": "string"},
+            "model_version": {"type": "string"},
+            "predictions": {
+                "type": "array",
+                "items": _object(["label", "score"], {"label": {"type": "string"}, "score": _SCORE}),
+                "description": "Labels, best first.",
+            },
+            "embedding": {
+                "type": "array",
+                "items": {"type": "number"},
+                "description": "In place of predictions for a model that answers with a vector.",
+            },
+            "usage": _USAGE,
+            "cached": {"type": "boolean"},
+            "latency_ms": _LATENCY,
+        },
+        oneOf=[{"required": ["predictions"]}, {"required": ["embedding"]}],
+    ),
+    "BatchAnswer": _object(
+        ["responses", "usage"],
+        {
+            "responses": {
+                "type": "array",
+                "items": {"anyOf": [ref("Prediction"), ref("Problem")]},
+                "description": "The result or the problem of each request, in their order.",
+            },
+            "usage": _USAGE | {"description": "Of all, with the fee of the call."},
+        },
+    ),
+    "ModelVersion": _object(
+        ["version", "state", "task", "input", "output", "labels", "accuracy", "accuracy_note", "max_batch_size"],
+        {
+            "version": {"type": "string"},
+            "state": {"type": "string", "enum": ["live", "ready"], "description": "Ready ones answer `name@version`."},
+            "task": {"type": "string", "enum": list(RuntimeName.values)},
+            "input": {"type": "object", "description": "What the model takes."},
+            "output": {"type": "object", "description": "What it answers with."},
+            "labels": {"type": "array", "items": {"type": "string"}},
+            "accuracy": {"oneOf": [_SCORE, {"type": "null"}], "description": "On data that it never saw."},
+            "accuracy_note": {"type": "string", "description": "How it was measured."},
+            "max_batch_size": {"type": "integer", "minimum": 1},
+        },
+    ),
+    "Model": _object(
+        ["name", "title", "description", "live_version", "price", "versions"],
+        {
+            "name": {"type": "string"},
+            "title": {"type": "string"},
+            "description": {"type": "string"},
+            "live_version": {"type": ["string", "null"]},
+            "price": _object(
+                ["units_per_call", "units_per_input", "units_per_cached_input"],
+                {"units_per_call": COUNT, "units_per_input": COUNT, "units_per_cached_input": COUNT},
+            ),
+            "versions": {"type": "array", "items": ref("ModelVersion")},
+        },
+    ),
+    "Models": _object(["models"], {"models": {"type": "array", "items": ref("Model")}}),
+}

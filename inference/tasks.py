@@ -1,0 +1,70 @@
+"""Celery tasks of this app. The ``gpu`` ones run in one process a device; torch is imported only there."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from celery import shared_task
+from celery.signals import worker_process_init, worker_ready, worker_shutdown
+
+from inference.batching.messages import decode_batch
+from inference.batching.transport import QUEUE, TASK
+from inference.workers import Heartbeat
+
+if TYPE_CHECKING:
+    from inference.worker import Worker
+
+
+@lru_cache(maxsize=1)
+def _worker() -> "Worker":
+    # Imported here, not above: web and beat processes import this module to know the tasks, and must not load torch.
+    from inference.worker import Worker
+
+    return Worker()
+
+
+@shared_task(name=TASK, acks_late=False, ignore_result=True)
+def run_batch(message: str) -> None:
+    """Compute one batch and push its reply."""
+    _worker().run_batch(decode_batch(message))
+
+
+@shared_task(name="inference.verify_version", ignore_result=True)
+def verify_version(version_id: int) -> None:
+    """Load and warm a version; it becomes ready or shows why not."""
+    _worker().verify(version_id)
+
+
+@lru_cache(maxsize=1)
+def _jobs_heartbeat() -> Heartbeat:
+    return Heartbeat(queue="jobs", device="cpu")
+
+
+def _queues(consumer: Any) -> set[str]:
+    return {queue.name for queue in consumer.task_consumer.queues}
+
+
+@worker_ready.connect
+def start(sender: Any, **_: Any) -> None:
+    """Celery's own signal is the only hook at a worker's start: load models, then show that it lives."""
+    if QUEUE in _queues(sender):
+        _worker().start()
+    else:
+        _jobs_heartbeat().start()
+
+
+@worker_shutdown.connect
+def end(sender: Any, **_: Any) -> None:
+    """Leave the list of living workers at once."""
+    if _worker.cache_info().currsize:
+        _worker().heartbeat.end()
+    if _jobs_heartbeat.cache_info().currsize:
+        _jobs_heartbeat().end()
+
+
+@worker_process_init.connect
+def forget_inherited(**_: Any) -> None:
+    """A forked job process must not share the parent's Redis connections."""
+    from mlplatform.lib import redis
+
+    redis.state.cache_clear()
+    redis.cache.cache_clear()

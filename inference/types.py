@@ -1,0 +1,101 @@
+"""What faces give to a prediction, and what they get back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_TOP_K: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CachePolicy:
+    """What the call's ``Cache-Control`` says: ``no-cache`` must be computed anew, ``no-store`` must not be kept."""
+
+    read: bool = True
+    write: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """One input for one model, as a face parsed it.
+
+    ``model`` is a name, ``name@version``, or empty for the tenant's default. ``input`` is text or a nested list of
+    numbers; the model's schema decides. ``top_k`` limits the labels of a classification. ``labels_only`` refuses a
+    model that answers with an embedding. ``path`` stands before the names of fields in errors, such as ``requests[2].``.
+    """
+
+    model: str
+    input: Any
+    top_k: int | None = None
+    labels_only: bool = False
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What is true of a call as a whole, whatever number of inputs it has. ``timeout_s`` is the caller's deadline."""
+
+    request_id: str
+    operation: str
+    api_version: str
+    client: str = ""
+    timeout_s: float = 30.0
+    cache: CachePolicy = field(default_factory=CachePolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A resolved model version: everything that serving needs, read from memory.
+
+    ``outputs`` is the number of scores or dimensions; ``digest`` is the artefact's SHA-256; ``state`` is ready or live.
+    """
+
+    version_id: int
+    name: str
+    version: str
+    runtime: str
+    digest: str
+    outputs: int
+    labels: tuple[str, ...]
+    input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any]
+    max_batch_size: int
+    cache_ttl_s: int
+    shared_cache: bool
+    cache_epoch: int
+    live: bool
+    title: str = ""
+    description: str = ""
+    accuracy: float | None = None
+    accuracy_note: str = ""
+
+    @property
+    def is_embedding(self) -> bool:
+        return not self.labels
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """A label with its probability, 0 to 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResult:
+    """One answer. Either ``predictions`` (best first) or ``embedding`` is set, the latter
+    float32 of one dimension. ``age_s`` is 0 unless cached."""
+
+    id: str
+    model: str
+    model_version: str
+    predictions: Sequence[LabelScore] | None
+    embedding: npt.NDArray[np.float32] | None
+    units: int
+    cached: bool
+    age_s: int
+    latency_ms: float

@@ -1,0 +1,57 @@
+"""The staff admin as a whole: pages to which several floors contribute are put together here, under the roof.
+
+Django imports this after the admin modules of the apps, so the pages of libraries can be replaced by ours.
+"""
+
+from auditlog.models import LogEntry
+from django.contrib import admin
+from django.contrib.auth.models import Group
+
+from billing.admin.limits import LimitInline
+from billing.admin.prices import PriceAdmin
+from billing.admin.tenant_columns import TenantWithContractAdmin
+from billing.models import Price
+from inference.models import MLModel
+from tenants.admin.api_keys import ApiKeyAdmin
+from tenants.admin.audit_log import AuditLogAdmin
+from tenants.admin.roles import RoleAdmin
+from tenants.models import ApiKey, Tenant
+
+admin.site.index_title = "Overview"
+admin.site.enable_nav_sidebar = True
+
+
+def model_names() -> list[str]:
+    """The names of all models on sale, for forms of floors that know none."""
+    return list(MLModel.objects.order_by("name").values_list("name", flat=True))
+
+
+@admin.register(Tenant)
+class PlatformTenantAdmin(TenantWithContractAdmin):
+    """Tenants with their contracts, and the models that can be their default."""
+
+    def model_names(self) -> list[str]:
+        return model_names()
+
+
+@admin.register(ApiKey)
+class PlatformApiKeyAdmin(ApiKeyAdmin):
+    """API keys with the limits of each, and the models that it may be limited to."""
+
+    inlines = [LimitInline]
+
+    def model_names(self) -> list[str]:
+        return model_names()
+
+
+@admin.register(Price)
+class PlatformPriceAdmin(PriceAdmin):
+    """Prices, with every model on sale in the sample call."""
+
+    def model_names(self) -> list[str]:
+        return model_names()
+
+
+admin.site.unregister([Group, LogEntry])
+admin.site.register(Group, RoleAdmin)
+admin.site.register(LogEntry, AuditLogAdmin)

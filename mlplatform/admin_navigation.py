@@ -1,0 +1,91 @@
+"""The sidebar of the admin, by what staff do. An entry is shown to those who may see its page."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Groups of entries for unfold, which hides groups without entries."""
+    return [
+        _group("", [_entry(request, "Overview", "space_dashboard", "", "")]),
+        _group(
+            "Customers",
+            [
+                _entry(request, "Tenants", "domain", "tenants", "tenant"),
+                _entry(request, "People", "group", "tenants", "user", "is_staff__exact=0"),
+                _entry(request, "API keys", "key", "tenants", "apikey"),
+            ],
+        ),
+        _group(
+            "Contracts",
+            [
+                _entry(request, "Plans", "sell", "billing", "plan"),
+                _entry(request, "Limits", "speed", "billing", "limitrule"),
+                _entry(request, "Subscriptions", "event_repeat", "billing", "subscription"),
+                _entry(request, "Prices", "payments", "billing", "price"),
+            ],
+        ),
+        _group(
+            "Models",
+            [
+                _entry(request, "Models", "neurology", "inference", "mlmodel"),
+                _entry(request, "Versions", "conversion_path", "inference", "modelversion"),
+            ],
+        ),
+        _group(
+            "Usage",
+            [
+                _entry(request, "Daily usage", "bar_chart", "billing", "usagerollup"),
+                _entry(request, "Usage records", "receipt_long", "billing", "usagerecord"),
+            ],
+        ),
+        _group(
+            "Administration",
+            [
+                _entry(request, "Staff", "badge", "tenants", "user", "is_staff__exact=1"),
+                _entry(request, "Roles", "shield_person", "auth", "group"),
+                _entry(request, "Audit log", "history", "auditlog", "logentry"),
+            ],
+        ),
+    ]
+
+
+def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title, "separator": False, "items": items}
+
+
+def _entry(request: HttpRequest, title: str, icon: str, app: str, model: str, query: str = "") -> dict[str, Any]:
+    address = reverse(f"admin:{app}_{model}_changelist") if model else reverse("admin:index")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": f"{address}?{query}" if query else address,
+        "active": _is_open(request, address, query, exact=not model),
+        "permission": _may_see(app, model),
+    }
+
+
+def _is_open(request: HttpRequest, address: str, query: str, *, exact: bool) -> Callable[[HttpRequest], bool]:
+    def decide(_: HttpRequest) -> bool:
+        if exact:
+            return request.path == address
+        if not request.path.startswith(address):
+            return False
+        # People and staff share a page and differ by its filter; what is not filtered counts as people.
+        staff = request.GET.get("is_staff__exact") == "1"
+        return not query or (query == "is_staff__exact=1") == staff
+
+    return decide
+
+
+def _may_see(app: str, model: str) -> Callable[[HttpRequest], bool]:
+    def decide(request: HttpRequest) -> bool:
+        if not model:
+            return True
+        user = request.user
+        return user.has_perm(f"{app}.view_{model}") or user.has_perm(f"{app}.change_{model}")
+
+    return decide

@@ -1,0 +1,43 @@
+"""What every API answer gets, whichever way its call took: a count, a metric, headers of transport security."""
+
+from functools import lru_cache
+from typing import Final
+
+from django.conf import settings
+from prometheus_client import Counter, Histogram
+
+from mlplatform import traffic
+
+_answers: Final = Counter("mlplatform_api_answers_total", "API calls that were answered.", ["operation", "status"])
+_seconds: Final = Histogram(
+    "mlplatform_api_seconds", "From the first to the last line of our code for an API call.", ["operation"]
+)
+
+
+def observe(operation: str, status: int, seconds: float) -> None:
+    """One call was answered."""
+    _answered(operation, status).inc()
+    _timed(operation).observe(seconds)
+    traffic.count(status)
+
+
+@lru_cache(maxsize=1)
+def security_headers() -> tuple[tuple[str, str], ...]:
+    """Headers that tell browsers to trust neither the body's looks nor, where https is on, plain http."""
+    headers = [("X-Content-Type-Options", "nosniff")]
+    if settings.SECURE_HSTS_SECONDS:
+        headers.append(
+            ("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload")
+        )
+    return tuple(headers)
+
+
+# A metric's child is found through a lock and a dictionary of tuples each time; the pairs are few.
+@lru_cache(maxsize=512)
+def _answered(operation: str, status: int) -> Counter:
+    return _answers.labels(operation, status)
+
+
+@lru_cache(maxsize=64)
+def _timed(operation: str) -> Histogram:
+    return _seconds.labels(operation)

@@ -1,0 +1,143 @@
+"""What needs the attention of staff now, each with a link to where it is put right."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from django.db.models import F
+from django.urls import reverse
+
+from billing.admin.tenant_columns import with_contract
+from billing.models import UsageRecord
+from inference import workers
+from inference.models import ModelVersion, VersionState
+from mlplatform.lib import clock, redis
+from tenants.admin.api_key_states import expiring
+from tenants.models import ApiKey, Tenant, TenantStatus, User
+
+NEARLY: Final = 0.8
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to look at; ``permission`` is what a person needs to be told of it, empty for everyone."""
+
+    tone: Literal["danger", "warning", "info"]
+    icon: str
+    text: str
+    link: str = ""
+    permission: str = ""
+
+
+def notices(user: User) -> list[Notice]:
+    """What this person may know of, the most urgent first."""
+    checks: Sequence[Callable[[], Iterable[Notice]]] = (
+        _workers, _versions, _suspended_with_calls, _without_plan, _nearly_used_up, _keys_that_end,
+    )  # fmt: skip
+    found = [notice for check in checks for notice in check()]
+    urgency = {"danger": 0, "warning": 1, "info": 2}
+    return sorted((n for n in found if not n.permission or user.has_perm(n.permission)), key=lambda n: urgency[n.tone])
+
+
+def _workers() -> Iterable[Notice]:
+    try:
+        queues = {info.queue for info in workers.alive()}
+    except redis.FAILURES:
+        yield Notice(
+            "danger",
+            "cloud_off",
+            "The state Redis does not answer: calls are refused with 503 until it is back.",
+        )
+        return
+    if "gpu" not in queues:
+        yield Notice("danger", "memory", "No GPU worker is alive: only cached answers are given.")
+    if "jobs" not in queues:
+        yield Notice(
+            "warning",
+            "engineering",
+            "No jobs worker is alive: usage is not written to SQL, and nothing else waits for it.",
+        )
+
+
+def _versions() -> Iterable[Notice]:
+    page = reverse("admin:inference_modelversion_changelist")
+    seen = "inference.view_modelversion"
+    rows = list(ModelVersion.objects.select_related("model").exclude(state=VersionState.RETIRED))
+    broken = [str(row) for row in rows if row.load_error]
+    staged = [str(row) for row in rows if row.state == VersionState.STAGED and not row.load_error]
+    if broken:
+        yield Notice("danger", "error", f"{_names(broken)} could not be loaded by a worker.", page, seen)
+    if staged:
+        verb = "is" if len(staged) == 1 else "are"
+        yield Notice(
+            "info",
+            "rocket_launch",
+            f"{_names(staged)} {verb} staged and not yet verified.",
+            f"{page}?state__exact=staged",
+            seen,
+        )
+
+
+def _suspended_with_calls() -> Iterable[Notice]:
+    since = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    recent = UsageRecord.objects.filter(occurred_at__gte=since).order_by().values("tenant")
+    names = list(Tenant.objects.filter(status=TenantStatus.SUSPENDED, pk__in=recent).values_list("name", flat=True))
+    if names:
+        page = f"{reverse('admin:tenants_tenant_changelist')}?status__exact=suspended"
+        yield Notice("warning", "block", f"{_names(names)}: suspended, with calls today.", page, "tenants.view_tenant")
+
+
+def _without_plan() -> Iterable[Notice]:
+    rows = with_contract(Tenant.objects.filter(status=TenantStatus.ACTIVE)).filter(plan_name__isnull=True)
+    names = list(rows.values_list("name", flat=True))
+    if names:
+        page = reverse("admin:tenants_tenant_changelist")
+        verb = "has" if len(names) == 1 else "have"
+        yield Notice(
+            "warning",
+            "sell",
+            f"{_names(names)} {verb} no plan, so every call is refused.",
+            page,
+            "tenants.view_tenant",
+        )
+
+
+def _nearly_used_up() -> Iterable[Notice]:
+    rows = with_contract(Tenant.objects.filter(status=TenantStatus.ACTIVE)).filter(
+        plan_units__gt=0, units_month__gte=F("plan_units") * NEARLY
+    )
+    used = [
+        (name, round(100 * units / plan)) for name, units, plan in rows.values_list("name", "units_month", "plan_units")
+    ]
+    if used:
+        page = f"{reverse('admin:tenants_tenant_changelist')}?o=-4"
+        texts = [f"{name} ({percent} %)" for name, percent in sorted(used, key=lambda pair: -pair[1])]
+        verb = "has" if len(texts) == 1 else "have"
+        yield Notice(
+            "warning",
+            "data_usage",
+            f"{_names(texts)} {verb} used over 80 % of the included units.",
+            page,
+            "tenants.view_tenant",
+        )
+
+
+def _keys_that_end() -> Iterable[Notice]:
+    rows = ApiKey.objects.select_related("tenant").filter(expiring(clock.now()), tenant__status=TenantStatus.ACTIVE)
+    names = [f"{key.name} of {key.tenant.name}" for key in rows]
+    if names:
+        page = f"{reverse('admin:tenants_apikey_changelist')}?state=soon"
+        verb = "key expires" if len(names) == 1 else "keys expire"
+        yield Notice(
+            "warning",
+            "key",
+            f"{len(names)} {verb} within 14 days: {_names(names)}.",
+            page,
+            "tenants.view_apikey",
+        )
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,87 @@
+"""One OpenAPI document for each major API version, joined from what the apps declare beside their views."""
+
+from functools import lru_cache
+from typing import Any, Final
+
+import orjson
+from django.urls import include, path
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
+
+from billing.rest import schema as billing
+from inference.rest import schema as inference
+from inference.rest import schema_components
+from tenants.rest import openapi as common
+
+_TITLE: Final = "mlplatform API"
+_TEXT: Final = (
+    "Predictions of machine-learning models, authenticated, limited, cached and metered.\n\n"
+    "Send your API key as `Authorization: Bearer <API key>` or `X-API-Key: <API key>`. Every answer tells what is left of "
+    "your limits in its `RateLimit` header; every error is a problem (RFC 9457), all of which stand at "
+    "[/docs/problems](/docs/problems)."
+)
+_PATTERNS: Final = {
+    "v1": [path("v1/", include(inference.v1)), path("v1.1/", include(inference.v1_1))],
+    "v2": [
+        path("v2/", include(inference.v2)),
+        path("v2/", include(billing.v2)),
+        path("", include(inference.unversioned)),
+    ],
+}
+_SUBJECT: Final = {
+    "v1": ("1.1", "API versions v1 and v1.1; a minor version only adds. New programs take v2."),
+    "v2": ("2", "API version v2."),
+}
+VERSIONS: Final = tuple(_PATTERNS)
+
+
+@lru_cache(maxsize=len(_PATTERNS))
+def document(version: str) -> bytes:
+    """The document of ``v1`` (with v1.1) or ``v2`` as JSON."""
+    return orjson.dumps(_build(version), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _build(version: str) -> dict[str, Any]:
+    number, subject = _SUBJECT[version]
+    with patched_settings({"OAS_VERSION": "3.1.0"}):
+        generator: Any = SchemaGenerator  # drf-spectacular types only its decorators
+        built: dict[str, Any] = generator(patterns=_PATTERNS[version]).get_schema(request=None, public=True)
+    built["info"] = {"title": _TITLE, "version": number, "description": f"{subject} {_TEXT}"}
+    schemas = common.SCHEMAS | billing.SCHEMAS | schema_components.SCHEMAS
+    built["components"] = {
+        "headers": _shared_headers(built["paths"]),
+        "schemas": {name: schemas[name] for name in sorted(_used(built["paths"], schemas))},
+        "securitySchemes": common.SECURITY_SCHEMES,
+    }
+    return built
+
+
+def _shared_headers(paths: dict[str, Any]) -> dict[str, Any]:
+    """Every answer has much the same headers: they stand in the document once, and answers refer to them."""
+    shared: dict[str, Any] = {}
+    for operation in (operation for item in paths.values() for operation in item.values()):
+        for response in operation["responses"].values():
+            headers = response.get("headers", {})
+            for name in headers:
+                if shared.setdefault(name, headers[name]) == headers[name]:
+                    headers[name] = {"$ref": f"#/components/headers/{name}"}
+    return dict(sorted(shared.items()))
+
+
+def _used(part: Any, schemas: dict[str, Any]) -> set[str]:
+    """Names of the schemas that a part of the document refers to, and those that they refer to."""
+    found: set[str] = set()
+    waiting = [part]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            target = value.get("$ref")
+            if isinstance(target, str):
+                name = target.rpartition("/")[2]
+                if target.startswith("#/components/schemas/") and name not in found:
+                    found.add(name)
+                    waiting.append(schemas[name])
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return found

@@ -1,0 +1,16 @@
+"""Addresses of the documents."""
+
+from django.urls import path
+
+from mlplatform.docs import openapi, views
+
+urlpatterns = [
+    path("", views.landing, name="landing"),
+    path("docs", views.api, name="docs"),
+    path("docs/problems", views.problem_list, name="docs-problems"),
+    path("docs/<str:version>", views.api, name="docs-version"),
+    *(
+        path(f"{version}/openapi.json", views.document, {"version": version}, name=f"openapi-{version}")
+        for version in openapi.VERSIONS
+    ),
+]

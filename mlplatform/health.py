@@ -1,0 +1,57 @@
+"""``/livez`` (this process answers) and ``/readyz`` (SQL, both Redis servers and a live worker are there)."""
+
+from collections.abc import Callable
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+
+from inference import workers
+from mlplatform.lib import redis
+
+
+def livez(request: HttpRequest) -> JsonResponse:
+    """200 as long as the process serves; asks nobody else."""
+    return JsonResponse({"status": "ok"})
+
+
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when predictions can be answered, else 503; either way every check by name."""
+    checks = {"sql": _sql, "redis-state": _state, "gpu-worker": _gpu_worker}
+    found = {name: _ask(check) for name, check in checks.items()}
+    # The cache may be away: answers are computed anew, so it is told but does not count.
+    found_cache = _ask(_cache)
+    ready = all(word == "ok" for word in found.values())
+    return JsonResponse(
+        {"status": "ok" if ready else "unavailable", "checks": found | {"redis-cache": found_cache}},
+        status=200 if ready else 503,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _ask(check: Callable[[], str]) -> str:
+    try:
+        return check()
+    except DatabaseError:
+        return "SQL does not answer"
+    except redis.FAILURES:
+        return "Redis does not answer"
+
+
+def _sql() -> str:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return "ok"
+
+
+def _state() -> str:
+    redis.state().ping()
+    return "ok"
+
+
+def _cache() -> str:
+    redis.cache().ping()
+    return "ok"
+
+
+def _gpu_worker() -> str:
+    return "ok" if workers.count("gpu") else "no worker gives a sign of life"

@@ -1,0 +1,1 @@
+"""The ground floor: helpers of one topic each, which import no app."""

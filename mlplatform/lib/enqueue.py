@@ -1,0 +1,20 @@
+"""Celery tasks by name, after commit: a floor can start work that lives on a floor above it."""
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+
+def enqueue(task: str, /, *, queue: str = "jobs", **kwargs: Any) -> None:
+    """Send ``task`` when the present transaction commits; at once where there is none.
+
+    The row that the task works on must exist by then: the message is a hint, the row is the truth.
+    """
+    transaction.on_commit(partial(_send, task, queue, kwargs))
+
+
+def _send(task: str, queue: str, kwargs: dict[str, Any]) -> None:
+    from celery import current_app
+
+    current_app.send_task(task, kwargs=kwargs, queue=queue, ignore_result=True)

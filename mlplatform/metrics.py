@@ -1,0 +1,32 @@
+"""``/metrics`` in Prometheus' text format, for loopback peers or holders of ``METRICS_TOKEN``."""
+
+import hmac
+import ipaddress
+import os
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Metrics of all processes where ``PROMETHEUS_MULTIPROC_DIR`` is set, else of this one."""
+    if not _may_read(request):
+        return HttpResponse(status=404)
+    registry: CollectorRegistry = REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _may_read(request: HttpRequest) -> bool:
+    if settings.METRICS_TOKEN:
+        offered = request.META.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
+        return hmac.compare_digest(offered.encode(), settings.METRICS_TOKEN.encode())
+    # Behind a proxy every peer is the proxy, so then only the token opens.
+    try:
+        return not settings.TRUSTED_PROXIES and ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+    except ValueError:
+        return False

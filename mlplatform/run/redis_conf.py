@@ -1,0 +1,51 @@
+"""Renders the configuration of the two Redis roles.
+
+``state`` holds limits, holds, usage streams and the broker: it must forget nothing, so it never evicts and
+writes an append-only file. ``cache`` holds predictions that can be computed again: it evicts the least
+recently used and writes nothing. The eviction policy belongs to a server, not to a database: hence two.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+
+class RedisRole(StrEnum):
+    """What a Redis server is for."""
+
+    STATE = "state"
+    CACHE = "cache"
+
+
+CACHE_MAXMEMORY = "256mb"
+
+# Loopback only, and no password: whoever reaches loopback as this user can read DATA_DIR as well. An operator
+# with other users on the machine gives REDIS_URL and CACHE_REDIS_URL with a password instead.
+# Its own process title would overwrite the environment in which the launcher looks for what a killed run left.
+_COMMON = """\
+bind 127.0.0.1
+protected-mode yes
+daemonize no
+logfile ""
+loglevel notice
+tcp-keepalive 60
+databases 16
+set-proc-title no
+save ""
+"""
+
+_BY_ROLE = {
+    # everysec loses about a second of acknowledged writes in a power cut and nothing when the process dies.
+    RedisRole.STATE: ("maxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\naof-load-truncated yes\n"),
+    RedisRole.CACHE: f"maxmemory {CACHE_MAXMEMORY}\nmaxmemory-policy allkeys-lru\nappendonly no\n",
+}
+
+
+def render(*, role: RedisRole, port: int, directory: Path) -> str:
+    """Return the text of redis.conf for one server on 127.0.0.1:port with its files in directory."""
+    # Redis reads a quoted value with C-like escapes, so spaces and quotes in a folder's name must be escaped.
+    escaped = str(directory).replace("\\", "\\\\").replace('"', '\\"')
+    return f'# Redis role "{role}"; written by the launcher at each start.\n' + (
+        f'{_COMMON}port {port}\ndir "{escaped}"\n{_BY_ROLE[role]}'
+    )

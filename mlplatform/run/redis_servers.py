@@ -1,0 +1,116 @@
+"""Prepares the Redis servers that the launcher starts itself, and knows when they are up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from mlplatform.run import redis_binary, redis_conf
+from mlplatform.run.environment import LaunchPlan
+from mlplatform.run.redis_conf import RedisRole
+
+PREFERRED_PORTS: Mapping[RedisRole, int] = {RedisRole.STATE: 6390, RedisRole.CACHE: 6391}
+_URL_VARIABLES: Mapping[RedisRole, str] = {RedisRole.STATE: "REDIS_URL", RedisRole.CACHE: "CACHE_REDIS_URL"}
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedRedis:
+    """A Redis server of this run."""
+
+    role: RedisRole
+    port: int
+
+    @property
+    def program(self) -> str:
+        """Its name in the Procfile."""
+        return f"redis-{self.role}"
+
+    @property
+    def url(self) -> str:
+        """Where its database 0 is."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def answers(self, pid: int) -> bool:
+        """Whether the process with this id listens and has loaded its files."""
+        client = redis.Redis.from_url(self.url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
+        with contextlib.closing(client):
+            try:
+                return int(client.info("server")["process_id"]) == pid and client.ping()
+            except redis.RedisError:
+                return False
+
+
+def prepare(plan: LaunchPlan) -> tuple[tuple[ManagedRedis, ...], dict[str, str]]:
+    """Choose ports, write the configuration files, and return the servers and the variables they add.
+
+    A role whose URL the operator gave gets no server. Ports are remembered in DATA_DIR, so that tools which
+    were pointed at one find it after the next start; one that was taken meanwhile is replaced.
+    """
+    given = {RedisRole.STATE: plan.redis_url, RedisRole.CACHE: plan.cache_redis_url}
+    variables = {"REDIS_SERVER": ""}
+    servers: list[ManagedRedis] = []
+    memory = plan.run_dir / "ports.json"
+    remembered = _recall(memory)
+    for role in RedisRole:
+        if given[role]:
+            variables[_URL_VARIABLES[role]] = given[role]
+            continue
+        avoid = {plan.web_port, plan.grpc_port, *(server.port for server in servers)}
+        port = _choose((remembered.get(role, 0), PREFERRED_PORTS[role]), avoid)
+        server = ManagedRedis(role=role, port=port)
+        directory = plan.data_dir / server.program
+        directory.mkdir(mode=0o700, exist_ok=True)
+        conf = plan.run_dir / f"{server.program}.conf"
+        conf.write_text(redis_conf.render(role=role, port=port, directory=directory))
+        variables[_URL_VARIABLES[role]] = server.url
+        servers.append(server)
+    if servers:
+        variables["REDIS_SERVER"] = str(redis_binary.find().path)
+        memory.write_text(json.dumps({server.role.value: server.port for server in servers}))
+    return tuple(servers), variables
+
+
+def _recall(memory: Path) -> dict[str, int]:
+    """Ports of the last run; none when the file is missing or was damaged, since any port will do."""
+    try:
+        loaded = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(loaded, dict):
+        return {}
+    return {
+        role: port
+        for role, port in loaded.items()
+        if isinstance(port, int) and not isinstance(port, bool) and 1024 <= port <= 65535
+    }
+
+
+def _choose(wanted: tuple[int, ...], avoid: set[int]) -> int:
+    """Return the first wanted port that is free on loopback, else any free one."""
+    for port in wanted:
+        if port and port not in avoid and _is_free(port):
+            return port
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            chosen: int = probe.getsockname()[1]
+        if chosen not in avoid:
+            return chosen
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

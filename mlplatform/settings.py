@@ -1,0 +1,270 @@
+"""Every setting, on one page. Values that differ between installations come from the environment.
+
+``docs/settings.md`` lists the variables; system checks (``mlplatform/checks.py``) verify them with IDs and hints.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from mlplatform.lib import database_url
+from mlplatform.lib import env as environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environment.reader()
+
+# --- Places and processes -------------------------------------------------------------------------------------------
+DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / "var"))).absolute()
+MODELS_DIR = DATA_DIR / "models"
+WEB_HOST = env.str("WEB_HOST", "127.0.0.1")
+WEB_PORT = env.int("WEB_PORT", 8000)
+GRPC_PORT = env.int("GRPC_PORT", 50051)
+BASE_URL = env.str("BASE_URL", "") or f"http://{WEB_HOST}:{WEB_PORT}"
+WORKER_DEVICE = env.str("WORKER_DEVICE", "auto")
+WORKER_TORCH_THREADS = env.int("WORKER_TORCH_THREADS", 0)  # 0: one less than the cores, at least one
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = environment.secret_key(env, DATA_DIR)
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+ROOT_URLCONF = "mlplatform.urls"
+WSGI_APPLICATION = "mlplatform.wsgi.application"
+AUTH_USER_MODEL = "tenants.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "tenants",
+    "billing",
+    "inference",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "auditlog",
+    "mlplatform.platform_app.PlatformConfig",
+]
+
+MIDDLEWARE = [
+    "mlplatform.middleware.request_context.RequestContextMiddleware",
+    "mlplatform.middleware.api_calls.ApiCallsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "mlplatform.middleware.content_security.ContentSecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "mlplatform.middleware.audit_context.AuditContextMiddleware",
+]
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+# --- Security: on unless the installation is plain http on one machine ------------------------------------------------
+HTTPS = env.bool("HTTPS", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+
+# --- SQL: the truth ----------------------------------------------------------------------------------------------------
+DATABASES = {
+    "default": database_url.parse(env.str("DATABASE_URL", "") or database_url.of_sqlite_file(DATA_DIR / "db.sqlite3"))
+}
+
+# --- Redis: state must not lose or repeat a write; cache may vanish --------------------------------------------------
+REDIS_URL = env.str("REDIS_URL", "") or "redis://127.0.0.1:6390/0"
+CACHE_REDIS_URL = env.str("CACHE_REDIS_URL", "") or "redis://127.0.0.1:6391/0"
+REDIS_TIMEOUT_S = env.float("REDIS_TIMEOUT_S", 0.2)
+
+
+def _redis_cache(url: str, prefix: str, *, may_fail: bool = False) -> dict[str, Any]:
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": url,
+        "KEY_PREFIX": prefix,
+        "OPTIONS": {
+            "CLIENT_CLASS": "django_redis.client.DefaultClient",
+            # Only where a miss is a right answer: pages go on without their cache, counters must not.
+            "IGNORE_EXCEPTIONS": may_fail,
+            "CONNECTION_POOL_KWARGS": {
+                "socket_timeout": REDIS_TIMEOUT_S,
+                "socket_connect_timeout": REDIS_TIMEOUT_S,
+                # redis-py tries ten times by default: with a stalled server one INCR was applied twice.
+                "retry": Retry(NoBackoff(), 0),
+                "max_connections": 1000,
+                "health_check_interval": 0,
+            },
+        },
+    }
+
+
+CACHES = {
+    "default": _redis_cache(CACHE_REDIS_URL, "django", may_fail=True),
+    "state": _redis_cache(REDIS_URL, "django"),
+    "predictions": _redis_cache(CACHE_REDIS_URL, ""),
+}
+
+# --- Celery ----------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = env.str("BROKER_URL", "") or REDIS_URL
+CELERY_BROKER_TRANSPORT = "mlplatform.broker:Transport"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "jobs"
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10.0
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 5,
+    "global_keyprefix": "celery:",
+    "socket_timeout": 5.0,
+    "socket_connect_timeout": 1.0,
+    "health_check_interval": 25,
+}
+CELERY_BEAT_SCHEDULE = {
+    "drain-usage": {"task": "billing.drain_usage", "schedule": 1.0, "options": {"expires": 5}},
+    "flush-last-used": {"task": "tenants.flush_last_used", "schedule": 60.0, "options": {"expires": 50}},
+}
+
+# --- The path of a request -------------------------------------------------------------------------------------------
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2 * 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+MAX_BATCH_REQUESTS = env.int("MAX_BATCH_REQUESTS", 256)
+PREDICT_TIMEOUT_S = env.float("PREDICT_TIMEOUT_S", 30.0)
+CALLER_CACHE_S = 30.0
+BATCHES_IN_FLIGHT = env.int("BATCHES_IN_FLIGHT", 2)
+MAX_QUEUE_DELAY_S = env.float("MAX_QUEUE_DELAY_S", 0.0)
+MAX_QUEUED_INPUTS = env.int("MAX_QUEUED_INPUTS", 2048)
+LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)
+DEFAULT_API_VERSION = env.str("DEFAULT_API_VERSION", "v2")
+
+RATELIMIT_USE_CACHE = "state"
+RATELIMIT_FAIL_OPEN = False
+WRONG_KEYS_PER_ADDRESS = env.str("WRONG_KEYS_PER_ADDRESS", "30/m")
+LOGINS_PER_ADDRESS = env.str("LOGINS_PER_ADDRESS", "20/m")
+LOGINS_PER_ACCOUNT = env.str("LOGINS_PER_ACCOUNT", "10/m")
+
+METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # /metrics answers loopback peers, and others only with this token
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["tenants.rest.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["tenants.rest.renderers.OrjsonRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "tenants.rest.openapi.ApiSchema",
+    "EXCEPTION_HANDLER": "tenants.rest.problems.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "mlplatform API",
+    "DESCRIPTION": "Predictions of machine-learning models, authenticated, limited, cached and metered.",
+    "VERSION": "2",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- Static files, admin, audit ----------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+AUDITLOG_INCLUDE_ALL_MODELS = False
+AUDITLOG_DISABLE_ON_RAW_SAVE = True
+LOGIN_URL = reverse_lazy("admin:login")
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "mlplatform",
+    "SITE_HEADER": "mlplatform",
+    "SITE_SUBHEADER": "Staff admin",
+    "SITE_SYMBOL": "neurology",
+    "SITE_URL": None,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("platform/favicon.svg")}],
+    "STYLES": [lambda request: static("platform/admin.css")],
+    "DASHBOARD_CALLBACK": "mlplatform.admin_dashboard.dashboard",
+    "LOGIN": {"form": "tenants.login_form.GuardedAuthenticationForm"},
+    "SHOW_VIEW_ON_SITE": False,
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97.0% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(62.3% .214 259.815)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        },
+    },
+    "SIDEBAR": {"navigation": "mlplatform.admin_navigation.navigation"},
+}
+
+# --- Logs: one line an event, always with the request id ---------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "mlplatform.middleware.request_context.RequestIdFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}

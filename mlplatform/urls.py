@@ -1,0 +1,40 @@
+"""Every address of the product."""
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path, register_converter
+
+from mlplatform import health
+from mlplatform.metrics import metrics
+
+
+class ApiVersionConverter:
+    """The first part of an API path: anything that looks like an API version, so that an unknown one gets its own error."""
+
+    regex = r"v\d[^/]{0,15}"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(ApiVersionConverter, "api_version")
+
+api: list[URLPattern | URLResolver] = [
+    path("", include("inference.rest.urls")),
+    path("", include("billing.rest.urls")),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics),
+    path("", include("mlplatform.docs.urls")),
+    path("admin/", admin.site.urls),
+    path("<api_version:path_version>/", include(api)),
+    path("", include(api)),
+]
+
+handler404 = "mlplatform.error_pages.not_found"
+handler500 = "mlplatform.error_pages.server_error"

@@ -1,0 +1,146 @@
+"""From a secret to a frozen :class:`Caller`, by an in-process cache of bounded staleness.
+
+A change of the key or its tenant is noticed at once through the guards (``tenants/guards.py``); the 30 seconds here
+only bound what a lost Redis could hide.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import ipaddress
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from mlplatform.lib import clock
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants import api_keys, last_used
+from tenants.models import ApiKeySecret, TenantStatus
+
+_MAX_CACHED = 20_000
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The authenticated identity of one request. An empty ``allowed_models`` or ``networks`` allows all."""
+
+    tenant_id: int
+    tenant_slug: str
+    tenant_name: str
+    tenant_version: int
+    shard: int
+    default_model: str
+    key_uid: str
+    key_name: str
+    key_version: int
+    mode: str
+    scopes: frozenset[str]
+    allowed_models: frozenset[str]
+    networks: tuple[Network, ...]
+    pinned_api_version: str
+    valid_until: dt.datetime | None
+
+    def may_use(self, model: str) -> bool:
+        """Whether the key's allow-list has the model; one that it may not use answers as if it did not exist."""
+        return not self.allowed_models or model in self.allowed_models
+
+
+_lock = threading.Lock()
+_cache: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
+
+
+def authenticate(secret: str, *, address: str, fresh: bool = False) -> Caller:
+    """Who calls with this secret from this address.
+
+    ``fresh`` reads the rows even if a parsed caller is at hand. Raises UNAUTHENTICATED for a secret that is malformed,
+    unknown, expired or revoked, and FORBIDDEN for a suspended tenant or an address outside the key's networks.
+    """
+    caller = None if fresh else cached(secret)
+    if caller is None:
+        caller = _load(secret)
+    if caller.valid_until is not None and caller.valid_until <= clock.now():
+        raise _unauthenticated("This API key or this secret of it has expired.")
+    if caller.networks:
+        _check_address(caller, address)
+    last_used.note(caller.key_uid)
+    return caller
+
+
+def cached(secret: str) -> Caller | None:
+    """The caller if this process parsed it within the last 30 seconds."""
+    entry = _cache.get(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
+    if entry is None or entry[1] <= clock.monotonic():
+        return None
+    return entry[0]
+
+
+def forget_all() -> None:
+    """Empty the in-process cache; for tests and for forked processes."""
+    with _lock:
+        _cache.clear()
+
+
+def _load(secret: str) -> Caller:
+    if not api_keys.well_formed(secret):
+        raise _unauthenticated(
+            "This is not an API key of this service: a key looks like mlp_live_… and its checksum must fit. Was it cut off?"
+        )
+    digest = api_keys.digest(secret)
+    # Whatever the rows say, the old answer is over: a key that was revoked must not be found in memory again.
+    with _lock:
+        _cache.pop(bytes.fromhex(digest), None)
+    row = ApiKeySecret.objects.select_related("key__tenant").filter(sha256=digest).first()
+    if row is None or not hmac.compare_digest(row.sha256, digest):
+        raise _unauthenticated("No API key has this secret.")
+    key, tenant = row.key, row.key.tenant
+    if key.revoked_at is not None:
+        raise _unauthenticated("This API key was revoked.")
+    if tenant.status != TenantStatus.ACTIVE:
+        raise PlatformError(ErrorKind.FORBIDDEN, "This tenant is suspended; please contact support.")
+    ends = [moment for moment in (key.expires_at, row.expires_at) if moment is not None]
+    caller = Caller(
+        tenant_id=tenant.pk,
+        tenant_slug=tenant.slug,
+        tenant_name=tenant.name,
+        tenant_version=tenant.version,
+        shard=tenant.shard,
+        default_model=tenant.default_model,
+        key_uid=key.uid,
+        key_name=key.name,
+        key_version=key.version,
+        mode=key.mode,
+        scopes=frozenset(key.scopes),
+        allowed_models=frozenset(key.allowed_models),
+        networks=tuple(ipaddress.ip_network(network) for network in key.allowed_cidrs),
+        pinned_api_version=key.pinned_api_version,
+        valid_until=min(ends, default=None),
+    )
+    _remember(bytes.fromhex(digest), caller)
+    return caller
+
+
+def _remember(digest: bytes, caller: Caller) -> None:
+    with _lock:
+        _cache[digest] = (caller, clock.monotonic() + settings.CALLER_CACHE_S)
+        _cache.move_to_end(digest)
+        while len(_cache) > _MAX_CACHED:
+            _cache.popitem(last=False)
+
+
+def _check_address(caller: Caller, address: str) -> None:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        parsed = None
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if parsed is None or not any(parsed in network for network in caller.networks):
+        raise PlatformError(ErrorKind.FORBIDDEN, f"This API key may not be used from the address {address}.")
+
+
+def _unauthenticated(detail: str) -> PlatformError:
+    return PlatformError(ErrorKind.UNAUTHENTICATED, detail)

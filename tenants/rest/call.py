@@ -1,0 +1,72 @@
+"""One HTTP call and its answer as handlers see them, whichever way the call came in.
+
+Two ways lead to a handler: REST framework's views, and for predictions the short way from the WSGI server
+(``mlplatform/short_way.py``). Both make a :class:`RestCall` and write a :class:`Reply`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import QueryDict
+
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.rest import problems
+
+
+@dataclass(slots=True)
+class RestCall:
+    """A call. ``META`` is the WSGI environment, under the name that Django's own requests have for it.
+
+    ``parse`` reads and parses the body; it raises MALFORMED, PAYLOAD_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE.
+    """
+
+    META: Mapping[str, Any]
+    request_id: str
+    path_version: str
+    parse: Callable[[], Any]
+
+    def header(self, name: str) -> str:
+        """A header by its WSGI name without ``HTTP_``, such as ``API_VERSION``; empty where it is absent."""
+        value: str = self.META.get(f"HTTP_{name}", "")
+        return value.strip()
+
+    def query_once(self, name: str) -> str:
+        """A query parameter, or empty where it is absent. Raises MALFORMED for one without a value or with several."""
+        query = self.META.get("QUERY_STRING", "")
+        if not query:
+            return ""
+        values = set(QueryDict(query).getlist(name))
+        if len(values) > 1:
+            raise PlatformError(ErrorKind.MALFORMED, f"The query names {name} more than once.", field=name)
+        if values == {""}:
+            raise PlatformError(ErrorKind.MALFORMED, f"The query names {name} without a value.", field=name)
+        return values.pop() if values else ""
+
+    def json_object(self) -> dict[str, Any]:
+        """The body, which must be a JSON object. Raises MALFORMED otherwise."""
+        body = self.parse()
+        if not isinstance(body, dict):
+            raise PlatformError(ErrorKind.MALFORMED, "The body must be a JSON object.")
+        return body
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer: ``body`` is what JSON can say, or a Django response for other media types."""
+
+    body: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+def problem_reply(error: Exception, *, request_id: str) -> Reply:
+    """Any exception as a problem."""
+    problem = problems.kind_of(error)
+    return Reply(
+        body=problems.body(problem, request_id=request_id),
+        status=problems.TABLE[problem.kind].status,
+        headers=problems.headers(problem),
+        content_type=problems.CONTENT_TYPE,
+    )

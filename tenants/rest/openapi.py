@@ -1,0 +1,190 @@
+"""What every operation of the REST API has in common in OpenAPI: security, headers, problems.
+
+Operations are declared beside their views, in the ``schema.py`` of each app's REST face, as subclasses of the views that
+answer; ``mlplatform/docs/openapi.py`` joins them to one document for each major API version.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from mlplatform.lib.errors import ErrorKind
+from tenants.rest import problems
+
+Schema = dict[str, Any]
+"""A JSON Schema as it stands in the document."""
+
+ALWAYS: Final = (
+    ErrorKind.MALFORMED,
+    ErrorKind.UNSUPPORTED_API_VERSION,
+    ErrorKind.UNAUTHENTICATED,
+    ErrorKind.FORBIDDEN,
+    ErrorKind.NOT_FOUND,
+    ErrorKind.TOO_MANY_ATTEMPTS,
+    ErrorKind.INTERNAL,
+    ErrorKind.UNAVAILABLE,
+)
+"""Problems that any call can meet."""
+
+SECURITY_SCHEMES: Final[Schema] = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Your API key: `Authorization: Bearer mlp_live_…`.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key, for clients that cannot set Authorization.",
+    },
+}
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Problem": {
+        "type": "object",
+        "description": "An error as RFC 9457 (application/problem+json) writes it. `/docs/problems` lists every type.",
+        "required": ["type", "title", "status", "detail", "request_id"],
+        "properties": {
+            "type": {
+                "type": "string",
+                "format": "uri-reference",
+                "description": "Which kind of problem; decide by this, not by the texts.",
+                "enum": sorted({problems.type_of(kind) for kind in problems.TABLE}),
+            },
+            "title": {"type": "string", "description": "The kind in words; the same for every problem of a type."},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": {"type": "string", "description": "What is wrong with this call, and what to do."},
+            "request_id": {"type": "string", "description": "Name it when you ask us about this call."},
+            "field": {
+                "type": "string",
+                "description": "The part of the call that is wrong, such as `requests[3].input`.",
+            },
+            "violated-policies": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Names of the limits that refused, as in the RateLimit header.",
+            },
+            "supported": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "API versions that exist, when the named one does not.",
+            },
+            "required_scope": {"type": "string", "description": "The scope that the key lacks."},
+        },
+    },
+}
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of the document's components."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+class ApiSchema(AutoSchema):
+    """Adds to each operation what all have: either security scheme, and the headers of every answer."""
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        return [{name: []} for name in SECURITY_SCHEMES]
+
+    def get_override_parameters(self) -> Any:
+        return [*super().get_override_parameters(), *_COMMON]
+
+
+def describe(
+    *,
+    id: str,  # noqa: A002 - OpenAPI's own word
+    tag: str,
+    summary: str,
+    description: str,
+    answer: Schema,
+    request: Schema | None = None,
+    kinds: Sequence[ErrorKind] = (),
+    parameters: Sequence[OpenApiParameter] = (),
+    examples: Sequence[OpenApiExample] = (),
+    also: Mapping[str, Schema] | None = None,
+) -> Any:
+    """The declaration of one operation; ``kinds`` are its problems beyond :data:`ALWAYS`.
+
+    ``also`` gives further media types of the good answer with their schemas.
+    """
+    responses: dict[Any, OpenApiResponse] = {
+        (200, "application/json"): OpenApiResponse(answer, description="The answer.")
+    }
+    for media_type, schema in (also or {}).items():
+        responses[200, media_type] = OpenApiResponse(schema, description="The answer.")
+    return extend_schema(
+        operation_id=id,
+        tags=[tag],
+        summary=summary,
+        description=description,
+        parameters=list(parameters),
+        request={"application/json": request} if request else None,
+        responses=responses | _problems((*ALWAYS, *kinds)),
+        examples=list(examples),
+    )
+
+
+def header(
+    name: str, description: str, schema: Schema, *, codes: Sequence[int] | None = None, **more: Any
+) -> OpenApiParameter:
+    """A header of answers: of all, or of those with these status codes."""
+    return OpenApiParameter(
+        name, schema, OpenApiParameter.HEADER, description=description, response=list(codes) if codes else True, **more
+    )
+
+
+def offered(name: str, description: str, schema: Schema, **more: Any) -> OpenApiParameter:
+    """A header that a call may carry."""
+    return OpenApiParameter(name, schema, OpenApiParameter.HEADER, description=description, **more)
+
+
+def _problems(kinds: Sequence[ErrorKind]) -> dict[Any, OpenApiResponse]:
+    by_status: dict[int, list[ErrorKind]] = {}
+    for kind in problems.TABLE:
+        if kind in kinds:
+            by_status.setdefault(problems.TABLE[kind].status, []).append(kind)
+    return {
+        (status, problems.CONTENT_TYPE): OpenApiResponse(
+            ref("Problem"),
+            description=" Or: ".join(f"{problems.TABLE[kind].title}. {problems.TABLE[kind].meaning}" for kind in found),
+        )
+        for status, found in sorted(by_status.items())
+    }
+
+
+_TEXT: Final[Schema] = {"type": "string"}
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+_COMMON: Final = (
+    offered(
+        "X-Request-Id",
+        "Your own id of the call: 1 to 128 of A–Z a–z 0–9 . _ : - , beginning with a letter or digit. Anything else is "
+        "replaced by an id of ours.",
+        _TEXT,
+    ),
+    header("X-Request-Id", "The id of the call: yours if it was sane, else ours.", _TEXT),
+    header("traceparent", "W3C trace context: our span of your trace, or of a new one.", _TEXT),
+    header("API-Version", "The API version that answered.", _TEXT),
+    header(
+        "RateLimit-Policy",
+        "Every limit of the key: quota `q`, window in seconds `w`, and `x-unit` where it counts units.",
+        {"type": "string", "examples": ['"burst";q=2000;w=10;x-unit="units"']},
+    ),
+    header(
+        "RateLimit",
+        "What is left of every limit, `r`, and in how many seconds `t` it is whole again, or lets a refused call pass.",
+        {"type": "string", "examples": ['"burst";r=1990;t=1']},
+    ),
+    header("X-RateLimit-Limit", "Quota of the tightest limit.", _COUNT),
+    header("X-RateLimit-Remaining", "What is left of the tightest limit.", _COUNT),
+    header("X-RateLimit-Reset", "Seconds until the tightest limit is whole again.", _COUNT),
+    header(
+        "Retry-After",
+        "Seconds after which the call can pass.",
+        {"type": "integer", "minimum": 1},
+        codes=[429, 503],
+    ),
+    header("WWW-Authenticate", "How to authenticate.", _TEXT, codes=[401]),
+)

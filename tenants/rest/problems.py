@@ -1,0 +1,227 @@
+"""Errors as RFC 9457 problems: the REST face's one complete table from kind to wire."""
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from prometheus_client import Counter
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
+
+logger = logging.getLogger(__name__)
+
+_sql_failures: Final = Counter("mlplatform_sql_failures_total", "API calls that failed because of the database.")
+
+CONTENT_TYPE: Final = "application/problem+json"
+_OWN: Final = "/docs/problems#"
+_IANA: Final = "https://iana.org/assignments/http-problem-types#"
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How REST says one kind of error. ``meaning`` and ``advice`` stand on the public page of problems."""
+
+    status: int
+    title: str
+    meaning: str
+    advice: str
+    type: str = ""
+
+
+TABLE: Final[dict[ErrorKind, Wire]] = {
+    ErrorKind.MALFORMED: Wire(
+        400,
+        "Malformed request",
+        "The request cannot be read, or contradicts itself.",
+        "Correct what the detail names; sending the same call again will fail again.",
+    ),
+    ErrorKind.UNSUPPORTED_API_VERSION: Wire(
+        400,
+        "Unsupported API version",
+        "The named API version does not exist.",
+        "Name one of those in the member supported, or none.",
+    ),
+    ErrorKind.UNAUTHENTICATED: Wire(
+        401,
+        "Not authenticated",
+        "The API key is missing, mistyped, unknown, expired or revoked.",
+        "Check that the whole key arrives in the header Authorization: Bearer …; if it was revoked, use another.",
+    ),
+    ErrorKind.FORBIDDEN: Wire(
+        403,
+        "Not allowed",
+        "The key or its tenant may not do this.",
+        "The detail says what is missing: a scope of the key, an address it may be used from, a plan. An admin of your "
+        "tenant can change it.",
+    ),
+    ErrorKind.NOT_FOUND: Wire(
+        404,
+        "Not found",
+        "It does not exist, or not for this key.",
+        "Check the name; GET /v2/models lists the models that the key may use.",
+    ),
+    ErrorKind.METHOD_NOT_ALLOWED: Wire(
+        405,
+        "Method not allowed",
+        "The address exists, but not for this HTTP method.",
+        "Use a method of the Allow header.",
+    ),
+    ErrorKind.CONFLICT: Wire(
+        409,
+        "Conflict",
+        "The request does not fit the present state.",
+        "Look at the present state, then decide anew.",
+    ),
+    ErrorKind.GONE: Wire(410, "Gone", "It existed and was withdrawn.", "Move to the successor that the answer names."),
+    ErrorKind.PAYLOAD_TOO_LARGE: Wire(
+        413, "Body too large", "The body is larger than the service takes.", "Split the call into smaller ones."
+    ),
+    ErrorKind.UNSUPPORTED_MEDIA_TYPE: Wire(
+        415,
+        "Unsupported media type",
+        "The body must be application/json, not compressed.",
+        "Send JSON with the header Content-Type: application/json.",
+    ),
+    ErrorKind.INVALID_INPUT: Wire(
+        422,
+        "Invalid input",
+        "A field has a value that cannot be used; the detail says why.",
+        "Correct the part of the call that the member field names.",
+    ),
+    ErrorKind.CHARGE_TOO_LARGE: Wire(
+        422,
+        "Call larger than its limit",
+        "The call needs more than a limit can ever let pass.",
+        "Split the call into smaller ones; waiting does not help.",
+    ),
+    ErrorKind.QUOTA_EXCEEDED: Wire(
+        429,
+        "Quota exceeded",
+        "A limit is used up; nothing was charged.",
+        "Send the call again after Retry-After seconds. GET /v2/limits/explain/{request_id} tells which limit refused and "
+        "who set it.",
+        f"{_IANA}quota-exceeded",
+    ),
+    ErrorKind.TOO_MANY_ATTEMPTS: Wire(
+        429,
+        "Too many attempts",
+        "Too many wrong keys or passwords came from this address.",
+        "Correct the key and wait for Retry-After seconds.",
+    ),
+    ErrorKind.INTERNAL: Wire(
+        500,
+        "Internal error",
+        "A mistake of the service; it was logged with the request id.",
+        "Tell us the request id. A prediction may be sent again.",
+    ),
+    ErrorKind.OVERLOADED: Wire(
+        503,
+        "Temporarily overloaded",
+        "More work waits than can be done soon; nothing was charged.",
+        "Send the call again after Retry-After seconds, later each time.",
+        f"{_IANA}temporary-reduced-capacity",
+    ),
+    ErrorKind.UNAVAILABLE: Wire(
+        503,
+        "Temporarily unavailable",
+        "A part of the service is away; nothing was charged.",
+        "Send the call again after Retry-After seconds, later each time.",
+        f"{_IANA}temporary-reduced-capacity",
+    ),
+    ErrorKind.TIMEOUT: Wire(
+        503,
+        "No answer in time",
+        "The model did not answer in time; nothing was charged.",
+        "Send the call again after Retry-After seconds.",
+        f"{_IANA}temporary-reduced-capacity",
+    ),
+}
+
+_DRF_KINDS: Final[dict[type[exceptions.APIException], ErrorKind]] = {
+    exceptions.ParseError: ErrorKind.MALFORMED,
+    exceptions.UnsupportedMediaType: ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+    exceptions.MethodNotAllowed: ErrorKind.METHOD_NOT_ALLOWED,
+    exceptions.NotFound: ErrorKind.NOT_FOUND,
+}
+
+
+def type_of(kind: ErrorKind) -> str:
+    """The problem type: registered with IANA where there is one, else a place on our page of problems."""
+    return TABLE[kind].type or f"{_OWN}{kind.value}"
+
+
+def body(error: PlatformError, *, request_id: str) -> dict[str, Any]:
+    """The members of the problem object."""
+    wire = TABLE[error.kind]
+    members: dict[str, Any] = {
+        "type": type_of(error.kind),
+        "title": wire.title,
+        "status": wire.status,
+        "detail": error.detail,
+        "request_id": request_id,
+    }
+    if error.field is not None:
+        members["field"] = error.field
+    return members | error.extra
+
+
+def headers(error: PlatformError) -> dict[str, str]:
+    """Retry-After in whole seconds on every 429 and 503, and what 401 must carry."""
+    wire = TABLE[error.kind]
+    found = {}
+    if wire.status in {429, 503}:
+        found["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 0)))
+    if wire.status == 401:
+        found["WWW-Authenticate"] = 'Bearer realm="mlplatform"'
+    return found
+
+
+def response(error: PlatformError, *, request_id: str) -> Response:
+    """A problem as the answer of an API view."""
+    answer = Response(body(error, request_id=request_id), status=TABLE[error.kind].status, content_type=CONTENT_TYPE)
+    for name, value in headers(error).items():
+        answer.headers[name] = value
+    return answer
+
+
+def plain_response(error: PlatformError, request: HttpRequest) -> HttpResponse:
+    """A problem where no API view is at work: unknown addresses and mistakes of the service itself."""
+    request_id = getattr(request, "request_id", "-")
+    return HttpResponse(
+        orjson.dumps(body(error, request_id=request_id)),
+        status=TABLE[error.kind].status,
+        content_type=CONTENT_TYPE,
+        headers=headers(error),
+    )
+
+
+def kind_of(error: Exception) -> PlatformError:
+    """Any exception as a PlatformError; one that nobody expected is logged and told without its inside."""
+    if isinstance(error, PlatformError):
+        return error
+    if isinstance(error, RequestDataTooBig):
+        return PlatformError(ErrorKind.PAYLOAD_TOO_LARGE, "The body is larger than the service takes; split the call.")
+    for cls, kind in _DRF_KINDS.items():
+        if isinstance(error, cls):
+            return PlatformError(kind, str(error.detail))
+    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+        return PlatformError(ErrorKind.MALFORMED, "The request cannot be read: it is cut off or has too many parts.")
+    if isinstance(error, DatabaseError):
+        _sql_failures.inc()
+        logger.exception("the database failed")
+        return unavailable("The database is away for a moment; nothing was charged.")
+    logger.exception("an unexpected error")
+    return PlatformError(ErrorKind.INTERNAL, "Something went wrong here; the request id helps us to find it.")
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """REST framework's hook: every exception of an API view becomes a problem."""
+    request = context["request"]
+    return response(kind_of(error), request_id=getattr(request, "request_id", "-"))

@@ -1,0 +1,39 @@
+"""What a key may be allowed to do. Each face checks the scope of each call; an unknown scope cannot be issued."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+
+SCOPES: Final[dict[str, str]] = {
+    "predict": "One prediction at a time",
+    "batch": "Many predictions in one call",
+    "train": "Train models of the tenant",
+    "models:read": "List models and their versions",
+    "usage:read": "Read usage and limits",
+    "jobs:read": "Read jobs and their results",
+    "jobs:write": "Start and cancel jobs",
+    "webhooks:write": "Manage webhook endpoints",
+}
+DEFAULT_SCOPES: Final = ("predict", "batch", "models:read", "usage:read")
+
+
+def validate(scopes: Iterable[str]) -> list[str]:
+    """The scopes in their listed order without repetition. Raises INVALID_INPUT for one that does not exist."""
+    wanted = set(scopes)
+    unknown = sorted(wanted - SCOPES.keys())
+    if unknown:
+        raise invalid("scopes", f"Unknown scope {unknown[0]!r}; the scopes are {', '.join(SCOPES)}.")
+    if not wanted:
+        raise invalid("scopes", "A key without any scope can do nothing; choose at least one.")
+    return [scope for scope in SCOPES if scope in wanted]
+
+
+def require(held: frozenset[str], needed: str) -> None:
+    """Raises FORBIDDEN that names the scope which the key lacks."""
+    if needed not in held:
+        raise PlatformError(
+            ErrorKind.FORBIDDEN,
+            f"This key lacks the scope {needed!r}; an admin of the tenant can add it to the key.",
+            extra={"required_scope": needed},
+        )

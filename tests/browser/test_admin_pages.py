@@ -1,0 +1,156 @@
+"""The admin in real Chromium: nothing loads from elsewhere, scripts run under the page's policy, nothing is cut off."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from billing.models import UsageRollup
+from inference.models import MLModel, ModelVersion
+from mlplatform.lib import clock
+from tests.conftest import Customer
+from tests.support import staff
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+PAGES = {
+    "start": "/admin/",
+    "tenants": "/admin/tenants/tenant/",
+    "tenant": "/admin/tenants/tenant/{tenant}/change/",
+    "suspend": "/admin/tenants/tenant/{tenant}/suspend/",
+    "people": "/admin/tenants/user/",
+    "keys": "/admin/tenants/apikey/",
+    "key": "/admin/tenants/apikey/{key}/change/",
+    "new key": "/admin/tenants/apikey/add/",
+    "plan": "/admin/billing/plan/{plan}/change/",
+    "limits": "/admin/billing/limitrule/",
+    "subscriptions": "/admin/billing/subscription/",
+    "prices": "/admin/billing/price/?sample-operation=predict&sample-inputs=3&sample-cached=1",
+    "models": "/admin/inference/mlmodel/",
+    "version": "/admin/inference/modelversion/{version}/change/",
+    "usage": "/admin/billing/usagerollup/",
+    "audit": "/admin/auditlog/logentry/",
+    "roles": "/admin/auth/group/",
+}
+
+
+def chromium() -> str:
+    """The path of a Chromium. Skips the test where there is none, unless REQUIRE_BROWSER=1 forbids that."""
+    found = next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+    )
+    if not found:
+        reason = "no Chromium on PATH; install Debian's `chromium` to run the browser tests"
+        pytest.fail(reason) if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip(reason)
+    return found
+
+
+@pytest.fixture
+def addresses(acme: Customer, live_server: LiveServer) -> dict[str, str]:
+    """The pages by name, with a row of everything on them; somebody may sign in to see them."""
+    staff.superuser()
+    model = MLModel.objects.create(name="digits")
+    version = ModelVersion.objects.create(
+        model=model,
+        version="1.0.0",
+        sha256="0" * 64,
+        input_schema={"kind": "text"},
+        output_schema={},
+        state="live",
+        accuracy=0.97,
+    )
+    today = clock.now().date()
+    UsageRollup.objects.create(day=today, tenant=acme.tenant, key_uid=acme.key.uid, model="digits", units=5000)
+    pks = {"tenant": acme.tenant.pk, "key": acme.key.pk, "plan": acme.plan.pk, "version": version.pk}
+    return {name: live_server.url + page.format(**pks) for name, page in PAGES.items()}
+
+
+class Watched:
+    """A signed-in tab and everything that went wrong in it."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        page.on("pageerror", lambda error: self.problems.append(f"script: {error}"))
+        page.on("console", lambda message: self._console(message.type, message.text))
+        page.on("request", lambda request: self._request(request.url, base))
+
+    def _console(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.problems.append(f"console: {text}")
+
+    def _request(self, url: str, base: str) -> None:
+        if not url.startswith((base, "data:", "blob:")):
+            self.problems.append(f"from elsewhere: {url}")
+
+    @property
+    def cut_off(self) -> int:
+        """Pixels by which the page is wider than the screen."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+@pytest.fixture(params=[1440, 390])
+def tab(request: pytest.FixtureRequest, addresses: dict[str, str], live_server: LiveServer) -> Iterator[Watched]:
+    binary = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": request.param, "height": 900})
+        watched = Watched(page, live_server.url)
+        page.goto(f"{live_server.url}/admin/login/")
+        page.fill("[name=username]", "ada@staff.example")
+        page.fill("[name=password]", staff.PASSWORD)
+        page.click("[type=submit]")
+        page.wait_for_url(f"{live_server.url}/admin/")
+        yield watched
+        browser.close()
+
+
+def test_every_page_loads_whole_and_from_here_only(tab: Watched, addresses: dict[str, str]) -> None:
+    for name, address in addresses.items():
+        answer = tab.page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, name
+        assert "default-src 'self'" in answer.headers["content-security-policy"], name
+        assert tab.cut_off <= 0, name
+        assert tab.problems == [], name
+
+
+def test_the_charts_of_the_start_page_are_drawn(tab: Watched, addresses: dict[str, str]) -> None:
+    tab.page.goto(addresses["start"])
+    tab.page.wait_for_function("document.querySelectorAll('canvas.chart').length == 2")
+    drawn = "[...document.querySelectorAll('canvas.chart')].every(c => Chart.getChart(c) && c.width > 100)"
+    tab.page.wait_for_function(drawn)
+    assert tab.problems == []
+
+
+def test_a_key_is_issued_and_its_secret_gone_on_the_next_page(tab: Watched, addresses: dict[str, str]) -> None:
+    page = tab.page
+    page.goto(addresses["tenant"].replace("/change/", "/issue_key/"))
+    page.fill("[name=name]", "From the browser")
+    page.click("text=Save")
+    secret = page.inner_text("#secret")
+    assert secret.startswith("mlp_live_")
+    page.click("#copy")
+    page.wait_for_function("document.getElementById('copied').textContent != 'Copy'")
+    assert page.evaluate("getSelection().toString()").strip() == secret
+    assert tab.cut_off <= 0
+    page.click("text=I have kept it")
+    page.wait_for_url("**/change/")
+    assert page.input_value("[name=name]") == "From the browser"
+    assert secret not in page.content()
+    assert tab.problems == []
+
+
+def test_suspending_goes_through_the_question(tab: Watched, addresses: dict[str, str]) -> None:
+    page = tab.page
+    page.goto(addresses["suspend"])
+    page.click("text=Cancel")
+    page.wait_for_url("**/change/")
+    page.goto(addresses["suspend"])
+    page.click("button:has-text('Suspend')")
+    page.wait_for_url("**/change/")
+    assert "Suspended: Acme." in page.content()
+    assert tab.problems == []

@@ -1,0 +1,110 @@
+"""The named cast of the tests, and what every test starts from: empty Redis servers and empty in-process caches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from pytest_django import Settings
+
+from billing import contracts, pricing
+from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
+from inference import predict as prediction
+from inference import registry
+from mlplatform.lib import background
+from tenants import api_keys, authentication, tenancy
+from tenants.models import ApiKey, Tenant, User
+from tenants.scopes import SCOPES
+from tests.support import environment
+from tests.support.redis_server import RedisServer
+
+# How long an example takes depends on who else uses the machine, and says nothing about the product.
+hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def state_redis() -> RedisServer:
+    """The state server of this test process; a test that stops it must start it again."""
+    return environment.STATE
+
+
+@pytest.fixture(scope="session")
+def cache_redis() -> RedisServer:
+    """The cache server of this test process."""
+    return environment.CACHE
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Settings) -> None:
+    """A million rounds a password are for attackers to suffer; the named cast signs in hundreds of times."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def clean_slate(state_redis: RedisServer, cache_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is left in Redis or in memory, and no background thread reads a database that a test rolls back."""
+    monkeypatch.setattr(background.Ticker, "ensure_started", lambda self: None)
+    state_redis.start()
+    cache_redis.start()
+    state_redis.flush()
+    cache_redis.flush()
+    forget_everything()
+    yield
+    forget_everything()
+
+
+def forget_everything() -> None:
+    """Empty every in-process cache, as a fresh process would have it."""
+    authentication.forget_all()
+    contracts.forget_all()
+    pricing.forget()
+    registry.forget()
+    prediction.forget()
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A tenant with its owner, one key with every scope, and the plan that it is on."""
+
+    tenant: Tenant
+    owner: User
+    key: ApiKey
+    secret: str
+    plan: Plan
+
+    @property
+    def auth(self) -> dict[str, str]:
+        """Headers of a call with the key, for Django's test client."""
+        return {"authorization": f"Bearer {self.secret}"}
+
+
+def make_customer(slug: str, *, included_units: int = 1_000_000) -> Customer:
+    """A tenant on a generous plan of its own: 1,000 units in a bucket, refilled 100 a second."""
+    owner = User.objects.create_user(f"owner@{slug}.example", "correct horse battery", full_name=f"Owner of {slug}")
+    tenant = tenancy.create(slug=slug, name=slug.title(), owner=owner)
+    plan = Plan.objects.create(name=f"Plan of {slug}", included_units=included_units)
+    LimitRule.objects.create(plan=plan, name="burst", kind=LimitKind.TOKEN_BUCKET, amount=1000, rate=100.0)
+    Subscription.objects.create(tenant=tenant, plan=plan)
+    issued = api_keys.issue(tenant=tenant, name="Production", scopes=list(SCOPES), created_by=owner)
+    return Customer(tenant=tenant, owner=owner, key=issued.key, secret=issued.secret, plan=plan)
+
+
+@pytest.fixture
+def acme(db: None) -> Customer:
+    """The customer whose calls are looked at."""
+    return make_customer("acme")
+
+
+@pytest.fixture
+def globex(db: None) -> Customer:
+    """The outsider, who must see nothing of acme's."""
+    return make_customer("globex")
+
+
+@pytest.fixture
+def prices(db: None) -> None:
+    """Small models cost 1 unit, large ones 10, a batch call 50, cached answers nothing but for large models 1."""
+    Price.objects.create(operation="predict", per_input=1, cached_per_input=0)
+    Price.objects.create(operation="predict", model="large", per_input=10, cached_per_input=1)
+    Price.objects.create(operation="batch", per_call=50, per_input=1, cached_per_input=0)

@@ -1,0 +1,94 @@
+"""A tenant with a thousand inputs does not make a tenant with one wait."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.batching.fair_queue import FairQueue
+from inference.batching.work import Hold, WorkItem
+
+
+def item(tenant: int, number: int = 0, *, queued_at: float = 0.0) -> WorkItem:
+    hold = Hold(hold_id=f"{tenant}-{number}", tenant_id=tenant, shard=1)
+    return WorkItem(payload=b"", cache_key=b"", hold=hold, deadline=0.0, queued_at=queued_at)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("push"), st.integers(1, 4)),
+        st.tuples(st.just("pop"), st.integers(1, 5)),
+        st.tuples(st.just("abandon"), st.integers(0, 30)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_whatever_is_pushed_popped_and_abandoned(steps: list[tuple[str, int]]) -> None:
+    queue, waiting, taken, pushed = FairQueue(), dict[int, list[WorkItem]](), list[WorkItem](), 0
+    for step, number in steps:
+        if step == "push":
+            queued = item(number, pushed, queued_at=float(pushed))
+            pushed += 1
+            queue.push(queued)
+            waiting.setdefault(number, []).append(queued)
+        elif step == "abandon":
+            everyone = [queued for items in waiting.values() for queued in items]
+            if number < len(everyone):
+                everyone[number].leave()
+        else:
+            living = {tenant: [q for q in items if not q.abandoned] for tenant, items in waiting.items()}
+            popped = queue.pop(number)
+            assert len(popped) == min(number, sum(map(len, living.values())))
+            for queued in popped:
+                tenant = queued.hold.tenant_id
+                assert queued is living[tenant].pop(0), "in the order in which the tenant asked"
+                waiting[tenant] = waiting[tenant][waiting[tenant].index(queued) + 1 :]
+            taken.extend(popped)
+            # In one pop nobody gets two more than a tenant that still waits.
+            served = Counter(queued.hold.tenant_id for queued in popped)
+            for tenant, rest in living.items():
+                if rest:
+                    assert max(served.values(), default=0) - served[tenant] <= 1
+    assert not any(queued.abandoned for queued in taken)
+    rest = queue.pop(1000)
+    assert len(queue) == 0
+    assert queue.oldest_queued_at() is None
+    assert {queued.hold.hold_id for queued in rest} == {
+        queued.hold.hold_id for items in waiting.values() for queued in items if not queued.abandoned
+    }
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=60), st.integers(1, 7))
+def test_a_tenant_waits_behind_at_most_one_input_of_each_other_tenant_a_turn(pushes: list[int], size: int) -> None:
+    """Turns go on over pops: a batch boundary gives nobody a second place."""
+    queue = FairQueue()
+    for number, tenant in enumerate(pushes):
+        queue.push(item(tenant, number))
+    order: list[int] = []
+    while len(queue):
+        order += [queued.hold.tenant_id for queued in queue.pop(size)]
+    assert Counter(order) == Counter(pushes)
+    for tenant in set(pushes):
+        places = [place for place, served in enumerate(order) if served == tenant]
+        for before, after in zip([-1, *places], places, strict=False):
+            between = Counter(order[before + 1 : after])
+            assert max(between.values(), default=0) <= 1
+
+
+def test_the_oldest_input_is_known() -> None:
+    queue = FairQueue()
+    for tenant, moment in ((1, 5.0), (2, 3.0), (1, 1.0)):
+        queue.push(item(tenant, queued_at=moment))
+    assert (len(queue), queue.oldest_queued_at()) == (3, 3.0)
+
+
+def test_abandoned_inputs_take_no_place_in_a_batch() -> None:
+    queue = FairQueue()
+    items = [item(1, number) for number in range(4)]
+    for queued in items:
+        queue.push(queued)
+    items[0].leave()
+    items[2].succeed(b"")
+    assert queue.pop(2) == [items[1], items[3]]

@@ -1,0 +1,55 @@
+"""Settled and answered, or neither: also on a server that comes to the pipeline too late."""
+
+import pytest
+
+from inference.batching import settlement
+from inference.batching.messages import BatchReply, decode_reply
+from mlplatform.lib import redis
+from tests.support.redis_server import RedisServer
+
+HOUR_US = 3_600 * 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> settlement.ServerClock:
+    """An estimate of the server's clock that nobody has taught yet."""
+    fresh = settlement.ServerClock()
+    monkeypatch.setattr(settlement, "_server_clock", fresh)
+    return fresh
+
+
+def server_us() -> int:
+    seconds, micros = redis.state().time()
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+def reply(batch_id: str = "b1") -> BatchReply:
+    return BatchReply(batch_id=batch_id, worker="w", results=[b"1234", None])
+
+
+def test_the_reply_waits_in_the_list_for_a_while(clock: settlement.ServerClock) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[])
+    (body,) = redis.state().lrange("reply:test", 0, -1)
+    assert decode_reply(redis.as_bytes(body)) == reply()
+    assert 0 < redis.state().ttl("reply:test") <= 60
+    assert clock.deadline_us(patience_s=0) > server_us() - HOUR_US
+
+
+def test_an_estimate_that_is_behind_is_mended_by_the_second_try(clock: settlement.ServerClock) -> None:
+    clock.learn(server_us() - HOUR_US)
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[])
+    assert redis.state().llen("reply:test") == 1
+
+
+def test_what_a_stalled_server_finds_when_it_wakes_is_not_pushed(state_redis: RedisServer) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("in time"), done=[])
+    state_redis.pause()
+    try:
+        with pytest.raises(redis.FAILURES):
+            settlement.settle_and_reply(reply_to="reply:test", reply=reply("late"), done=[])
+    finally:
+        state_redis.resume()
+    redis.state().ping()
+    with state_redis.client() as client:
+        bodies = client.lrange("reply:test", 0, -1)
+    assert [decode_reply(body).batch_id for body in bodies] == ["in time"]

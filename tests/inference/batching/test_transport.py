@@ -1,0 +1,60 @@
+"""A batch is one message in the broker; replies come by a list that only this process reads."""
+
+import base64
+import json
+
+import pytest
+
+from inference.batching.messages import BatchMessage, BatchReply, decode_batch, encode_reply
+from inference.batching.transport import QUEUE, TASK, CeleryTransport
+from inference.workers import Heartbeat
+from mlplatform.lib import redis
+from tests.support.redis_server import RedisServer
+
+
+def message(transport: CeleryTransport) -> BatchMessage:
+    return BatchMessage("batch-1", 1, "ab", transport.reply_to, 1.5, 60, [])
+
+
+def test_a_batch_is_one_message_without_a_result() -> None:
+    transport = CeleryTransport()
+    transport.send(message(transport))
+    (body,) = redis.state().lrange(f"celery:{QUEUE}", 0, -1)
+    envelope = json.loads(body)
+    assert (envelope["headers"]["task"], envelope["headers"]["id"]) == (TASK, "batch-1")
+    assert envelope["headers"]["ignore_result"] is True
+    ((text,), _, _) = json.loads(base64.b64decode(envelope["body"]))
+    assert decode_batch(text) == message(transport)
+
+
+def test_replies_come_in_order_and_all_that_wait_at_once() -> None:
+    transport, stranger = CeleryTransport(), CeleryTransport()
+    assert transport.reply_to != stranger.reply_to
+    replies = [BatchReply(f"batch-{number}", "worker", [b"s", None]) for number in range(3)]
+    redis.state().rpush(transport.reply_to, *map(encode_reply, replies))
+    redis.state().rpush(stranger.reply_to, encode_reply(BatchReply("other", "worker", [])))
+    assert transport.receive() == replies
+    assert [reply.batch_id for reply in stranger.receive()] == ["other"]
+
+
+def test_workers_are_counted_by_their_heartbeats() -> None:
+    transport = CeleryTransport()
+    assert transport.worker_count() == 0
+    Heartbeat(queue="gpu", device="cpu").beat()
+    Heartbeat(queue="jobs", device="cpu").beat()
+    assert transport.worker_count() == 1
+
+
+def test_while_redis_is_away_both_ways_fail_and_come_back(state_redis: RedisServer) -> None:
+    transport = CeleryTransport()
+    redis.state().rpush(transport.reply_to, encode_reply(BatchReply("batch-1", "worker", [])))
+    assert len(transport.receive()) == 1
+    state_redis.stop()
+    with pytest.raises(Exception, match=r"refused|closed|Connection"):
+        transport.send(message(transport))
+    with pytest.raises(redis.FAILURES):
+        transport.receive()
+    state_redis.start()
+    transport.send(message(transport))
+    redis.state().rpush(transport.reply_to, encode_reply(BatchReply("batch-2", "worker", [])))
+    assert [reply.batch_id for reply in transport.receive()] == ["batch-2"]

@@ -1,0 +1,60 @@
+"""One input, many who wait for it."""
+
+import threading
+
+from inference.batching.messages import (
+    BatchMessage,
+    BatchReply,
+    ItemMessage,
+    decode_batch,
+    decode_reply,
+    encode_batch,
+    encode_reply,
+)
+from inference.batching.work import Hold, WorkItem
+from mlplatform.lib import clock
+from mlplatform.lib.errors import unavailable
+
+
+def work(deadline: float = 0.0) -> WorkItem:
+    return WorkItem(payload=b"p", cache_key=b"k", hold=Hold("h", 1, 1), deadline=deadline)
+
+
+def test_it_is_abandoned_only_when_everybody_left() -> None:
+    item = work(deadline=1.0)
+    assert item.join(5.0)
+    assert item.deadline == 5.0
+    item.leave()
+    assert not item.abandoned
+    item.leave()
+    assert item.abandoned
+    assert not item.join(9.0), "nobody computes it any more"
+    assert item.deadline == 5.0
+
+
+def test_the_first_outcome_counts() -> None:
+    item, other = work(), work()
+    item.succeed(b"first")
+    item.succeed(b"second")
+    item.fail(unavailable("too late"))
+    assert (item.scores, item.error) == (b"first", None)
+    error = unavailable("no")
+    other.fail(error)
+    other.succeed(b"too late")
+    assert (other.scores, other.error) == (None, error)
+    assert item.join(0.0), "an answer that is there can still be shared"
+    assert not other.join(0.0), "a failure is not shared with those who come later"
+
+
+def test_waiting_ends_with_the_answer_or_the_deadline() -> None:
+    item = work()
+    assert not item.wait(clock.monotonic() - 1)
+    threading.Timer(0.01, item.succeed, (b"s",)).start()
+    assert item.wait(clock.monotonic() + 30)
+
+
+def test_messages_come_back_as_they_were_sent() -> None:
+    message = BatchMessage("b", 3, "ab", "reply:x", 1.5, 60, [ItemMessage(b"\xff\x00", b"", "h", 7, 63)])
+    assert decode_batch(encode_batch(message)) == message
+    reply = BatchReply(batch_id="b", worker="w", results=[b"\x00\xff", None], error="")
+    assert decode_reply(encode_reply(reply)) == reply

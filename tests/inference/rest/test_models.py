@@ -1,0 +1,62 @@
+"""``GET /v2/models`` and ``/v2/models/{model}``: what the key may see."""
+
+import pytest
+
+from inference import registry
+from inference.models import ModelVersion
+from mlplatform.lib.errors import ErrorKind
+from tenants import api_keys
+from tests.conftest import Customer
+from tests.support import ledger
+from tests.support.rest import Api, assert_limit_headers, assert_problem
+
+pytestmark = pytest.mark.usefixtures("prices", "demo_models")
+
+
+def test_every_model_with_its_versions_and_price(acme: Customer) -> None:
+    answer = Api(acme).get("/v2/models")
+    assert answer.status == 200
+    models = {model["name"]: model for model in answer.body["models"]}
+    assert set(models) == {"digits", "minilm", "sentiment"}
+    sentiment = models["sentiment"]
+    assert sentiment["live_version"] == "1.0.0"
+    assert [(version["version"], version["state"]) for version in sentiment["versions"]] == [
+        ("1.0.0", "live"),
+        ("2.0.0", "ready"),
+    ]
+    assert sentiment["price"] == {"units_per_call": 0, "units_per_input": 1, "units_per_cached_input": 0}
+    assert 0.7 < sentiment["versions"][0]["accuracy"] < 1
+    assert "held-out" in sentiment["versions"][0]["accuracy_note"]
+    assert models["minilm"]["versions"][0]["output"] == {"kind": "embedding", "dimensions": 384}
+    assert models["digits"]["versions"][0]["input"]["shape"] == [8, 8]
+    assert_limit_headers(answer)
+    ledger.assert_untouched(acme)
+
+
+def test_one_model(acme: Customer) -> None:
+    api = Api(acme)
+    answer = api.get("/v2/models/digits")
+    assert answer.status == 200
+    (listed,) = [model for model in api.get("/v2/models").body["models"] if model["name"] == "digits"]
+    assert answer.body == listed
+
+
+def test_a_retired_version_is_not_told(acme: Customer) -> None:
+    registry.retire(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
+    registry.forget()
+    assert [version["version"] for version in Api(acme).get("/v2/models/sentiment").body["versions"]] == ["1.0.0"]
+
+
+def test_a_key_sees_its_allowed_models_only(acme: Customer) -> None:
+    narrow = api_keys.issue(tenant=acme.tenant, name="Narrow", allowed_models=["digits"])
+    api = Api(secret=narrow.secret)
+    assert [model["name"] for model in api.get("/v2/models").body["models"]] == ["digits"]
+    hidden, missing = api.get("/v2/models/sentiment"), api.get("/v2/models/no-such")
+    assert_problem(hidden, ErrorKind.NOT_FOUND)
+    assert hidden.body["detail"].replace("sentiment", "no-such") == missing.body["detail"]
+
+
+@pytest.mark.parametrize("path", ["/v2/models", "/v2/models/digits"])
+def test_a_key_without_the_scope(acme: Customer, path: str) -> None:
+    blind = api_keys.issue(tenant=acme.tenant, name="Blind", scopes=["predict"])
+    assert_problem(Api(secret=blind.secret).get(path), ErrorKind.FORBIDDEN, "'models:read'")

@@ -1,0 +1,212 @@
+"""What a worker does with a batch: answers, settles once, keeps; and what fails, fails alone."""
+
+import pytest
+from prometheus_client import REGISTRY
+
+from billing import admission, charging, contracts, usage
+from inference import cache
+from inference.batching.messages import BatchMessage, BatchReply, ItemMessage, decode_reply
+from inference.models import ModelVersion
+from inference.worker import Worker
+from mlplatform.lib import clock, redis
+from mlplatform.lib.ids import hex_id
+from tenants.authentication import authenticate
+from tests.conftest import Customer
+from tests.support import ledger
+from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version
+
+REPLY_TO = "reply:test"
+
+
+def held(customer: Customer, units: int = 10) -> str:
+    """Admit one charge; gives its hold."""
+    contract = contracts.contract_of(authenticate(customer.secret, address="192.0.2.1"))
+    record = charging.record(
+        contract=contract, request_id="req", operation="predict", model="tiny", model_version="1.0.0", api_version="v2",
+        inputs=1, cached=False, requests=1, held_units=units, client="",
+    )  # fmt: skip
+    hold_id = hex_id()
+    admission.admit(
+        subject=contract.subject,
+        limits=contract.limits,
+        charges=[admission.Charge(hold_id, "tiny", units, 1, record)],
+        request_id="req",
+        hold_ttl_s=60,
+        month_to_date=usage.month_to_date,
+    )
+    return hold_id
+
+
+def batch(version: ModelVersion, *items: tuple[str, str, Customer], **changes: object) -> BatchMessage:
+    fields: dict[str, object] = {
+        "batch_id": "batch-1",
+        "version_id": version.pk,
+        "digest": version.sha256,
+        "reply_to": REPLY_TO,
+        "deadline": clock.now().timestamp() + 30,
+        "cache_ttl_s": 60,
+        "items": [
+            ItemMessage(b"t" + text.encode(), text.encode(), hold, customer.tenant.pk, customer.tenant.shard)
+            for text, hold, customer in items
+        ],
+    }
+    return BatchMessage(**(fields | changes))
+
+
+def replies() -> list[BatchReply]:
+    return [decode_reply(body) for body in redis.state().lrange(REPLY_TO, 0, -1)]
+
+
+@pytest.fixture
+def version(db: None) -> ModelVersion:
+    return make_version()
+
+
+@pytest.fixture
+def runtime(tiny_worker: TinyWorker, version: ModelVersion) -> TinyRuntime:
+    return tiny_worker.serve(version)
+
+
+def test_a_batch_of_two_tenants_is_answered_settled_and_kept(
+    acme: Customer, globex: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    message = batch(version, ("a", held(acme), acme), ("bb", held(globex), globex), ("ccc", held(acme), acme))
+    tiny_worker.worker.run_batch(message)
+    (reply,) = replies()
+    assert (reply.batch_id, reply.error, len(reply.results)) == ("batch-1", "", 3)
+    assert (ledger.units(acme.tenant), ledger.units(globex.tenant)) == (20, 10)
+    kept = cache.get_many([b"a", b"bb", b"ccc"])
+    assert [kept[key].scores for key in (b"a", b"bb", b"ccc")] == reply.results
+    assert 0 < redis.state().ttl(REPLY_TO) <= 60
+    assert tiny_worker.worker.heartbeat.batches == 1
+
+
+def test_a_batch_that_comes_twice_is_charged_once(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    message = batch(version, ("a", held(acme), acme))
+    tiny_worker.worker.run_batch(message)
+    tiny_worker.worker.run_batch(message)
+    first, second = replies()
+    assert first.results == second.results
+    assert ledger.units(acme.tenant) == 10
+
+
+def test_a_poisoned_input_fails_alone(
+    acme: Customer, globex: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    message = batch(version, ("a", held(acme), acme), (POISON, held(globex), globex), ("b", held(acme), acme))
+    tiny_worker.worker.run_batch(message)
+    (reply,) = replies()
+    assert [result is None for result in reply.results] == [False, True, False]
+    assert (ledger.units(acme.tenant), ledger.units(globex.tenant)) == (20, 0)
+    assert sorted(cache.get_many([b"a", POISON.encode(), b"b"])) == [b"a", b"b"]
+
+
+def test_a_batch_of_one_poisoned_input_is_a_reply_too(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    tiny_worker.worker.run_batch(batch(version, (POISON, held(acme), acme)))
+    (reply,) = replies()
+    assert reply.results == [None]
+    assert reply.error == "ValueError: this input is poison"
+    assert ledger.units(acme.tenant) == 0
+
+
+def test_a_late_batch_is_skipped(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    before = REGISTRY.get_sample_value("mlplatform_worker_batches_skipped_total") or 0
+    late = batch(version, ("a", held(acme), acme), deadline=clock.now().timestamp())
+    tiny_worker.worker.run_batch(late)
+    assert (replies(), runtime.computed, ledger.units(acme.tenant)) == ([], [], 0)
+    assert REGISTRY.get_sample_value("mlplatform_worker_batches_skipped_total") == before + 1
+
+
+def test_what_was_released_meanwhile_is_not_charged(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    hold = held(acme)
+    admission.release(shard=acme.tenant.shard, tenant_id=acme.tenant.pk, hold_ids=[hold])
+    tiny_worker.worker.run_batch(batch(version, ("a", hold, acme)))
+    assert len(replies()) == 1
+    assert ledger.units(acme.tenant) == 0
+
+
+def test_an_input_that_must_not_be_kept_is_not(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    item = ItemMessage(b"ta", b"", held(acme), acme.tenant.pk, acme.tenant.shard)
+    tiny_worker.worker.run_batch(batch(version, items=[item]))
+    assert len(replies()) == 1
+    assert redis.cache().dbsize() == 0
+
+
+def test_a_tensor_arrives_as_the_array_that_the_schema_declares(
+    acme: Customer, tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from inference import canonical
+
+    schema = {"kind": "tensor", "dtype": "float32", "shape": [2, 2]}
+    version = make_version("grid", input_schema=schema)
+    runtime = tiny_worker.serve(version)
+    payload = canonical.encode(schema, [[1, 2], [3, 4.5]], field="input")
+    item = ItemMessage(payload, b"", held(acme), acme.tenant.pk, acme.tenant.shard)
+    tiny_worker.worker.run_batch(batch(version, items=[item]))
+    assert replies()[0].error == ""
+    assert runtime.computed == ["[[1.  2. ]\n [3.  4.5]]"]
+
+
+@pytest.mark.parametrize("changes", [{"version_id": 4_000_000}, {"digest": "ff" * 32}])
+def test_a_batch_for_an_artefact_that_is_not_there_fails_and_is_not_charged(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, changes: dict[str, object]
+) -> None:
+    fields = {"digest": "ee" * 32} | changes
+    tiny_worker.worker.run_batch(batch(version, ("a", held(acme), acme), **fields))
+    (reply,) = replies()
+    assert reply.results == [None]
+    assert reply.error
+    assert ledger.units(acme.tenant) == 0
+    assert cache.get_many([b"a"]) == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_verification_tells_the_registry_why_a_version_does_not_load() -> None:
+    version = make_version(state="staged", digest="00" * 32)
+    Worker().verify(version.pk)
+    version.refresh_from_db()
+    assert version.state == "staged"
+    assert "ArtefactError" in version.load_error
+
+
+def test_verification_makes_a_version_that_loads_ready(tiny_worker: TinyWorker, db: None) -> None:
+    version = make_version(state="staged")
+    tiny_worker.serve(version)
+    tiny_worker.worker.verify(version.pk)
+    version.refresh_from_db()
+    assert (version.state, version.load_error) == ("ready", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_starts_even_if_a_live_version_does_not_load(caplog: pytest.LogCaptureFixture) -> None:
+    make_version()
+    worker = Worker()
+    worker.start()
+    assert "could not be loaded; the worker serves the others" in caplog.text
+    assert "ArtefactError" in caplog.text
+    assert redis.state().hexists("workers:alive", worker.heartbeat.name)
+    worker.heartbeat.end()
+
+
+def test_the_least_recently_used_version_makes_room(
+    tiny_worker: TinyWorker, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.worker._MAX_LOADED", 2)
+    versions = [make_version(version=f"{number}.0.0", state="ready") for number in range(3)]
+    specs = {version.sha256: tiny_worker.worker._spec(version) for version in versions}
+    monkeypatch.setattr("inference.worker.loading.load", lambda spec: type("Loaded", (), {"spec": spec}))
+    for version in (*versions[:2], versions[0], versions[2]):
+        tiny_worker.worker._runtime(version.pk, version.sha256)
+    assert list(tiny_worker.worker._loaded) == [versions[0].sha256, versions[2].sha256]
+    assert len(specs) == 3
+    assert tiny_worker.worker.heartbeat.models == ["tiny@0.0.0", "tiny@2.0.0"]

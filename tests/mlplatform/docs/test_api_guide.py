@@ -1,0 +1,49 @@
+"""``docs/api.md``: every command in it runs, and answers what stands below it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_django.live_server_helper import LiveServer
+
+from tests.conftest import Customer
+from tests.support.live_worker import LiveWorker, demo_models, live_worker
+
+__all__ = ["demo_models", "live_worker"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GUIDE = Path(__file__).resolve().parents[3] / "docs" / "api.md"
+_BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```\n(?:\n```json\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+def run(language: str, code: str, environ: dict[str, str]) -> str:
+    command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_command_of_the_guide_works(
+    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer
+) -> None:
+    environ = {"PATH": os.environ["PATH"], "BASE_URL": live_server.url, "API_KEY": acme.secret}
+    blocks = _BLOCK.findall(GUIDE.read_text())
+    assert len(blocks) >= 10
+    promised = 0
+    for language, code, promise in blocks:
+        output = run(language, code, environ)
+        assert output.strip(), code
+        if promise:
+            promised += 1
+            answer, expected = json.loads(output), json.loads(promise)
+            assert list(answer) == list(expected), code
+            for name in ("model", "model_version", "prediction", "type", "title", "status", "detail", "field"):
+                assert answer.get(name) == expected.get(name), code
+        elif '"status":4' in output or '"status":5' in output:
+            assert "no-such-model" in code, output
+    assert promised == 3

@@ -1,0 +1,180 @@
+"""The OpenAPI documents: they are what was reviewed, say what the product does, and hold when a machine tries them."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
+from django.urls.resolvers import RoutePattern
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as examples
+from pytest_django import Settings
+from schemathesis import GenerationMode
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
+
+from billing.rest.views import KeyedView
+from mlplatform.docs import openapi
+from mlplatform.wsgi import application
+from tenants import api_versions
+from tests.conftest import Customer
+from tests.support.live_worker import LiveWorker, demo_models, live_worker
+from tests.support.rest import Api, one_transaction
+
+__all__ = ["demo_models", "live_worker"]
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+def operations(version: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and declaration of each operation of a document."""
+    for path, item in json.loads(openapi.document(version))["paths"].items():
+        for method, operation in item.items():
+            yield path, method, operation
+
+
+def example_path(path: str) -> str:
+    return path.replace("{model}", "sentiment").replace("{request_id}", "no-such-call")
+
+
+@pytest.mark.parametrize("version", openapi.VERSIONS)
+def test_the_document_is_the_one_that_was_reviewed(version: str) -> None:
+    """``UPDATE_SNAPSHOTS=1`` writes it anew; look at what changed before you commit it."""
+    snapshot = SNAPSHOTS / f"openapi-{version}.json"
+    if os.environ.get("UPDATE_SNAPSHOTS") == "1":
+        snapshot.write_bytes(openapi.document(version))
+    assert openapi.document(version).decode() == snapshot.read_text()
+
+
+@pytest.mark.parametrize("version", openapi.VERSIONS)
+def test_it_is_served(version: str) -> None:
+    answer = Api().get(f"/{version}/openapi.json")
+    assert answer.status == 200
+    assert answer.content == openapi.document(version)
+    assert answer.body["openapi"] == "3.1.0"
+
+
+@pytest.mark.parametrize("version", openapi.VERSIONS)
+def test_each_operation_is_declared_by_the_view_that_answers(version: str) -> None:
+    declared = {
+        (f"/{prefix.pattern}{pattern.pattern}".replace("<str:", "{").replace(">", "}")): pattern.callback.cls  # type: ignore[union-attr]
+        for prefix in openapi._PATTERNS[version]
+        for pattern in prefix.url_patterns
+    }
+    for path, method, _ in operations(version):
+        serving = resolve(example_path(path)).func.cls  # type: ignore[attr-defined]
+        assert issubclass(declared[path], serving), path
+        assert hasattr(serving, method)
+
+
+def api_patterns() -> Iterator[tuple[str, type[KeyedView]]]:
+    """Every route below ``/<API version>/`` with its view."""
+
+    def walk(resolver: URLResolver, prefix: str) -> Iterator[tuple[str, type[KeyedView]]]:
+        for entry in resolver.url_patterns:
+            assert isinstance(entry.pattern, RoutePattern)
+            route = f"{prefix}{entry.pattern}"
+            if isinstance(entry, URLPattern):
+                yield route, entry.callback.cls  # type: ignore[attr-defined]
+            else:
+                yield from walk(entry, route)
+
+    for entry in get_resolver().url_patterns:
+        if isinstance(entry, URLResolver) and "path_version" in str(entry.pattern):
+            yield from walk(entry, str(entry.pattern))
+
+
+def test_every_address_of_the_api_is_declared() -> None:
+    routes = list(api_patterns())
+    assert len(routes) > 5
+    found = {path for version in openapi.VERSIONS for path, _, _ in operations(version)}
+    for route, view in routes:
+        for api_version in view.api_versions:
+            path = (
+                f"/{route}".replace("<api_version:path_version>", api_version).replace("<str:", "{").replace(">", "}")
+            )
+            assert path in found, path
+
+
+@pytest.mark.parametrize("version", openapi.VERSIONS)
+def test_each_operation_names_its_problems_and_headers(version: str) -> None:
+    for path, _, operation in operations(version):
+        responses = operation["responses"]
+        assert {"200", "400", "401", "403", "404", "429", "500", "503"} <= set(responses), path
+        for status, response in responses.items():
+            assert {"RateLimit", "RateLimit-Policy", "API-Version", "X-Request-Id"} <= set(response["headers"])
+            if status != "200":
+                assert list(response["content"]) == ["application/problem+json"]
+        assert "Retry-After" in responses["429"]["headers"]
+        assert "WWW-Authenticate" in responses["401"]["headers"]
+        assert operation["security"] == [{"bearer": []}, {"apiKey": []}]
+        assert operation["summary"]
+        assert operation["description"]
+
+
+def test_the_versions_are_all_there() -> None:
+    paths = {path for version in openapi.VERSIONS for path, _, _ in operations(version)}
+    assert {f"/{version}/predict" for version in api_versions.KNOWN} <= paths
+    assert "/predict" in paths
+
+
+@pytest.mark.parametrize("version", openapi.VERSIONS)
+def test_the_examples_work(acme: Customer, prices: None, live_worker: LiveWorker, version: str) -> None:
+    tried = 0
+    for path, method, operation in operations(version):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            for name, example in content["examples"].items():
+                assert method == "post"
+                answer = Api(acme).post(example_path(path), example["value"])
+                assert answer.status == 200, (path, name, answer.body)
+                assert all(item.get("status", 200) == 200 for item in answer.body.get("responses", ()))
+                tried += 1
+    assert tried >= 2
+
+
+# --- A machine tries what the document promises -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def document(acme: Customer, prices: None, live_worker: LiveWorker, settings: Settings) -> Iterator[Any]:
+    """The document of v2, tried against the application itself."""
+    settings.WRONG_KEYS_PER_ADDRESS = "1000000/h"
+    acme.plan.limits.update(amount=10_000_000, rate=1_000_000.0)
+    # The key is given below; a header that is wrong on purpose would only be replaced by it.
+    config = SchemathesisConfig.from_dict({"generation": {"with-security-parameters": False}})
+    with one_transaction():
+        yield schemathesis.openapi.from_wsgi("/v2/openapi.json", application, config=config)
+
+
+def modes() -> Iterator[Any]:
+    """Each operation with calls that fit the document, and with such that do not where there is a body or a query."""
+    for _, _, operation in operations("v2"):
+        name = operation["operationId"]
+        yield pytest.param(name, GenerationMode.POSITIVE, id=f"{name}-right")
+        if "requestBody" in operation or any(item["in"] == "query" for item in operation["parameters"]):
+            yield pytest.param(name, GenerationMode.NEGATIVE, id=f"{name}-wrong")
+
+
+@pytest.mark.parametrize(("operation_id", "mode"), list(modes()))
+def test_the_product_does_what_the_document_says(
+    document: Any, acme: Customer, operation_id: str, mode: GenerationMode
+) -> None:
+    operation = document.find_operation_by_id(operation_id)
+    excluded = [ignored_auth, positive_data_acceptance]
+    if operation_id == "batchPredict":
+        excluded.append(negative_data_rejection)  # What is wrong within one request is a problem within a good answer.
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @examples(max_examples=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
+    def run(case: Any) -> None:
+        # A model's own input schema decides beyond the document, so valid bodies may be refused with 422. Wrong keys
+        # have tests of their own.
+        case.headers.update(acme.auth)
+        case.call_and_validate(excluded_checks=excluded)
+
+    run()

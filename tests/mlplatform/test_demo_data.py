@@ -1,0 +1,79 @@
+"""The demo's customers: fresh secrets at the first start, the same ones at the next, and nobody else can read them."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import authenticate as sign_in
+from pytest_django import Settings
+
+from billing.models import LimitRule, Plan, Price, Subscription
+from mlplatform import demo_data
+from tenants import authentication
+from tenants.models import ApiKey, Tenant, User
+
+pytestmark = pytest.mark.django_db
+NAMES = {"base_url", "grpc_target", "tenants", "admin_url", "admin_username", "admin_password", "portal_url"}
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, settings: Settings) -> Path:
+    settings.DATA_DIR = tmp_path
+    return tmp_path
+
+
+def rows() -> tuple[int, ...]:
+    return tuple(model.objects.count() for model in (Tenant, ApiKey, User, Plan, LimitRule, Price, Subscription))
+
+
+def test_what_is_written_works_and_only_its_owner_can_read_it(data_dir: Path) -> None:
+    path = demo_data.seed()
+    assert path == data_dir / "demo.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    demo = json.loads(path.read_text())
+    assert set(demo) == NAMES
+    assert set(demo["tenants"]) == {"acme", "globex"}
+    for slug, entry in demo["tenants"].items():
+        assert authentication.authenticate(entry["api_key"], address="127.0.0.1").tenant_slug == slug
+        assert sign_in(username=entry["portal_username"], password=entry["portal_password"]) is not None
+    admin = sign_in(username=demo["admin_username"], password=demo["admin_password"])
+    assert isinstance(admin, User)
+    assert admin.is_superuser
+    assert [path.name for path in data_dir.iterdir()] == ["demo.json"]
+    for rule in LimitRule.objects.all():
+        rule.full_clean()
+
+
+def test_a_second_start_changes_nothing_but_addresses(settings: Settings) -> None:
+    path = demo_data.seed()
+    first, before = json.loads(path.read_text()), rows()
+    settings.BASE_URL = "http://127.0.0.1:9999"
+    demo_data.seed()
+    second = json.loads(path.read_text())
+    assert rows() == before
+    assert second["base_url"] == "http://127.0.0.1:9999"
+    assert (second["tenants"], second["admin_password"]) == (first["tenants"], first["admin_password"])
+
+
+def test_a_lost_file_is_written_anew_with_fresh_secrets(data_dir: Path) -> None:
+    path = demo_data.seed()
+    first = json.loads(path.read_text())
+    path.unlink()
+    demo_data.seed()
+    second = json.loads(path.read_text())
+    for slug in ("acme", "globex"):
+        assert first["tenants"][slug]["api_key"] != second["tenants"][slug]["api_key"]
+        entry = second["tenants"][slug]
+        assert sign_in(username=entry["portal_username"], password=entry["portal_password"]) is not None
+    assert second["admin_password"] != first["admin_password"]
+    assert Tenant.objects.count() == 2
+
+
+def test_prices_that_staff_changed_are_left() -> None:
+    demo_data.seed()
+    Price.objects.all().update(per_input=77)
+    Plan.objects.filter(name="Pro").update(monthly_fee=1)
+    demo_data.seed()
+    assert set(Price.objects.values_list("per_input", flat=True)) == {77}
+    assert Plan.objects.get(name="Pro").monthly_fee == 1

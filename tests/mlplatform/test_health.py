@@ -1,0 +1,64 @@
+"""``/livez`` and ``/readyz``, each dependency away in turn."""
+
+import pytest
+
+from inference.workers import Heartbeat
+from tests.support.redis_server import RedisServer
+from tests.support.rest import Api
+
+
+@pytest.fixture
+def worker() -> Heartbeat:
+    """A GPU worker that has just given a sign of life."""
+    heartbeat = Heartbeat(queue="gpu", device="cpu")
+    heartbeat.beat()
+    return heartbeat
+
+
+def test_livez_asks_nobody(state_redis: RedisServer, cache_redis: RedisServer) -> None:
+    state_redis.stop()
+    cache_redis.stop()
+    answer = Api().get("/livez")
+    assert (answer.status, answer.body) == (200, {"status": "ok"})
+
+
+def test_ready_when_everything_is_there(db: None, worker: Heartbeat) -> None:
+    answer = Api().get("/readyz")
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.body == {
+        "status": "ok",
+        "checks": {"sql": "ok", "redis-state": "ok", "gpu-worker": "ok", "redis-cache": "ok"},
+    }
+
+
+def test_not_ready_without_a_worker(db: None) -> None:
+    answer = Api().get("/readyz")
+    assert (answer.status, answer.body["status"]) == (503, "unavailable")
+    assert "no worker" in answer.body["checks"]["gpu-worker"]
+    assert answer.body["checks"]["redis-state"] == "ok"
+
+
+def test_not_ready_when_the_worker_ended(db: None, worker: Heartbeat) -> None:
+    worker.end()
+    assert Api().get("/readyz").status == 503
+
+
+def test_a_worker_for_jobs_computes_no_predictions(db: None) -> None:
+    Heartbeat(queue="jobs", device="cpu").beat()
+    assert Api().get("/readyz").status == 503
+
+
+def test_not_ready_without_the_state(db: None, worker: Heartbeat, state_redis: RedisServer) -> None:
+    state_redis.stop()
+    answer = Api().get("/readyz")
+    assert answer.status == 503
+    assert "Redis" in answer.body["checks"]["redis-state"]
+    assert answer.body["checks"]["sql"] == "ok"
+
+
+def test_ready_without_the_cache(db: None, worker: Heartbeat, cache_redis: RedisServer) -> None:
+    cache_redis.stop()
+    answer = Api().get("/readyz")
+    assert answer.status == 200
+    assert answer.body["checks"]["redis-cache"] != "ok"

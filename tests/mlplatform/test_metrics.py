@@ -1,0 +1,41 @@
+"""``/metrics``: for this machine, or for who has the token."""
+
+import pytest
+from pytest_django import Settings
+
+from tests.support.rest import Api
+
+
+def test_this_machine_may_read() -> None:
+    answer = Api().get("/metrics", REMOTE_ADDR="127.0.0.1")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert b"# TYPE mlplatform_admissions_total counter" in answer.content
+
+
+@pytest.mark.parametrize("address", ["::1", "127.8.8.8"])
+def test_loopback_has_many_names(address: str) -> None:
+    assert Api().get("/metrics", REMOTE_ADDR=address).status == 200
+
+
+@pytest.mark.parametrize("address", ["203.0.113.9", "10.0.0.1", "", "nonsense"])
+def test_others_may_not(address: str) -> None:
+    answer = Api().get("/metrics", REMOTE_ADDR=address)
+    assert answer.status == 404
+    assert b"mlplatform_" not in answer.content
+
+
+def test_behind_a_proxy_everybody_looks_local(settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = 1
+    assert Api().get("/metrics", REMOTE_ADDR="127.0.0.1").status == 404
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [("Bearer opensesame", 200), ("Bearer opensesam", 404), ("Bearer ", 404), ("", 404), ("Bearer öpensesame", 404)],
+)
+def test_a_token_opens_from_anywhere(settings: Settings, authorization: str, status: int) -> None:
+    settings.METRICS_TOKEN = "opensesame"
+    for address in ("127.0.0.1", "203.0.113.9"):
+        headers = {"authorization": authorization}
+        assert Api().get("/metrics", headers=headers, REMOTE_ADDR=address).status == status

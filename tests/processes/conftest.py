@@ -1,0 +1,151 @@
+"""One stack for all tests of real processes, and what they ask of a load when it is over."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import math
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import demo_models
+from tests.support.http import NO_ANSWER, Answer, Load
+from tests.support.stack import Stack
+from tests.support.waiting import until
+
+INCLUDED = 1_000_000
+CONCURRENT = 500
+# The first web process is patient enough for a GPU worker that loads its models; the second gives up soon.
+PATIENT_S, HASTY_S = 30, 3
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
+SECRET_KEY = "canary-secret-key-" + uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Client:
+    """A tenant of its own, so that each test can count every unit."""
+
+    tenant_id: int
+    key_id: int
+    secret: str
+    password: str
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Every process of the product; a test that stops one starts it again."""
+    data_dir = tmp_path_factory.mktemp("stack") / "data"
+    webs = ({"PREDICT_TIMEOUT_S": str(PATIENT_S)}, {"PREDICT_TIMEOUT_S": str(HASTY_S)})
+    with Stack(data_dir, webs=webs, SECRET_KEY=SECRET_KEY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def clients(stack: Stack) -> list[Client]:
+    """Every client that was made, for the search for their secrets."""
+    return []
+
+
+@pytest.fixture
+def new_client(stack: Stack, clients: list[Client]) -> Callable[[], Client]:
+    """Make a client."""
+
+    def make() -> Client:
+        made = stack.shell(
+            "customer", slug=f"client-{uuid.uuid4().hex[:8]}", included_units=INCLUDED, concurrent=CONCURRENT
+        )
+        clients.append(Client(**made))
+        return clients[-1]
+
+    return make
+
+
+@pytest.fixture
+def client(stack: Stack, new_client: Callable[[], Client]) -> Client:
+    """The client of this test, on a product that is ready."""
+    stack.wait_until_ready()
+    return new_client()
+
+
+def assert_charged_exactly(stack: Stack, client: Client, answers: list[Answer]) -> None:
+    """Each 200 has one record in the ledger, with its units, and nothing else has one; every limit agrees.
+
+    It waits for beat and the jobs worker to bring the records to SQL, and for holds to be given back.
+    """
+    answered = {answer.headers["x-request-id"]: answer for answer in answers if answer.status == 200}
+    units = sum(answer.body["usage"]["units"] for answer in answered.values())
+
+    def books() -> tuple[dict[str, int], dict[str, Any]]:
+        return stack.shell("remaining", secret=client.secret), stack.shell("ledger", tenant_id=client.tenant_id)
+
+    left, ledger = until(
+        books,
+        lambda seen: seen[0]["concurrent"] == CONCURRENT and seen[0]["included"] + seen[1]["units"] == INCLUDED,
+        within_s=60,
+    )
+    refused = {answer.headers["x-request-id"]: answer for answer in answers if answer.status not in {200, NO_ANSWER}}
+    assert [refused[one].text for one in ledger["requests"] if one in refused] == []  # Charged in spite of a refusal.
+    assert sorted(ledger["requests"]) == sorted(answered)
+    assert left["included"] == INCLUDED - units
+    assert (ledger["day_calls"], ledger["day_units"]) == (len(answered), units)
+
+
+def assert_right(answers: dict[str, Answer]) -> None:
+    """Each answer is what the model says of that text when it is asked directly, one text at a time."""
+    for text, answer in answers.items():
+        if answer.status != 200:
+            continue
+        version = answer.body["model_version"]
+        labels = demo_models.card("sentiment", version).labels
+        scores = demo_models.runtime("sentiment", version).run([text])[0].tolist()
+        given = {one["label"]: one["score"] for one in answer.body["predictions"]}
+        assert given.keys() == set(labels), text
+        for label, score in zip(labels, scores, strict=True):
+            assert math.isclose(given[label], score, abs_tol=1e-3), (text, given)
+
+
+def assert_success_or_come_again(load: Load) -> None:
+    """Every client saw 200, or 503 with Retry-After as a problem."""
+    bad = [answer for answer in load.answers.values() if answer.status != 200 and not answer.may_be_repeated]
+    assert not bad, bad[:3]
+
+
+def everything_written(stack: Stack) -> dict[str, bytes]:
+    """Every file that the processes and the Redis servers wrote, by path; models and the files for secrets left out."""
+    known_to_hold_secrets = {stack.data_dir / "demo.json", stack.data_dir / "secret_key"}
+    files: list[Path] = []
+    for root in (stack.data_dir, stack.state.directory, stack.cache.directory):
+        files += [path for path in root.rglob("*") if path.is_file() and stack.data_dir / "models" not in path.parents]
+    return {str(path): path.read_bytes() for path in files if path not in known_to_hold_secrets}
+
+
+def secrets_of(stack: Stack, clients: list[Client]) -> dict[str, bytes]:
+    """Every secret of the installation by a name that may be printed."""
+    demo = json.loads((stack.data_dir / "demo.json").read_text())
+    found = {"SECRET_KEY": SECRET_KEY, "admin": demo["admin_password"]}
+    for slug, tenant in demo["tenants"].items():
+        found |= {f"key of {slug}": tenant["api_key"], f"password of {slug}": tenant["portal_password"]}
+    for one in clients:
+        found |= {f"key of {one.tenant_id}": one.secret, f"password of {one.tenant_id}": one.password}
+    found["the file secret_key"] = (stack.data_dir / "secret_key").read_text().strip()
+    return {name: secret.encode() for name, secret in found.items()}
+
+
+def unwrapped(content: bytes) -> bytes:
+    """The bytes, and what their base64 parts hold, three layers deep: task, its arguments, the batch in them."""
+    layers = [content]
+    for _ in range(3):
+        inner = []
+        for match in _BASE64.finditer(layers[-1]):
+            with contextlib.suppress(binascii.Error):
+                inner.append(base64.b64decode(match[0]))
+        layers.append(b"\n".join(inner))
+    return b"\n".join(layers)

@@ -1,0 +1,263 @@
+"""The whole product, process by process: what callers see while each part dies, drains and comes back.
+
+Every answer that is declared here stands in ``docs/failures.md``. Nothing measures time; waiting ends when a thing has
+happened. The tests share one product, in this order: the search for secrets comes last, when most was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from tests.processes.conftest import (
+    Client,
+    assert_charged_exactly,
+    assert_right,
+    assert_success_or_come_again,
+    everything_written,
+    secrets_of,
+    unwrapped,
+)
+from tests.support.http import Answer, Load
+from tests.support.stack import Process, Stack, listening, settle_down
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("stack")]
+
+
+def test_servers_and_workers_listen_on_loopback_only(stack: Stack) -> None:
+    servers = [psutil.Process(stack.state.pid), psutil.Process(stack.cache.pid)]
+    assert [listening([server]) for server in servers] == [{"127.0.0.1"}, {"127.0.0.1"}]
+    for name, process in stack.processes.items():
+        tree = process.tree()
+        assert tree, name
+        assert listening(tree) == ({"127.0.0.1"} if name.startswith("web-") else set()), name
+
+
+def test_a_key_revoked_elsewhere_is_refused_by_every_web_process_at_once(stack: Stack, client: Client) -> None:
+    before = [web.predict(client.secret, f"asked of {web.port}") for web in stack.webs]
+    stack.shell("revoke", key_id=client.key_id)
+    after = [web.predict(client.secret, f"asked again of {web.port}") for web in stack.webs]
+    cached = [web.predict(client.secret, f"asked of {web.port}") for web in stack.webs]
+    assert [answer.status for answer in before] == [200, 200]
+    assert [answer.status for answer in after + cached] == [401] * 4
+    assert "revoked" in after[0].body["detail"]
+    ledger = until(
+        lambda: stack.shell("ledger", tenant_id=client.tenant_id), lambda seen: seen["records"] >= len(before)
+    )
+    assert ledger["requests"] == sorted(answer.headers["x-request-id"] for answer in before)
+
+
+def test_a_promotion_reaches_every_web_process(stack: Stack, client: Client) -> None:
+    text = "The same text for both versions."
+
+    def asked() -> list[str]:
+        return [web.predict(client.secret, text).body["model_version"] for web in stack.webs]
+
+    old = asked()
+    stack.shell("promote", model="sentiment", version="2.0.0")
+    try:
+        until(asked, lambda versions: versions == ["2.0.0"] * 2)
+        assert {version for _ in range(5) for version in asked()} == {"2.0.0"}
+    finally:
+        stack.shell("promote", model="sentiment", version=old[0])
+    assert old == ["1.0.0"] * 2
+    until(asked, lambda versions: versions == old)
+
+
+def test_a_killed_gpu_worker_comes_back_and_no_call_is_wrong_or_charged_twice(stack: Stack, client: Client) -> None:
+    starts = stack.gpu_worker.starts
+    with Load(stack.webs[:1], client.secret, about="kill the worker") as load:
+        until(load.statuses, lambda seen: seen[200] >= 30)
+        stack.gpu_worker.kill()
+        until(lambda: stack.gpu_worker.starts, lambda seen: seen > starts)
+        answered = load.statuses()[200]
+        until(load.statuses, lambda seen: seen[200] >= answered + 40, within_s=90)
+    assert_success_or_come_again(load)
+    assert_charged_exactly(stack, client, list(load.answers.values()))
+    assert_right(load.answers)
+
+
+@pytest.mark.parametrize("way", ["stop", "kill", "pause"])
+def test_without_the_state_redis_calls_get_503_and_nothing_is_unmetered(stack: Stack, client: Client, way: str) -> None:
+    starts = {name: process.starts for name, process in stack.processes.items()}
+    with Load(stack.webs, client.secret, about=f"{way} the state") as load:
+        until(load.statuses, lambda seen: seen[200] >= 30)
+        {"stop": stack.state.stop, "kill": stack.state.kill, "pause": stack.state.pause}[way]()
+        try:
+            refused = until(load.statuses, lambda seen: seen[503] >= 30)
+            served = [web.predict(client.secret, f"asked while it is away: {way}") for web in stack.webs]
+            ready = stack.readyz()
+            # Long enough that batches under way are given up, which must not be charged later.
+            until(load.statuses, lambda seen: seen[503] >= refused[503] + 300, within_s=60)
+        finally:
+            stack.state.resume() if way == "pause" else stack.state.start()
+        answered = load.statuses()[200]
+        until(load.statuses, lambda seen: seen[200] >= answered + 30, within_s=60)
+    for answer in served:
+        assert answer.may_be_repeated, answer
+        assert "nothing was charged" in answer.body["detail"]
+    assert ready.status == 503
+    assert ready.body["checks"]["redis-state"] == "Redis does not answer"
+    stack.wait_until_ready()
+    assert_success_or_come_again(load)
+    assert_charged_exactly(stack, client, list(load.answers.values()))
+    assert {name: process.starts for name, process in stack.processes.items()} == starts
+
+
+def test_without_the_cache_redis_calls_are_computed_anew(stack: Stack, client: Client) -> None:
+    first, second = stack.webs
+    text = "The answer to this is in the cache."
+    calls = [first.predict(client.secret, text), second.predict(client.secret, text)]
+    assert [answer.headers["x-cache"] for answer in calls] == ["MISS", "HIT"]
+    stack.cache.stop()
+    try:
+        with Load(stack.webs, client.secret, about="stop the cache") as load:
+            # What lies in the memory of a process is still a hit there; of what it never saw there is no trace.
+            until(load.statuses, lambda seen: seen.total() >= 40)
+        ready = stack.readyz()
+    finally:
+        stack.cache.start()
+    assert load.statuses().keys() == {200}
+    assert {answer.headers["x-cache"] for answer in load.answers.values()} == {"MISS"}
+    assert ready.status == 200
+    assert ready.body["checks"]["redis-cache"] == "Redis does not answer"
+    assert_right(load.answers)
+
+    def shared() -> list[Answer]:
+        again = f"back again {len(calls)}"
+        calls.extend(web.predict(client.secret, again) for web in stack.webs)
+        return calls[-2:]
+
+    until(shared, lambda pair: pair[1].headers["x-cache"] == "HIT")
+    assert {answer.status for answer in calls} == {200}
+    assert_charged_exactly(stack, client, calls + list(load.answers.values()))
+
+
+def test_without_sql_known_callers_are_answered_and_others_come_again(
+    stack: Stack, client: Client, new_client: Callable[[], Client]
+) -> None:
+    stranger = new_client()
+    first = stack.webs[0]
+    calls = [first.predict(client.secret, "before SQL went away")]
+    with stack.without_database():
+        known = first.predict(client.secret, "a new text while SQL is away")
+        unknown = first.predict(stranger.secret, "from a key that no process has parsed")
+        ready = first.get("/readyz")
+    assert known.status == 200
+    assert unknown.may_be_repeated, unknown
+    assert "Traceback" not in unknown.text
+    assert unknown.body["title"] == "Temporarily unavailable"
+    assert ready.status == 503
+    assert ready.body["checks"]["sql"] == "SQL does not answer"
+    stack.wait_until_ready()
+    calls += [known, first.predict(client.secret, "SQL is back")]
+    assert first.predict(stranger.secret, "SQL is back").status == 200
+    assert_charged_exactly(stack, client, calls)
+
+
+def test_without_a_worker_calls_get_503_when_their_time_is_over_and_are_not_charged(
+    stack: Stack, client: Client
+) -> None:
+    hasty = stack.webs[1]
+    assert hasty.predict(client.secret, "a worker is there").status == 200
+    stack.gpu_worker.terminate()
+    try:
+        stack.gpu_worker.wait()
+        with Load([hasty], client.secret, clients=4, about="nobody works") as load:
+            until(load.statuses, lambda seen: seen.total() >= 4)
+        ready = stack.readyz()
+        left = stack.shell("remaining", secret=client.secret)
+    finally:
+        stack.gpu_worker.start()
+    assert load.statuses().keys() == {503}
+    assert_success_or_come_again(load)
+    assert {answer.body["title"] for answer in load.answers.values()} == {"No answer in time"}
+    assert left["concurrent"] == 500  # Given back at once, not when the hold ends.
+    assert ready.status == 503
+    assert ready.body["checks"]["gpu-worker"] == "no worker gives a sign of life"
+    stack.wait_until_ready()
+    # What waited in the queue meanwhile is passed over, because nobody waits for it any more.
+    until(lambda: stack.shell("queue_depths"), lambda depths: depths["gpu"] == 0)
+    settle_down(0.5)
+    ledger = stack.shell("ledger", tenant_id=client.tenant_id)
+    again = hasty.predict(client.secret, "a worker is back")
+    assert again.status == 200
+    assert ledger["records"] <= 1
+    assert stack.shell("remaining", secret=client.secret)["included"] == 1_000_000 - 2 * again.body["usage"]["units"]
+
+
+def test_a_web_process_that_is_told_to_stop_answers_what_it_has_begun(stack: Stack, client: Client) -> None:
+    web, process = stack.webs[0], stack.processes["web-0"]
+    assert web.predict(client.secret, "a worker is there").status == 200
+    worker = stack.gpu_worker.tree()
+    with ThreadPoolExecutor(8) as pool:
+        for one in worker:
+            one.suspend()  # So that the calls are surely under way, and have no answer yet, when the word comes.
+        try:
+            calls = [pool.submit(web.predict, client.secret, f"in flight {number}") for number in range(8)]
+            until(lambda: stack.shell("remaining", secret=client.secret)["concurrent"], lambda left: left == 500 - 8)
+            process.terminate()
+            until(lambda: web.get("/livez").status, lambda status: status == 0)
+        finally:
+            for one in worker:
+                one.resume()
+        answers = [call.result() for call in calls]
+    ended = process.wait()
+    process.start()
+    assert [answer.status for answer in answers] == [200] * 8, answers
+    assert ended == 0
+    stack.wait_until_ready()
+
+
+def test_a_gpu_worker_that_is_told_to_stop_answers_its_batch(stack: Stack, client: Client) -> None:
+    web = stack.webs[0]
+    assert web.predict(client.secret, "a worker is there").status == 200
+    (worker,) = stack.gpu_worker.tree()
+    long = "It took a while to come to like it, and then to see what it is good for. " * 40
+    requests = [{"model": "sentiment", "input": f"{number}: {long}"} for number in range(48)]
+    with ThreadPoolExecutor(1) as pool:
+        used = worker.cpu_times().user
+        call = pool.submit(web.batch_predict, client.secret, requests)
+        until(lambda: worker.cpu_times().user, lambda now: now >= used + 0.3)
+        assert not call.done()
+        stack.gpu_worker.terminate()
+        ended = stack.gpu_worker.wait()
+        answer = call.result()
+    stack.gpu_worker.start()
+    assert ended == 0
+    assert answer.status == 200, answer
+    labels = [response.get("predictions", [{}])[0].get("label") for response in answer.body["responses"]]
+    assert labels.count(None) == 0
+    stack.wait_until_ready()
+
+
+@pytest.mark.parametrize("name", ["jobs-worker", "beat"])
+def test_jobs_worker_and_beat_end_in_good_order_and_the_ledger_goes_on(stack: Stack, client: Client, name: str) -> None:
+    process: Process = stack.processes[name]
+    process.terminate()
+    ended = process.wait()
+    answer = stack.webs[0].predict(client.secret, f"while {name} is away")
+    process.start()
+    assert ended == 0, process.text()[-2000:]
+    assert_charged_exactly(stack, client, [answer])
+
+
+def test_no_secret_is_written_anywhere(stack: Stack, client: Client, clients: list[Client]) -> None:
+    trace = "a text that passes through the broker"
+    assert stack.webs[0].predict(client.secret, trace).status == 200
+    secrets = secrets_of(stack, clients)
+    written = everything_written(stack)
+    written["every row of SQL"] = "\n".join(stack.shell("rows")).encode()
+    assert len(secrets) > 10
+    assert {"web-0.log", "gpu-worker.log", "jobs-worker.log", "beat.log"} <= {
+        path.rpartition("/")[2] for path in written
+    }
+    seen = {path: unwrapped(content) for path, content in written.items()}
+    # The search must find what is there, even in the packed payload of a task.
+    assert any(trace.encode() in content for content in seen.values())
+    found = [(path, name) for path, content in seen.items() for name, secret in secrets.items() if secret in content]
+    assert found == []

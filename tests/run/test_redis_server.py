@@ -1,0 +1,68 @@
+"""The throw-away Redis that other tests build on does what its docstring says, in both roles."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from mlplatform.run.redis_conf import RedisRole
+from tests.support.redis_server import RedisServer
+
+
+def test_state_keeps_what_it_was_told_over_a_stop_and_a_start() -> None:
+    with RedisServer(role=RedisRole.STATE) as server:
+        client = server.client()
+        client.set("kept", "yes")
+        server.restart()
+        assert client.get("kept") == b"yes"
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+
+
+def test_cache_evicts_and_forgets() -> None:
+    with RedisServer(role="cache") as server:
+        client = server.client()
+        client.set("kept", "no")
+        server.restart()
+        assert client.get("kept") is None
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
+        assert int(str(client.config_get("maxmemory")["maxmemory"])) == 256 * 1024 * 1024
+        assert client.config_get("appendonly") == {"appendonly": "no"}
+
+
+@pytest.mark.parametrize("role", list(RedisRole))
+def test_both_roles_listen_on_loopback_only(role: RedisRole) -> None:
+    with RedisServer(role=role) as server:
+        assert server.client().config_get("bind") == {"bind": "127.0.0.1"}
+
+
+def test_a_killed_server_refuses_and_a_paused_one_hangs() -> None:
+    with RedisServer() as server:
+        client = server.client(socket_timeout=0.2)
+        assert client.ping() is True
+        server.pause()
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        server.resume()
+        assert client.ping() is True
+        server.kill()
+        assert not server.running
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        server.start()
+        assert client.ping() is True
+
+
+def test_the_bundled_program_runs_lua_and_streams() -> None:
+    with RedisServer(bundled=True) as server:
+        client = server.client()
+        assert client.eval("return redis.call('XADD', KEYS[1], '*', 'a', ARGV[1])", 1, "stream", "1")
+        assert client.xlen("stream") == 1
+
+
+def test_nothing_is_left_after_the_block() -> None:
+    with RedisServer() as server:
+        directory = server.directory
+        assert directory.exists()
+    assert not directory.exists()
+    assert not server.running

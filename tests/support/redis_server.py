@@ -1,0 +1,162 @@
+"""A real, throw-away Redis server for tests, with the configuration of one role of the product.
+
+It can be stopped, killed, paused and started again on the same port with the same files, so that tests can
+show what the product does while a dependency is down, hangs or comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from mlplatform.run import redis_binary, redis_conf
+from mlplatform.run.redis_conf import RedisRole
+
+START_TIMEOUT_S = 15.0
+BIND_ATTEMPTS = 5
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that was free a moment ago; its binder must be ready to try another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class RedisServer:
+    """One server process; a context manager that starts it and removes every trace of it.
+
+    ``stop`` ends it as an operator would (it writes its files), ``kill`` as a crash would; ``start`` brings
+    it back on the same port with what its files hold. ``pause`` freezes it: no answers.
+    """
+
+    def __init__(self, *, role: RedisRole | str = RedisRole.STATE, bundled: bool = False) -> None:
+        self.role = RedisRole(role)
+        self.directory = Path(tempfile.mkdtemp(prefix=f"test-redis-{self.role}-"))
+        self.port = free_port()
+        self._binary = (redis_binary.bundled() if bundled else redis_binary.find()).path
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ever_started = False
+
+    @property
+    def url(self) -> str:
+        """The URL of database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        """The process id; raises RuntimeError when it is not running."""
+        if self._process is None:
+            raise RuntimeError("this Redis server is not running")
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive (a paused one is)."""
+        return self._process is not None and self._process.poll() is None
+
+    def client(self, *, socket_timeout: float | None = 5.0) -> redis.Redis:
+        """Return a client without retries, so that a test sees the first failure."""
+        return redis.Redis.from_url(self.url, socket_timeout=socket_timeout, retry=Retry(NoBackoff(), 0))
+
+    def start(self) -> None:
+        """Start the process and wait until it answers; raises RuntimeError with its log when it does not."""
+        if self.running:
+            return
+        for _attempt in range(BIND_ATTEMPTS):
+            if self._start_once():
+                self._ever_started = True
+                return
+            if self._ever_started:  # Clients know this port, so another one would be no help.
+                break
+            self.port = free_port()
+        raise RuntimeError(f"Redis did not start:\n{self.log()}")
+
+    def stop(self) -> None:
+        """End the process by TERM, as an operator does, and wait for it."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process by KILL, as a crash does, and wait for it."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop and start again on the same port with the same files."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """Freeze the process: it accepts connections through the kernel's backlog and never answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def flush(self) -> None:
+        """Empty every database, between two tests."""
+        with contextlib.closing(self.client()) as client:
+            client.flushall()
+            client.script_flush()
+
+    def log(self) -> str:
+        """What the server wrote, of all its starts."""
+        file = self.directory / "log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+    def close(self) -> None:
+        """Kill the process and remove its folder; safe to call twice."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start_once(self) -> bool:
+        conf = self.directory / "redis.conf"
+        conf.write_text(redis_conf.render(role=self.role, port=self.port, directory=self.directory))
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen([self._binary, conf], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        give_up = time.monotonic() + START_TIMEOUT_S
+        with contextlib.closing(self.client(socket_timeout=1.0)) as client:
+            while time.monotonic() < give_up and self.running:
+                # The pid check tells our server from a stranger that took the port first.
+                with contextlib.suppress(redis.RedisError):
+                    if int(client.info("server")["process_id"]) == self._process.pid:
+                        return True
+                time.sleep(0.01)
+        self.kill()
+        return False
+
+    def _end(self, sign: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.send_signal(sign)
+            process.send_signal(signal.SIGCONT)  # A paused process would never handle TERM.
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

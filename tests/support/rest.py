@@ -1,0 +1,181 @@
+"""Calls of the REST API through the WSGI application, and a parser for the limit headers of their answers."""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar
+from unittest import mock
+
+import pytest
+from django.core import signals
+from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
+from django.db.utils import ConnectionHandler
+from django.test import RequestFactory
+
+from mlplatform import api_answers, short_way
+from mlplatform.lib.errors import ErrorKind
+from mlplatform.short_way import ShortWay
+from tenants.rest import problems
+from tests.conftest import Customer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer; ``body`` is the parsed JSON."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+    content: bytes
+
+
+class Api:
+    """Calls as one customer, or without a key when ``customer`` is None: through the WSGI application that is served."""
+
+    everywhere: ClassVar[dict[str, str]] = {}
+    """Headers of all calls; the fixture ``both_ways`` sets them."""
+
+    def __init__(self, customer: Customer | None = None, *, secret: str = "") -> None:
+        self._auth = {"authorization": f"Bearer {secret}"} if secret else customer.auth if customer else {}
+        # Made anew each time: middleware reads its settings when it is made, and tests change them.
+        api_answers.security_headers.cache_clear()
+        self._application = ShortWay(get_wsgi_application())
+
+    def get(self, path: str, *, headers: dict[str, str] | None = None, **meta: Any) -> Answer:
+        """``meta`` are keys of the WSGI environment, such as REMOTE_ADDR."""
+        return self.call("GET", path, headers=headers, **meta)
+
+    def post(self, path: str, body: Any, *, headers: dict[str, str] | None = None, **meta: Any) -> Answer:
+        """``body`` goes as it is when it is bytes, else as JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.call("POST", path, content=content, headers=headers, **meta)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes = b"",
+        headers: dict[str, str] | None = None,
+        content_type: str = "application/json",
+        **meta: Any,
+    ) -> Answer:
+        sent = self.everywhere | self._auth | (headers or {})
+        request = RequestFactory().generic(method, path, content, content_type=content_type, headers=sent, **meta)
+        started: list[tuple[int, dict[str, str]]] = []
+
+        def start_response(status: str, fields: list[tuple[str, str]]) -> None:
+            started.append((int(status[:3]), dict(fields)))
+
+        with one_transaction():
+            chunks = self._application(request.environ, start_response)
+            raw = b"".join(chunks)
+            getattr(chunks, "close", lambda: None)()
+        ((status, answered),) = started
+        is_json = "json" in answered.get("Content-Type", "") and method != "HEAD"
+        return Answer(
+            status=status,
+            headers=answered,
+            body=json.loads(raw) if is_json and raw else None,
+            # A server sends no body in answer to HEAD.
+            content=b"" if method == "HEAD" else raw,
+        )
+
+
+@contextmanager
+def one_transaction() -> Iterator[None]:
+    """The end of a request must not end the transaction of the test; Django's own test client takes the same care."""
+    for signal in (signals.request_started, signals.request_finished):
+        signal.disconnect(close_old_connections)
+    try:
+        with mock.patch.object(short_way, "connections", ConnectionHandler({})):
+            yield
+    finally:
+        for signal in (signals.request_started, signals.request_finished):
+            signal.connect(close_old_connections)
+
+
+@pytest.fixture(params=["short", "long"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test twice: by the short way that predictions take, and through Django, as calls from browsers go."""
+    way: str = request.param
+    monkeypatch.setattr(Api, "everywhere", {"origin": "https://app.example"} if way == "long" else {})
+    return way
+
+
+def predict(api: Api, *, model: str = "sentiment", text: str = "What a wonderful morning!", **body: Any) -> Answer:
+    """The usual call."""
+    return api.post("/v2/predict", {"model": model, "input": text, **body})
+
+
+def assert_problem(answer: Answer, kind: ErrorKind, *words: str, field: str | None = None) -> None:
+    """The answer is a complete problem of this kind, and its detail has the words."""
+    assert answer.status == problems.TABLE[kind].status, answer.content[:500]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.body["type"] == problems.type_of(kind)
+    assert answer.body["title"] == problems.TABLE[kind].title
+    assert answer.body["status"] == answer.status
+    assert answer.body["request_id"] == answer.headers["X-Request-Id"]
+    for word in words:
+        assert word in answer.body["detail"]
+    if field is not None:
+        assert answer.body["field"] == field
+    if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        assert int(answer.headers["Retry-After"]) >= 1
+
+
+# --- Limit headers (draft-ietf-httpapi-ratelimit-headers) as structured fields (RFC 9651): lists of strings ----------
+
+_MEMBER = re.compile(
+    r'"(?P<name>[ !#-\[\]-~]*)"(?P<parameters>(?:;[a-z*][a-z0-9_.*-]*=(?:-?\d{1,15}|"[ !#-\[\]-~]*"))*)'
+)
+_PARAMETER = re.compile(r';([a-z*][a-z0-9_.*-]*)=(-?\d{1,15}|"[ !#-\[\]-~]*")')
+
+
+def structured_list(header: str) -> dict[str, dict[str, int | str]]:
+    """Members by name with their parameters, in order. Raises ValueError for anything the syntax does not allow."""
+    members: dict[str, dict[str, int | str]] = {}
+    position = 0
+    while True:
+        match = _MEMBER.match(header, position)
+        if match is None or match["name"] in members:
+            raise ValueError(f"no structured list at {position}: {header}")
+        members[match["name"]] = {
+            name: value[1:-1] if value.startswith('"') else int(value)
+            for name, value in _PARAMETER.findall(match["parameters"])
+        }
+        position = match.end()
+        if position == len(header):
+            return members
+        separator = re.compile(r"[ \t]*,[ \t]*").match(header, position)
+        if separator is None:
+            raise ValueError(f"no comma at {position}: {header}")
+        position = separator.end()
+
+
+def assert_limit_headers(answer: Answer) -> dict[str, dict[str, int | str]]:
+    """Both headers parse, agree with each other and with the simple ones; gives the members of ``RateLimit``."""
+    policies = structured_list(answer.headers["RateLimit-Policy"])
+    limits = structured_list(answer.headers["RateLimit"])
+    assert list(policies) == list(limits)
+    for name, policy in policies.items():
+        assert set(policy) <= {"q", "w", "x-unit"}, policy
+        assert int(policy["q"]) >= 0
+        assert int(policy.get("w", 1)) >= 1
+        assert set(limits[name]) == {"r", "t"}
+        assert 0 <= int(limits[name]["r"]) <= int(policy["q"])
+        assert int(limits[name]["t"]) >= 0
+    simple = {name: int(answer.headers[f"X-RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset")}
+    assert (simple["Limit"], simple["Remaining"], simple["Reset"]) in {
+        (policies[name]["q"], limits[name]["r"], limits[name]["t"]) for name in policies
+    }
+    if "Retry-After" in answer.headers and answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        refusing = [int(limits[name]["t"]) for name in answer.body.get("violated-policies", ())]
+        assert int(answer.headers["Retry-After"]) >= max(refusing, default=0)
+    assert math.isfinite(simple["Reset"])
+    return limits

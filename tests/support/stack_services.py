@@ -1,0 +1,132 @@
+"""What tests ask of a stack's database and Redis, through the product's own services; runs in the stack's shell."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import traceback
+from typing import Any
+
+
+def customer(*, slug: str, included_units: int = 1_000_000, concurrent: int = 500) -> dict[str, Any]:
+    """A tenant with a monthly cap, a limit on concurrent requests and one key."""
+    from billing.models import LimitKind, LimitRule, Plan, Subscription
+    from tenants import api_keys, tenancy
+    from tenants.models import User
+    from tenants.scopes import SCOPES
+
+    password = secrets.token_urlsafe(16)
+    owner = User.objects.create_user(f"owner@{slug}.example", password, full_name=f"Owner of {slug}")
+    tenant = tenancy.create(slug=slug, name=slug.title(), owner=owner)
+    plan = Plan.objects.create(name=f"Plan of {slug}", included_units=included_units)
+    LimitRule.objects.create(
+        plan=plan, name="concurrent", kind=LimitKind.CONCURRENCY, counts="requests", amount=concurrent
+    )
+    Subscription.objects.create(tenant=tenant, plan=plan)
+    issued = api_keys.issue(tenant=tenant, name="Production", scopes=list(SCOPES), created_by=owner)
+    return {"tenant_id": tenant.pk, "secret": issued.secret, "key_id": issued.key.pk, "password": password}
+
+
+def ledger(*, tenant_id: int) -> dict[str, Any]:
+    """The tenant's usage records and sums in SQL, as the jobs worker has brought them there."""
+    from django.db.models import Sum
+
+    from billing.models import UsageRecord, UsageRollup
+
+    records = UsageRecord.objects.filter(tenant_id=tenant_id)
+    days = UsageRollup.objects.filter(tenant_id=tenant_id).aggregate(calls=Sum("calls"), units=Sum("units"))
+    return {
+        "records": records.count(),
+        "units": records.aggregate(total=Sum("units"))["total"] or 0,
+        "requests": sorted(records.values_list("request_id", flat=True)),
+        "day_calls": days["calls"] or 0,
+        "day_units": days["units"] or 0,
+    }
+
+
+def remaining(*, secret: str) -> dict[str, int]:
+    """What each limit of the caller has left, by name."""
+    from billing import admission, contracts, usage
+    from tenants import authentication
+
+    caller = authentication.authenticate(secret, address="127.0.0.1", fresh=True)
+    contract = contracts.contract_of(caller)
+    decision = admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date)
+    return {state.limit.name: state.remaining for state in decision.states}
+
+
+def revoke(*, key_id: int) -> None:
+    """Revoke a key."""
+    from tenants import api_keys
+    from tenants.models import ApiKey
+
+    api_keys.revoke(key=ApiKey.objects.get(pk=key_id))
+
+
+def promote(*, model: str, version: str) -> None:
+    """Make a version of a model live."""
+    from inference import registry
+    from inference.models import ModelVersion
+
+    registry.promote(version=ModelVersion.objects.get(model__name=model, version=version))
+
+
+def versions(*, model: str) -> dict[str, str]:
+    """The state of each version of a model."""
+    from inference.models import ModelVersion
+
+    return dict(ModelVersion.objects.filter(model__name=model).values_list("version", "state"))
+
+
+def queue_depths() -> dict[str, int]:
+    """What waits in the broker."""
+    from inference import workers
+
+    return workers.queue_depths()
+
+
+def database() -> dict[str, str]:
+    """The engine and the name of the database."""
+    from django.conf import settings
+
+    values = settings.DATABASES["default"]
+    return {"engine": values["ENGINE"].rpartition(".")[2], "name": str(values["NAME"])}
+
+
+def rows() -> list[str]:
+    """Every value of every table, as text."""
+    from django.apps import apps
+
+    return [
+        repr(row) for model in apps.get_models(include_auto_created=True) for row in model._base_manager.values_list()
+    ]
+
+
+_SERVICES = {
+    service.__name__: service
+    for service in (customer, ledger, remaining, revoke, promote, versions, queue_depths, database, rows)
+}
+
+
+def main() -> None:
+    """Answer one call a line until the pipe is closed."""
+    import django
+
+    django.setup()
+    from django.db import close_old_connections
+
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        close_old_connections()
+        try:
+            reply: dict[str, Any] = {"result": _SERVICES[name](**arguments)}
+        except Exception as error:  # noqa: BLE001 - the test process raises it again
+            traceback.print_exc()
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""A small model whose every answer a test can tell, run by the real worker behind the real Redis list.
+
+Batches are encoded and decoded as for Celery and handed to a thread that runs :class:`inference.worker.Worker`; only
+the broker and the weights are left out. ``tests/support/live_worker.py`` has the demo models in place of this one.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inference import predict as prediction
+from inference import registry
+from inference import worker as worker_module
+from inference.batching.messages import BatchMessage, decode_batch, encode_batch
+from inference.batching.transport import CeleryTransport
+from inference.models import MLModel, ModelVersion, VersionState
+from inference.runtimes.loading import CheckedRuntime
+from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.worker import Worker
+
+POISON = "poison"
+
+
+def make_version(
+    name: str = "tiny", version: str = "1.0.0", state: str = VersionState.LIVE, *, digest: str = "", **fields: Any
+) -> ModelVersion:
+    """A row of a text classifier with the labels yes and no; its model is made if there is none."""
+    model, _ = MLModel.objects.get_or_create(name=name)
+    made = ModelVersion.objects.create(
+        model=model,
+        version=version,
+        state=state,
+        sha256=digest or f"{ModelVersion.objects.count() + 1:064x}",
+        **{
+            "runtime": "text-classification",
+            "artefact_path": f"{name}/{version}",
+            "input_schema": {"kind": "text", "max_chars": 100},
+            "output_schema": {"kind": "classification"},
+            "labels": ["yes", "no"],
+            "max_batch_size": 8,
+            **fields,
+        },
+    )
+    registry.forget()
+    return made
+
+
+def share_of(text: str) -> float:
+    """What the model says of a text for ``yes``."""
+    return len(text) / 128
+
+
+@dataclass
+class TinyRuntime:
+    """Knows what it was asked; a poisoned input raises; ``go`` can hold every batch back."""
+
+    spec: RuntimeSpec
+    go: threading.Event
+    computed: list[str] = field(default_factory=list)
+
+    def load(self, spec: RuntimeSpec) -> None: ...
+
+    def warmup(self) -> None: ...
+
+    def forward(self, inputs: Sequence[Input]) -> Array:
+        assert self.go.wait(30)
+        if any(isinstance(text, str) and text == POISON for text in inputs):
+            raise ValueError("this input is poison")
+        self.computed.extend(str(text) for text in inputs)
+        shares = np.array([share_of(str(text)) for text in inputs], dtype=np.float32)
+        columns = [shares, 1 - shares] + [shares] * (self.spec.outputs - 2)
+        return np.stack(columns, axis=1)
+
+
+@dataclass
+class TinyWorker:
+    """The worker, what it was sent, and how to stop it from answering."""
+
+    worker: Worker
+    go: threading.Event = field(default_factory=threading.Event)
+    batches: list[BatchMessage] = field(default_factory=list)
+    runtimes: dict[str, TinyRuntime] = field(default_factory=dict)
+    lose: int = 0
+    _queue: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
+
+    def serve(self, version: ModelVersion) -> TinyRuntime:
+        """Have the worker hold this version in memory."""
+        spec = self.worker._spec(version)
+        runtime = self.runtimes[version.sha256] = TinyRuntime(spec, self.go)
+        self.worker._loaded[version.sha256] = CheckedRuntime(spec, runtime)
+        return runtime
+
+    def hand_over(self, message: BatchMessage) -> None:
+        self.batches.append(message)
+        if self.lose > 0:
+            self.lose -= 1
+        else:
+            self._queue.put(encode_batch(message))
+
+    def run(self) -> None:
+        while (text := self._queue.get()) is not None:
+            self.worker.run_batch(decode_batch(text))
+
+    def end(self) -> None:
+        self.go.set()
+        self._queue.put(None)
+
+    @property
+    def computed(self) -> list[str]:
+        """Every text that any version computed."""
+        return [text for runtime in self.runtimes.values() for text in runtime.computed]
+
+
+@pytest.fixture
+def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorker]:
+    """A worker that answers this process's batches with the versions that it is told to serve."""
+    # The rows are those of the test's open transaction, which another thread cannot read and must not end.
+    monkeypatch.setattr(worker_module, "close_old_connections", lambda: None)
+    tiny = TinyWorker(Worker())
+    tiny.go.set()
+
+    class ToThisProcess(CeleryTransport):
+        def send(self, message: BatchMessage) -> None:
+            tiny.hand_over(message)
+
+    monkeypatch.setattr(prediction, "CeleryTransport", ToThisProcess)
+    thread = threading.Thread(target=tiny.run, name="tiny-worker", daemon=True)
+    thread.start()
+    yield tiny
+    prediction.forget()
+    tiny.end()
+    thread.join(timeout=30)

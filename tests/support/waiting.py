@@ -1,0 +1,18 @@
+"""Waiting for what another process will do: look again until it is so, then go on; say what was seen when it is not."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_PAUSE_S = 0.1
+
+
+def until(look: Callable[[], T], good: Callable[[T], bool], *, within_s: float = 30.0) -> T:
+    """Call ``look`` until ``good`` is content and give what it saw; AssertionError with the last sight after that time."""
+    give_up = time.monotonic() + within_s
+    while not good(seen := look()):
+        assert time.monotonic() < give_up, f"still not so after {within_s} s: {seen!r}"
+        time.sleep(_PAUSE_S)
+    return seen
