@@ -59,7 +59,8 @@ class ShortWay:
         finally:
             # Django does this when a request ends; most calls here have used no database.
             for connection in connections.all(initialized_only=True):
-                connection.close_if_unusable_or_obsolete()
+                if not connection.in_atomic_block:
+                    connection.close_if_unusable_or_obsolete()
         headers = [
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(body))),

@@ -80,6 +80,12 @@ def today() -> Traffic:
     return of_day(clock.now().date())
 
 
+def forget() -> None:
+    """Drop what this process counted and did not send yet; for tests."""
+    with _lock:
+        _counted.clear()
+
+
 def _key(day: str) -> str:
     return f"traffic:{day}"
 

@@ -1,5 +1,6 @@
 """The named cast of the tests, and what every test starts from: empty Redis servers and empty in-process caches."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference import predict as prediction
 from inference import registry
+from mlplatform import traffic
 from mlplatform.lib import background
 from tenants import api_keys, authentication, tenancy
 from tenants.models import ApiKey, Tenant, User
@@ -19,7 +21,7 @@ from tests.support import environment
 from tests.support.redis_server import RedisServer
 
 # How long an example takes depends on who else uses the machine, and says nothing about the product.
-hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
 hypothesis_settings.load_profile("suite")
 
 
@@ -61,6 +63,7 @@ def forget_everything() -> None:
     pricing.forget()
     registry.forget()
     prediction.forget()
+    traffic.forget()
 
 
 @dataclass(frozen=True)

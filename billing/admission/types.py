@@ -13,6 +13,8 @@ _FINEST_SCALE: Final = 1_000_000
 
 MAX_AMOUNT: Final = 9_000_000_000
 """The largest amount of a limit: the script counts in millionths, exactly, in doubles."""
+MAX_WINDOW_S: Final = 1_000_000_000
+"""The longest window: 31 years."""
 MAX_CHARGES: Final = 1_000
 """Charges of one call."""
 MAX_HOLD_TTL_S: Final = 86_400.0
@@ -27,6 +29,22 @@ class LimitKind(StrEnum):
     SLIDING_WINDOW = "sliding_window"
     MONTHLY = "monthly"
     CONCURRENCY = "concurrency"
+
+
+def refill_of(*, amount: int, rate: float) -> tuple[int, int]:
+    """The rate of a bucket of this capacity as whole numbers (p, q), where p / q units a second is the rate.
+
+    q is bounded so that the level of a full bucket, counted in 1 / (q · 1,000,000) units, is exact in a double;
+    each microsecond then refills exactly p such quanta. Raises ValueError when the rate cannot be met to within
+    a millionth, which happens only to buckets that take years to fill.
+    """
+    if not (math.isfinite(rate) and 0 < rate <= MAX_AMOUNT):
+        raise ValueError("a token bucket needs a refill rate above 0")
+    finest = min(_FINEST_SCALE, max(1, (_EXACT - 1) // (max(amount, 1) * _MICRO)))
+    exact = Fraction(rate).limit_denominator(finest)
+    if not abs(float(exact) / rate - 1) <= 1e-6:
+        raise ValueError(f"a refill of {rate:g} a second is too slow for a bucket of {amount:,}")
+    return exact.numerator, exact.denominator
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +73,7 @@ class Limit:
             raise ValueError("a limit needs an id, which does not look like a hold's")
         if not 0 <= self.amount <= MAX_AMOUNT:
             raise ValueError(f"limit {self.id}: the amount must be from 0 to {MAX_AMOUNT:,}")
-        if self.kind in {LimitKind.FIXED_WINDOW, LimitKind.SLIDING_WINDOW} and not 1 <= self.window_s <= 10**9:
+        if self.kind in {LimitKind.FIXED_WINDOW, LimitKind.SLIDING_WINDOW} and not 1 <= self.window_s <= MAX_WINDOW_S:
             raise ValueError(f"limit {self.id}: a window needs a length of at least 1 s")
         if (self.scope == "model") != bool(self.subject):
             raise ValueError(f"limit {self.id}: name the model for a limit of one model, and only then")
@@ -63,19 +81,11 @@ class Limit:
             self.refill()
 
     def refill(self) -> tuple[int, int]:
-        """A bucket's rate as whole numbers (p, q), where p / q units a second is the rate.
-
-        q is bounded so that the level of a full bucket, counted in 1 / (q · 1,000,000) units, is exact in a double;
-        each microsecond then refills exactly p such quanta. Raises ValueError when the rate cannot be met to within
-        a millionth, which happens only to buckets that take years to fill.
-        """
-        if not (math.isfinite(self.rate) and 0 < self.rate <= MAX_AMOUNT):
-            raise ValueError(f"limit {self.id}: a token bucket needs a refill rate above 0")
-        finest = min(_FINEST_SCALE, max(1, (_EXACT - 1) // (max(self.amount, 1) * _MICRO)))
-        rate = Fraction(self.rate).limit_denominator(finest)
-        if not abs(float(rate) / self.rate - 1) <= 1e-6:
-            raise ValueError(f"limit {self.id}: a refill of {self.rate:g} a second is too slow for {self.amount:,}")
-        return rate.numerator, rate.denominator
+        """A bucket's rate as whole numbers; see :func:`refill_of`, which raises ValueError."""
+        try:
+            return refill_of(amount=self.amount, rate=self.rate)
+        except ValueError as error:
+            raise ValueError(f"limit {self.id}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

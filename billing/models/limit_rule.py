@@ -1,10 +1,11 @@
 """Limits as rows. The admission script evaluates them; see ``billing/admission``."""
 
 from django.core.exceptions import ValidationError
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 
+from billing.admission.types import MAX_AMOUNT, MAX_WINDOW_S, refill_of
 from billing.models.plan import Plan
 from tenants.models import ApiKey, Tenant
 
@@ -46,7 +47,7 @@ class LimitRule(models.Model):
     scope = models.CharField(max_length=8, choices=LimitScope, default=LimitScope.TENANT)
     model = models.CharField(max_length=63, blank=True, help_text="The model's name, for a limit of one model.")
     amount = models.PositiveBigIntegerField(
-        validators=[MinValueValidator(1)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_AMOUNT)],
         help_text="Capacity of a bucket, quota of a window or month, or the number of concurrent requests.",
     )
     window_s = models.PositiveIntegerField("window (s)", default=0, help_text="Length of a fixed or sliding window.")
@@ -65,7 +66,7 @@ class LimitRule(models.Model):
             models.UniqueConstraint(fields=["plan", "name"], name="limit_name_once_a_plan"),
             models.UniqueConstraint(fields=["tenant", "name"], name="limit_name_once_a_tenant"),
             models.UniqueConstraint(fields=["key", "name"], name="limit_name_once_a_key"),
-            models.CheckConstraint(name="limit_amount_positive", condition=Q(amount__gte=1)),
+            models.CheckConstraint(name="limit_amount_countable", condition=Q(amount__gte=1, amount__lte=MAX_AMOUNT)),
         ]
 
     def __str__(self) -> str:
@@ -89,10 +90,13 @@ class LimitRule(models.Model):
     def clean(self) -> None:
         """Each kind needs its own numbers; the message names the field and what to enter."""
         problems: dict[str, str] = {}
-        if self.kind == LimitKind.TOKEN_BUCKET and not self.rate > 0:
-            problems["rate"] = "A token bucket needs a refill rate above 0."
-        if self.kind in {LimitKind.FIXED_WINDOW, LimitKind.SLIDING_WINDOW} and not self.window_s:
-            problems["window_s"] = "A window needs a length of at least 1 s."
+        if self.kind == LimitKind.TOKEN_BUCKET and self.amount is not None:
+            try:
+                refill_of(amount=self.amount, rate=self.rate)
+            except ValueError as error:
+                problems["rate"] = f"{str(error).capitalize()}."
+        if self.kind in {LimitKind.FIXED_WINDOW, LimitKind.SLIDING_WINDOW} and not 1 <= self.window_s <= MAX_WINDOW_S:
+            problems["window_s"] = f"A window is 1 to {MAX_WINDOW_S:,} s long."
         if self.kind == LimitKind.CONCURRENCY and self.counts != Counts.REQUESTS:
             problems["counts"] = "Concurrency counts requests."
         if (self.scope == LimitScope.MODEL) != bool(self.model):

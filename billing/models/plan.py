@@ -1,9 +1,10 @@
 """Contracts: what a tenant pays a month, and what that includes."""
 
-from django.core.validators import MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.utils import timezone
 
+from billing.admission.types import MAX_AMOUNT
 from tenants.models import Tenant
 
 
@@ -19,7 +20,9 @@ class Plan(models.Model):
     )
     monthly_fee = models.DecimalField(max_digits=12, decimal_places=2, default=0, validators=[MinValueValidator(0)])
     included_units = models.PositiveBigIntegerField(
-        default=0, help_text="Units a calendar month (UTC) that the fee includes."
+        default=0,
+        validators=[MaxValueValidator(MAX_AMOUNT)],
+        help_text="Units a calendar month (UTC) that the fee includes.",
     )
     overage_price = models.DecimalField(
         max_digits=14,
@@ -33,6 +36,9 @@ class Plan(models.Model):
 
     class Meta:
         ordering = ["monthly_fee", "name"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(included_units__lte=MAX_AMOUNT), name="plan_units_countable")
+        ]
 
     def __str__(self) -> str:
         return self.name

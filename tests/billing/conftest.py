@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.typing import EncodableT, FieldT
 
 from billing.admission.keys import usage_stream
 from mlplatform.lib import redis
@@ -38,7 +39,12 @@ def meter() -> Callable[..., str]:
             "client": "curl/8",
         }
         raw = fields.pop("raw", None)
-        entry = {"id": record_id, "at": at, "units": units, "record": raw or msgspec.msgpack.encode(body | fields)}
+        entry: dict[FieldT, EncodableT] = {
+            "id": record_id,
+            "at": at,
+            "units": units,
+            "record": raw or msgspec.msgpack.encode(body | fields),
+        }
         redis.state().xadd(usage_stream(customer.tenant.shard), entry)
         return record_id
 

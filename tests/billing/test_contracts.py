@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from pytest_django import DjangoAssertNumQueries
 
-from billing import contracts
+from billing import admission, contracts
 from billing.admission import Limit, StaleCaller, peek
 from billing.contracts import Contract, contract_of
 from billing.models import LimitKind, LimitRule, LimitScope, Plan, Subscription
@@ -100,7 +100,7 @@ def test_the_plan_is_that_of_the_day(acme: Customer, monkeypatch: pytest.MonkeyP
 
 def test_a_hard_cap_is_a_limit_and_an_overage_price_is_none(acme: Customer) -> None:
     included = limits_of(contract_of(caller_of(acme)))["included"]
-    assert (included.kind, included.amount, included.counts) == (LimitKind.MONTHLY, 1_000_000, "units")
+    assert (included.kind, included.amount, included.counts) == (admission.LimitKind.MONTHLY, 1_000_000, "units")
     Plan.objects.update(overage_price=0)
     contracts.forget_all()
     assert "included" not in limits_of(contract_of(caller_of(acme)))
@@ -143,7 +143,7 @@ def test_a_change_of_a_plan_reaches_every_subscriber_and_nobody_else(acme: Custo
 
 @pytest.mark.django_db(transaction=True)
 def test_a_change_of_a_limit_or_subscription_reaches_its_owner(acme: Customer, globex: Customer) -> None:
-    owners = ({"plan": acme.plan}, {"tenant": acme.tenant}, {"key": acme.key})
+    owners: tuple[dict[str, object], ...] = ({"plan": acme.plan}, {"tenant": acme.tenant}, {"key": acme.key})
     for number, owner in enumerate(owners):
         caller, stranger = caller_of(acme), caller_of(globex)
         assert not is_stale(caller)

@@ -3,6 +3,7 @@
 import datetime as dt
 import threading
 from collections.abc import Callable
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -29,12 +30,17 @@ DAY = dt.date(2026, 3, 1)
 HOUR = 3_600_000_000
 
 
-def sums() -> list[tuple[object, ...]]:
+def sums() -> list[tuple[Any, ...]]:
     """Every roll-up, without its row's number."""
     fields = (
         "day", "tenant", "key_uid", "model", "api_version", "operation", "calls", "inputs", "cached_inputs", "units",
     )  # fmt: skip
     return sorted(UsageRollup.objects.values_list(*fields))
+
+
+def entries_of(stream: str) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """What is in a stream. These clients never decode, which the types of the library cannot tell."""
+    return cast(list[tuple[bytes, dict[bytes, bytes]]], redis.state().xrange(stream))
 
 
 def left(customer: Customer) -> tuple[int, int]:
@@ -289,11 +295,11 @@ def test_an_entry_that_can_never_be_stored_is_put_aside_and_holds_up_nobody(
     meter(acme, units=1)
     meter(acme, **wrong)
     meter(acme, units=2)
-    original = redis.state().xrange(usage_stream(acme.tenant.shard))[1]
+    original = entries_of(usage_stream(acme.tenant.shard))[1]
     assert usage.drain() == 2
     assert UsageRollup.objects.get().units == 3
     assert left(acme) == (0, 0)
-    ((_, kept),) = redis.state().xrange(usage.dead_stream(acme.tenant.shard))
+    ((_, kept),) = entries_of(usage.dead_stream(acme.tenant.shard))
     assert kept.pop(b"reason")
     assert kept.pop(b"entry") == original[0]
     assert kept == original[1], "nothing of it is lost"
@@ -307,7 +313,7 @@ def test_an_entry_that_can_never_be_stored_is_put_aside_and_holds_up_nobody(
 def test_an_entry_without_a_field_is_put_aside(acme: Customer) -> None:
     redis.state().xadd(usage_stream(acme.tenant.shard), {"id": "h1", "at": NOON, "units": 1})
     assert usage.drain() == 0
-    ((_, kept),) = redis.state().xrange(usage.dead_stream(acme.tenant.shard))
+    ((_, kept),) = entries_of(usage.dead_stream(acme.tenant.shard))
     assert kept[b"reason"] == b"the field b'record' is missing"
 
 
@@ -326,7 +332,7 @@ def test_what_sql_refuses_is_found_one_by_one(acme: Customer, meter: Meter, monk
     monkeypatch.setattr(usage, "_insert", refuse)
     assert usage.drain() == 3
     assert UsageRollup.objects.get().units == 3
-    ((_, kept),) = redis.state().xrange(usage.dead_stream(acme.tenant.shard))
+    ((_, kept),) = entries_of(usage.dead_stream(acme.tenant.shard))
     assert (kept[b"id"].decode(), kept[b"reason"]) == (bad, b"a constraint of tomorrow")
 
 
@@ -374,7 +380,13 @@ def test_while_sql_is_locked_nothing_is_acknowledged(
 # --- Reading the ledger ----------------------------------------------------------------------------------------------
 
 
-def limit(scope: str = "tenant", counts: str = "units", *, model: str = "", id: str = "r1") -> Limit:  # noqa: A002
+def limit(
+    scope: Literal["tenant", "key", "model"] = "tenant",
+    counts: Literal["units", "requests"] = "units",
+    *,
+    model: str = "",
+    id: str = "r1",  # noqa: A002
+) -> Limit:
     return Limit(
         id=id, name="month", kind=LimitKind.MONTHLY, counts=counts, scope=scope, subject=model, amount=1000, source=""
     )
@@ -431,7 +443,9 @@ def test_usage_is_grouped_for_the_tenant_and_the_days_that_are_asked_for(
     meter(globex, units=99)
     usage.drain()
 
-    def lines(by: usage.Grouping, first: dt.date = DAY, last: dt.date = DAY + dt.timedelta(1)) -> list[object]:
+    def lines(
+        by: usage.Grouping, first: dt.date = DAY, last: dt.date = DAY + dt.timedelta(1)
+    ) -> list[tuple[str, int, int, int, int]]:
         found = usage.summary(tenant_id=acme.tenant.pk, first=first, last=last, by=by)
         return [(line.value, line.calls, line.inputs, line.cached_inputs, line.units) for line in found]
 
@@ -466,7 +480,7 @@ RECORDS = st.lists(
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=RECORDS, cut=st.integers(0, 12))
 def test_sums_made_bit_by_bit_are_those_made_anew(
-    acme: Customer, meter: Meter, records: list[dict[str, object]], cut: int
+    acme: Customer, meter: Meter, records: list[dict[str, Any]], cut: int
 ) -> None:
     UsageRecord.objects.all().delete()
     UsageRollup.objects.all().delete()

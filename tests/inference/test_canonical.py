@@ -22,7 +22,7 @@ SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=3)
 
 
 def nested(shape: list[int]) -> st.SearchStrategy[Any]:
-    inner = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    inner: st.SearchStrategy[Any] = st.floats(width=32, allow_nan=False, allow_infinity=False)
     for size in reversed(shape):
         inner = st.lists(inner, min_size=size, max_size=size)
     return inner

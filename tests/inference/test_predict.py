@@ -3,18 +3,20 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection
 from prometheus_client import REGISTRY
 
-from billing import admission, contracts, usage
+from billing import admission, contracts, pricing, usage
 from billing.charging import Refused
 from billing.models import LimitKind, LimitRule, Plan, UsageRecord
 from inference import cache, flights, registry
 from inference import predict as prediction
 from inference.batching.work import Hold, WorkItem
+from inference.models import ModelVersion
 from inference.predict import predict, predict_many, single
 from inference.types import CachePolicy, CallContext, PredictRequest, PredictResult
 from mlplatform.lib import clock, redis
@@ -105,7 +107,7 @@ def test_another_process_finds_the_answer_in_redis(acme: Customer, large: TinyRu
 
 
 def test_sharing_a_models_cache_is_the_choice_of_staff(acme: Customer, globex: Customer, large: TinyRuntime) -> None:
-    model = registry.ModelVersion.objects.get().model
+    model = ModelVersion.objects.get().model
     model.shared_cache = True
     model.save()
     registry.forget()
@@ -127,7 +129,7 @@ def test_the_calls_cache_policy_is_honoured(
 
 
 def test_a_model_without_a_cache_computes_each_time(acme: Customer, large: TinyRuntime) -> None:
-    model = registry.ModelVersion.objects.get().model
+    model = ModelVersion.objects.get().model
     model.cache_ttl_s = 0
     model.save()
     registry.forget()
@@ -137,7 +139,7 @@ def test_a_model_without_a_cache_computes_each_time(acme: Customer, large: TinyR
 
 def test_purging_and_promoting_serve_no_old_answer(acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime) -> None:
     ask(acme)
-    registry.purge_cache(model=registry.ModelVersion.objects.get().model)
+    registry.purge_cache(model=ModelVersion.objects.get().model)
     registry.forget()
     assert not ask(acme).cached
     newer = make_version("large", "2.0.0", "ready")
@@ -161,7 +163,7 @@ def test_a_cache_that_is_down_costs_the_hit_and_nothing_else(
 def test_a_cached_answer_of_another_size_is_a_miss(acme: Customer, large: TinyRuntime) -> None:
     ask(acme)
     for key in list(redis.cache().scan_iter()):
-        redis.cache().set(key, (redis.cache().get(key) or b"") + b"more")
+        redis.cache().set(key, redis.as_bytes(redis.cache().get(key) or b"") + b"more")
     cache.local.clear()
     assert not ask(acme).cached
 
@@ -177,7 +179,7 @@ def test_equal_inputs_at_once_are_computed_once_and_everybody_is_answered(
     caller = caller_of(acme)
     contracts.contract_of(caller)
     registry.answering()
-    prediction.pricing.tariff(operation="predict", model="large")
+    pricing.tariff(operation="predict", model="large")
     answers: list[PredictResult] = []
     failures: list[BaseException] = []
     barrier = threading.Barrier(64)
@@ -289,7 +291,7 @@ def test_who_joined_and_runs_out_of_time_gets_everything_back_too(
     # What the second thread needs is in memory, for it cannot read this test's open transaction.
     contracts.contract_of(caller)
     registry.answering()
-    prediction.pricing.tariff(operation="predict", model="large")
+    pricing.tariff(operation="predict", model="large")
     request = PredictRequest("large", "hello")
     thread = threading.Thread(target=lambda: leader.append(single(predict(caller, request, call()))))
     thread.start()
@@ -321,7 +323,7 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
         waits.append(deadline)
         return len(waits) > 1 and real_wait(item, deadline)
 
-    monkeypatch.setattr(prediction.admission, "release", release)
+    monkeypatch.setattr(admission, "release", release)
     monkeypatch.setattr(WorkItem, "wait", wait)
     tiny_worker.go.clear()
     assert ask(acme).units == LARGE
@@ -406,7 +408,7 @@ def test_an_embedding_has_no_labels(acme: Customer, tiny_worker: TinyWorker) -> 
     assert len(result.embedding) == 3
     caller = caller_of(acme)
     for request in (PredictRequest("embed", "x", top_k=1), PredictRequest("embed", "x", labels_only=True)):
-        assert kind_of(lambda request=request: predict(caller, request, call())) is ErrorKind.INVALID_INPUT
+        assert kind_of(partial(predict, caller, request, call())) is ErrorKind.INVALID_INPUT
 
 
 def test_top_k_takes_the_best(acme: Customer, large: TinyRuntime) -> None:
@@ -477,7 +479,7 @@ def test_while_the_state_redis_is_away_nothing_is_computed(
     ask(acme)
     state_redis.stop()
     for text in ("hello", "another"):
-        assert kind_of(lambda text=text: ask(acme, text)) is ErrorKind.UNAVAILABLE
+        assert kind_of(partial(ask, acme, text)) is ErrorKind.UNAVAILABLE
     assert flights._running == {}
     state_redis.start()
     assert ask(acme).cached

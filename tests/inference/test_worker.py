@@ -1,5 +1,7 @@
 """What a worker does with a batch: answers, settles once, keeps; and what fails, fails alone."""
 
+from typing import Any
+
 import pytest
 from prometheus_client import REGISTRY
 
@@ -38,7 +40,7 @@ def held(customer: Customer, units: int = 10) -> str:
 
 
 def batch(version: ModelVersion, *items: tuple[str, str, Customer], **changes: object) -> BatchMessage:
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "batch_id": "batch-1",
         "version_id": version.pk,
         "digest": version.sha256,
@@ -54,7 +56,7 @@ def batch(version: ModelVersion, *items: tuple[str, str, Customer], **changes: o
 
 
 def replies() -> list[BatchReply]:
-    return [decode_reply(body) for body in redis.state().lrange(REPLY_TO, 0, -1)]
+    return [decode_reply(redis.as_bytes(body)) for body in redis.state().lrange(REPLY_TO, 0, -1)]
 
 
 @pytest.fixture

@@ -16,12 +16,14 @@ def test_celery_uses_the_mended_transport() -> None:
 def test_a_failed_acknowledgement_does_not_cost_the_worker_its_place(state_redis: RedisServer) -> None:
     with Connection(state_redis.url, transport="mlplatform.broker:Transport") as connection:
         channel = connection.channel()
+        assert isinstance(channel, broker.Channel)
         queue = Queue("broker-test", channel=channel)
         queue.declare()
         channel.basic_qos(0, 1, False)
         with connection.Producer(channel) as producer:
             producer.publish({"n": 1}, routing_key="broker-test")
         message = queue.get(no_ack=False)
+        assert message is not None
         assert not channel.qos.can_consume()
         state_redis.stop()
         try:

@@ -1,5 +1,7 @@
 """System checks name what is wrong with an installation."""
 
+from pathlib import Path
+
 import pytest
 from django.core.checks import run_checks
 from django.test import override_settings
@@ -29,7 +31,7 @@ def test_one_server_for_both_roles_is_refused(cache: str) -> None:
 
 
 def test_the_secret_key_comes_from_the_environment_the_file_or_chance(
-    tmp_path: "pytest.TempPathFactory", monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = env.reader()
     monkeypatch.delenv("SECRET_KEY")

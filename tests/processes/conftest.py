@@ -9,11 +9,12 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support import demo_models
@@ -149,3 +150,13 @@ def unwrapped(content: bytes) -> bytes:
                 inner.append(base64.b64decode(match[0]))
         layers.append(b"\n".join(inner))
     return b"\n".join(layers)
+
+
+def listening(processes: Sequence[psutil.Process]) -> set[str]:
+    """The addresses on which these processes accept TCP connections."""
+    return {
+        connection.laddr.ip
+        for process in processes
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }

@@ -18,12 +18,13 @@ from tests.processes.conftest import (
     assert_right,
     assert_success_or_come_again,
     everything_written,
+    listening,
     secrets_of,
     unwrapped,
 )
 from tests.support.http import Answer, Load
-from tests.support.stack import Process, Stack, listening, settle_down
-from tests.support.waiting import until
+from tests.support.stack import Process, Stack
+from tests.support.waiting import settle_down, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("stack")]
 

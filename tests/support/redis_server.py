@@ -142,7 +142,9 @@ class RedisServer:
             while time.monotonic() < give_up and self.running:
                 # The pid check tells our server from a stranger that took the port first.
                 with contextlib.suppress(redis.RedisError):
-                    if int(client.info("server")["process_id"]) == self._process.pid:
+                    ours = int(client.info("server")["process_id"]) == self._process.pid
+                    # It answers INFO while it still reads its files, and refuses everything else.
+                    if ours and not client.info("persistence")["loading"]:
                         return True
                 time.sleep(0.01)
         self.kill()

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -296,18 +295,3 @@ class Stack:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{self._database}"')
         return f"{server.rsplit('/', 1)[0]}/{self._database}"
-
-
-def listening(processes: Sequence[psutil.Process]) -> set[str]:
-    """The addresses on which these processes accept TCP connections."""
-    return {
-        connection.laddr.ip
-        for process in processes
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    }
-
-
-def settle_down(seconds: float) -> None:
-    """Let load run for a while; the one place where a test only waits."""
-    time.sleep(seconds)

@@ -16,3 +16,8 @@ def until(look: Callable[[], T], good: Callable[[T], bool], *, within_s: float =
         assert time.monotonic() < give_up, f"still not so after {within_s} s: {seen!r}"
         time.sleep(_PAUSE_S)
     return seen
+
+
+def settle_down(seconds: float) -> None:
+    """Only wait: for that which must not happen."""
+    time.sleep(seconds)

@@ -1,8 +1,10 @@
 """Keys: issued once, rotated with an overlap, revoked for good; the secret is nowhere but in the caller's hands."""
 
 import datetime as dt
+import hmac
 import logging
 import re
+from typing import Any
 
 import pytest
 from auditlog.models import LogEntry
@@ -27,7 +29,7 @@ def refused(kind: ErrorKind, field: str | None = None) -> "pytest.RaisesExc[Plat
 
 def whole_database() -> str:
     """Every value of every row, as text."""
-    texts = []
+    texts: list[str] = []
     with connection.cursor() as cursor:
         for table in connection.introspection.table_names(cursor):
             cursor.execute(f'SELECT * FROM "{table}"')  # noqa: S608 - the names are the database's own
@@ -113,7 +115,7 @@ def test_the_last_word_is_a_comparison_in_constant_time(acme: Customer, monkeypa
         compared.append((first, second))
         return False
 
-    monkeypatch.setattr(authentication.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     with refused(ErrorKind.UNAUTHENTICATED):
         authentication.authenticate(acme.secret, address=HERE)
     assert compared == [(api_keys.digest(acme.secret), api_keys.digest(acme.secret))]
@@ -139,7 +141,10 @@ def test_a_second_rotation_does_not_prolong_the_first_secret(acme: Customer) -> 
     api_keys.rotate(key=acme.key, overlap=dt.timedelta(days=7))
     assert ApiKeySecret.objects.get(sha256=api_keys.digest(acme.secret)).expires_at == end
     api_keys.rotate(key=acme.key, overlap=dt.timedelta(0))
-    assert ApiKeySecret.objects.get(sha256=api_keys.digest(acme.secret)).expires_at < end
+    earlier = ApiKeySecret.objects.get(sha256=api_keys.digest(acme.secret)).expires_at
+    assert end is not None
+    assert earlier is not None
+    assert earlier < end
 
 
 def test_a_rotation_without_overlap_ends_the_old_secret_at_once(acme: Customer) -> None:
@@ -187,11 +192,12 @@ def test_a_revoked_key_is_refused_for_good_and_cannot_be_rotated(acme: Customer)
     ],
 )
 def test_what_cannot_be_issued_names_its_field_and_leaves_no_row(
-    acme: Customer, fields: dict[str, object], field: str
+    acme: Customer, fields: dict[str, Any], field: str
 ) -> None:
     before = (ApiKey.objects.count(), ApiKeySecret.objects.count(), LogEntry.objects.count())
+    given: dict[str, Any] = {"tenant": acme.tenant, "name": "New", **fields}
     with refused(ErrorKind.INVALID_INPUT, field):
-        api_keys.issue(**{"tenant": acme.tenant, "name": "New", **fields})
+        api_keys.issue(**given)
     assert (ApiKey.objects.count(), ApiKeySecret.objects.count(), LogEntry.objects.count()) == before
 
 

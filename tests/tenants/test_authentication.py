@@ -53,7 +53,7 @@ def test_a_fresh_caller_is_read_and_remembered(acme: Customer) -> None:
     ApiKey.objects.filter(pk=acme.key.pk).update(scopes=["batch"], version=2)
     assert authenticate(acme.secret, address=HERE).key_version == 1
     fresh = authenticate(acme.secret, address=HERE, fresh=True)
-    assert (fresh.key_version, fresh.scopes) == (2, {"batch"})
+    assert (fresh.key_version, fresh.scopes) == (2, frozenset({"batch"}))
     assert authenticate(acme.secret, address=HERE) is fresh
 
 

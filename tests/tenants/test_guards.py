@@ -22,7 +22,7 @@ def guard_of(customer: Customer) -> tuple[int | None, int | None]:
     shard = customer.tenant.shard
     names = [guards.key_guard(shard, customer.key.uid), guards.tenant_guard(shard, customer.tenant.pk)]
     key, tenant = redis.state().mget(names)
-    return key and int(key), tenant and int(tenant)
+    return None if key is None else int(key), None if tenant is None else int(tenant)
 
 
 def ask(caller: Caller) -> None:
@@ -48,11 +48,15 @@ def test_each_change_makes_callers_stale_and_a_fresh_one_is_not(acme: Customer, 
         ApiKey.objects.filter(pk=acme.key.pk).update(scopes=["batch"])
         api_keys.changed(key=acme.key)
 
+    def suspend_and_resume() -> None:
+        tenancy.suspend(tenant=acme.tenant)
+        tenancy.resume(tenant=acme.tenant)
+
     changes = (
         change_scopes,
         lambda: api_keys.rotate(key=acme.key),
         lambda: tenancy.changed(tenant=acme.tenant),
-        lambda: (tenancy.suspend(tenant=acme.tenant), tenancy.resume(tenant=acme.tenant)),
+        suspend_and_resume,
     )
     caller = authenticate(acme.secret, address=HERE)
     for change in changes:

@@ -24,7 +24,7 @@ def test_a_taken_slug_makes_nothing(acme: Customer) -> None:
 
 
 def test_a_slug_that_is_taken_in_the_same_moment_answers_alike(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenancy.Tenant.objects, "filter", lambda **_: Tenant.objects.none())
+    monkeypatch.setattr(Tenant.objects, "filter", lambda **_: Tenant.objects.none())
     with pytest.raises(PlatformError) as caught:
         tenancy.create(slug="acme", name="Another")
     assert caught.value.field == "slug"

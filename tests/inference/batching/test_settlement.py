@@ -2,6 +2,7 @@
 
 import pytest
 
+from billing.admission.server_clock import ServerClock
 from inference.batching import settlement
 from inference.batching.messages import BatchReply, decode_reply
 from mlplatform.lib import redis
@@ -11,9 +12,9 @@ HOUR_US = 3_600 * 1_000_000
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> settlement.ServerClock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> ServerClock:
     """An estimate of the server's clock that nobody has taught yet."""
-    fresh = settlement.ServerClock()
+    fresh = ServerClock()
     monkeypatch.setattr(settlement, "_server_clock", fresh)
     return fresh
 
@@ -27,7 +28,7 @@ def reply(batch_id: str = "b1") -> BatchReply:
     return BatchReply(batch_id=batch_id, worker="w", results=[b"1234", None])
 
 
-def test_the_reply_waits_in_the_list_for_a_while(clock: settlement.ServerClock) -> None:
+def test_the_reply_waits_in_the_list_for_a_while(clock: ServerClock) -> None:
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[])
     (body,) = redis.state().lrange("reply:test", 0, -1)
     assert decode_reply(redis.as_bytes(body)) == reply()
@@ -35,7 +36,7 @@ def test_the_reply_waits_in_the_list_for_a_while(clock: settlement.ServerClock) 
     assert clock.deadline_us(patience_s=0) > server_us() - HOUR_US
 
 
-def test_an_estimate_that_is_behind_is_mended_by_the_second_try(clock: settlement.ServerClock) -> None:
+def test_an_estimate_that_is_behind_is_mended_by_the_second_try(clock: ServerClock) -> None:
     clock.learn(server_us() - HOUR_US)
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[])
     assert redis.state().llen("reply:test") == 1

@@ -23,7 +23,7 @@ def test_ids_sort_by_the_time_they_were_made(monkeypatch: pytest.MonkeyPatch) ->
     moments = [1_000_000 * (1_700_000_000_000 + step) for step in range(200)]
     made = []
     for moment in moments:
-        monkeypatch.setattr(ids.time, "time_ns", lambda moment=moment: moment)
+        monkeypatch.setattr(time, "time_ns", lambda moment=moment: moment)
         made.append(ids.hex_id())
     assert made == sorted(made)
     assert len({value[13:] for value in made}) == len(made), "beside the time, the bits are random"
