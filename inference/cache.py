@@ -14,7 +14,7 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import Counter
 
-from mlplatform.lib import clock, redis
+from mlplatform.lib import clock, redis, tally
 
 _PREFIX: Final = b"p:"
 _HEAD: Final = struct.Struct("<dI")  # moment of computing (unix seconds), time to live (seconds)
@@ -96,7 +96,7 @@ def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
         if entry is None:
             missing.append(key)
         else:
-            _local_hit.inc()
+            tally.count(_local_hit)
             found[key] = entry
     if missing:
         for key, entry in _get_remote(missing).items():

@@ -7,6 +7,7 @@ from django.conf import settings
 from prometheus_client import Counter, Histogram
 
 from mlplatform import traffic
+from mlplatform.lib import tally
 
 _answers: Final = Counter("mlplatform_api_answers_total", "API calls that were answered.", ["operation", "status"])
 _seconds: Final = Histogram(
@@ -16,8 +17,8 @@ _seconds: Final = Histogram(
 
 def observe(operation: str, status: int, seconds: float) -> None:
     """One call was answered."""
-    _answered(operation, status).inc()
-    _timed(operation).observe(seconds)
+    tally.count(_answered(operation, status))
+    tally.observe(_timed(operation), seconds)
     traffic.count(status)
 
 

@@ -9,11 +9,14 @@ from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from mlplatform.lib import tally
+
 
 def metrics(request: HttpRequest) -> HttpResponse:
     """Metrics of all processes where ``PROMETHEUS_MULTIPROC_DIR`` is set, else of this one."""
     if not _may_read(request):
         return HttpResponse(status=404)
+    tally.flush()
     registry: CollectorRegistry = REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()

@@ -13,6 +13,7 @@ from billing.admission import connection, keys, packing, scripts
 from billing.admission.failures import closed_on_failure, failed, reason_of
 from billing.admission.server_clock import ServerClock
 from billing.admission.types import MAX_HOLD_TTL_S, Charge, Decision, Limit, LimitState, Subject
+from mlplatform.lib import tally
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.redis import FAILURES, state
 from tenants.guards import StaleCaller
@@ -66,7 +67,7 @@ def admit(
         month_to_date=month_to_date,
     )
     decision = _decision(answer, limits, tuple([charge.hold_id for charge in charges]))
-    (_granted if decision.granted else _refused).inc()
+    tally.count(_granted if decision.granted else _refused)
     return decision
 
 

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from billing.admission import LimitKind, Settled, deciding
 from billing.admission.failures import reason_of
 from billing.admission.server_clock import ServerClock
-from mlplatform.lib import clock
+from mlplatform.lib import clock, tally
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.billing.admission.world import SECOND, World, limit
 from tests.support.redis_server import RedisServer, free_port
@@ -44,6 +44,7 @@ def failures(reason: str) -> float:
 
 
 def outcomes(outcome: str) -> float:
+    tally.flush()
     return REGISTRY.get_sample_value("mlplatform_admissions_total", {"outcome": outcome}) or 0.0
 
 
