@@ -1,9 +1,12 @@
 """The WSGI application that Granian serves: predictions take a short way, everything else goes through Django."""
 
+import multiprocessing
 import os
 from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+
+from mlplatform import prompt_stop
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mlplatform.settings")
 
@@ -13,6 +16,8 @@ def _application() -> Any:
     # Imported when Django is set up: handlers need its models.
     from mlplatform.short_way import ShortWay
 
+    if multiprocessing.parent_process() is not None:  # a worker of Granian, not a command that imports this module
+        prompt_stop.ensure()
     return ShortWay(django)
 
 

@@ -19,7 +19,7 @@ from inference.batching.work import Hold, WorkItem
 from inference.models import ModelVersion
 from inference.predict import predict, predict_many, single
 from inference.types import CachePolicy, CallContext, PredictRequest, PredictResult
-from mlplatform.lib import clock, redis
+from mlplatform.lib import clock, redis, tally
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_keys, tenancy
 from tenants.authentication import Caller, authenticate
@@ -502,6 +502,7 @@ def test_a_stale_caller_is_told_so_and_leaves_nothing_behind(
 
 def test_lookups_are_counted(acme: Customer, large: TinyRuntime) -> None:
     def hits(level: str) -> float:
+        tally.flush()
         return REGISTRY.get_sample_value("mlplatform_cache_lookups_total", {"level": level, "outcome": "hit"}) or 0.0
 
     before = (hits("process"), hits("redis"))

@@ -6,7 +6,7 @@ from django.test import Client, RequestFactory, override_settings
 from prometheus_client import REGISTRY
 
 from mlplatform import traffic
-from mlplatform.lib import redis
+from mlplatform.lib import redis, tally
 from mlplatform.middleware.api_calls import ApiCallsMiddleware
 from mlplatform.middleware.content_security import ContentSecurityMiddleware
 
@@ -20,6 +20,7 @@ def counted() -> int:
 
 def answers(operation: str, status: int) -> float:
     labels = {"operation": operation, "status": str(status)}
+    tally.flush()
     return REGISTRY.get_sample_value("mlplatform_api_answers_total", labels) or 0.0
 
 
