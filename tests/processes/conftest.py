@@ -22,6 +22,7 @@ from tests.support.http import NO_ANSWER, Answer, Load
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
+BATCH_SIZE = 64  # of the demo models
 INCLUDED = 1_000_000
 CONCURRENT = 500
 # The first web process is patient enough for a GPU worker that loads its models; the second gives up soon.
@@ -76,8 +77,13 @@ def client(stack: Stack, new_client: Callable[[], Client]) -> Client:
     return new_client()
 
 
-def assert_charged_exactly(stack: Stack, client: Client, answers: list[Answer]) -> None:
+def assert_charged_exactly(
+    stack: Stack, client: Client, answers: list[Answer], *, replies_lost_at_most: int = 0
+) -> None:
     """Each 200 has one record in the ledger, with its units, and nothing else has one; every limit agrees.
+
+    ``replies_lost_at_most``: calls whose work was settled in the moment in which the state Redis went away, so that
+    their answer could not be fetched any more; ``docs/failures.md`` declares them. Each has one record of 10 units.
 
     It waits for beat and the jobs worker to bring the records to SQL, and for holds to be given back.
     """
@@ -93,10 +99,13 @@ def assert_charged_exactly(stack: Stack, client: Client, answers: list[Answer]) 
         within_s=60,
     )
     refused = {answer.headers["x-request-id"]: answer for answer in answers if answer.status not in {200, NO_ANSWER}}
-    assert [refused[one].text for one in ledger["requests"] if one in refused] == []  # Charged in spite of a refusal.
-    assert sorted(ledger["requests"]) == sorted(answered)
+    charged = [one for one in ledger["requests"] if one in refused]
+    assert len(charged) <= replies_lost_at_most, [refused[one].text for one in charged]
+    assert all("No worker could compute" in refused[one].text for one in charged)
+    assert sorted(ledger["requests"]) == sorted([*answered, *charged])
+    units += 10 * len(charged)
     assert left["included"] == INCLUDED - units
-    assert (ledger["day_calls"], ledger["day_units"]) == (len(answered), units)
+    assert (ledger["day_calls"], ledger["day_units"]) == (len(answered) + len(charged), units)
 
 
 def assert_right(answers: dict[str, Answer]) -> None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.processes.conftest import (
+    BATCH_SIZE,
     Client,
     assert_charged_exactly,
     assert_right,
@@ -105,7 +106,9 @@ def test_without_the_state_redis_calls_get_503_and_nothing_is_unmetered(stack: S
     assert ready.body["checks"]["redis-state"] == "Redis does not answer"
     stack.wait_until_ready()
     assert_success_or_come_again(load)
-    assert_charged_exactly(stack, client, list(load.answers.values()))
+    # One batch of each web process can be settled with its reply still to be fetched.
+    lost = BATCH_SIZE * len(stack.webs)
+    assert_charged_exactly(stack, client, list(load.answers.values()), replies_lost_at_most=lost)
     assert {name: process.starts for name, process in stack.processes.items()} == starts
 
 
