@@ -375,15 +375,12 @@ def _any_answered(outcomes: dict[str, bytes | PlatformError]) -> bool:
 
 
 def _result(item: _Prepared, scores: bytes, started: float) -> PredictResult:
-    predictions: list[LabelScore] | None = None
+    predictions: tuple[LabelScore, ...] | None = None
     embedding: npt.NDArray[np.float32] | None = None
     if item.ref.is_embedding:
         embedding = np.frombuffer(scores, dtype=np.float32)
     else:
-        ranked = sorted(zip(array("f", scores), item.ref.labels, strict=True), key=lambda pair: -pair[0])[
-            : item.request.top_k
-        ]
-        predictions = [LabelScore(label, round(score, _SCORE_DIGITS)) for score, label in ranked]
+        predictions = _ranked(scores, item.ref.labels, item.request.top_k)
     return PredictResult(
         id=item.hold_id,
         model=item.ref.name,
@@ -395,6 +392,13 @@ def _result(item: _Prepared, scores: bytes, started: float) -> PredictResult:
         age_s=item.entry.age_s() if item.entry else 0,
         latency_ms=round((clock.monotonic() - started) * 1000, 3),
     )
+
+
+@lru_cache(maxsize=4096)
+def _ranked(scores: bytes, labels: tuple[str, ...], top_k: int | None) -> tuple[LabelScore, ...]:
+    """Labels with their scores, best first. Kept, because what is cached is asked for again."""
+    ranked = sorted(zip(array("f", scores), labels, strict=True), key=lambda pair: -pair[0])[:top_k]
+    return tuple([LabelScore(label, round(score, _SCORE_DIGITS)) for score, label in ranked])
 
 
 @lru_cache(maxsize=1)

@@ -9,7 +9,8 @@ none of them, so they go straight to the same handlers that the views call. Ever
 import re
 from collections.abc import Callable, Iterable
 from http.client import responses
-from time import perf_counter
+from threading import local
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,7 @@ from tenants.rest.call import Reply, RestCall, problem_reply
 StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
+_thread: Final = local()
 _PATH: Final = re.compile(r"/(?:(v\d[^/]{0,15})/)?(predict|batch-predict)")
 _HANDLERS: Final[dict[str, Callable[[RestCall], Reply]]] = {
     "predict": predictions.predict,
@@ -56,11 +58,7 @@ class ShortWay:
         except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
             reply = problem_reply(error, request_id=request_id)
             body = orjson.dumps(reply.body)
-        finally:
-            # Django does this when a request ends; most calls here have used no database.
-            for connection in connections.all(initialized_only=True):
-                if not connection.in_atomic_block:
-                    connection.close_if_unusable_or_obsolete()
+        _let_go_of_connections(after_failure=reply.status >= 500)
         headers = [
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(body))),
@@ -80,6 +78,17 @@ class ShortWay:
             and bool(environ.get("CONTENT_LENGTH"))
             and (not self._https_only or _is_https(environ))
         )
+
+
+def _let_go_of_connections(*, after_failure: bool) -> None:
+    """Close what failed or is too old, as Django does when a request ends; each thread looks once a second."""
+    now = monotonic()
+    if not after_failure and now - getattr(_thread, "looked_at", 0.0) < 1.0:
+        return
+    _thread.looked_at = now
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def _is_https(environ: dict[str, Any]) -> bool:

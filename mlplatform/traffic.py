@@ -29,15 +29,15 @@ class Traffic:
 
 
 _lock = threading.Lock()
-_counted: Counter[tuple[str, str]] = Counter()
+_counted: Counter[tuple[int, str]] = Counter()
+"""By the hour since 1970 and the class of the status."""
 
 
 def count(status: int) -> None:
     """One more call was answered with this HTTP status."""
-    now = clock.now()
-    hour_class = f"{now.hour:02d}:{_CLASSES[0] if status < 400 else _CLASSES[1] if status < 500 else _CLASSES[2]}"
+    hour = int(clock.now().timestamp()) // 3600
     with _lock:
-        _counted[now.date().isoformat(), hour_class] += 1
+        _counted[hour, _CLASSES[0] if status < 400 else _CLASSES[1] if status < 500 else _CLASSES[2]] += 1
     _ticker.ensure_started()
 
 
@@ -50,9 +50,11 @@ def gather() -> None:
         return
     try:
         pipe = redis.state().pipeline(transaction=True)
-        for (day, hour_class), number in counted.items():
-            pipe.hincrby(_key(day), hour_class, number)
-            pipe.expire(_key(day), _KEPT_S)
+        for (hour, status), number in counted.items():
+            moment = dt.datetime.fromtimestamp(hour * 3600, dt.UTC)
+            key = _key(moment.date().isoformat())
+            pipe.hincrby(key, f"{moment.hour:02d}:{status}", number)
+            pipe.expire(key, _KEPT_S)
         pipe.execute()
     except redis.FAILURES:
         with _lock:

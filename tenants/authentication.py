@@ -60,8 +60,11 @@ def authenticate(secret: str, *, address: str, fresh: bool = False) -> Caller:
     unknown, expired or revoked, and FORBIDDEN for a suspended tenant or an address outside the key's networks.
     """
     caller = None if fresh else cached(secret)
-    if caller is None:
-        caller = _load(secret)
+    return check(caller or _load(secret), address=address)
+
+
+def check(caller: Caller, *, address: str) -> Caller:
+    """The caller, if its key has not expired and may be used from this address. Raises as :func:`authenticate` does."""
     if caller.valid_until is not None and caller.valid_until <= clock.now():
         raise _unauthenticated("This API key or this secret of it has expired.")
     if caller.networks:

@@ -2,21 +2,36 @@
 
 redis-py takes a connection from a pool and gives it back around each command, which costs more CPU than the command
 (measured on two cores: 110 µs against 35 µs a call). Admission runs once for every prediction, so it keeps one
-connection a thread and speaks on it directly. Nothing is ever sent twice, but to a server that did not run it.
+connection a thread and speaks on it directly. After a time-out nothing is sent again. What went to a connection that
+the server had closed is sent once more: if a dying server did run it, its hold ids make the repetition take nothing.
+
+redis-py still opens the connection (time-outs, password, TLS) and reads the answers. Its socket is spoken on directly,
+with time-outs that the kernel keeps: a socket with Python's time-outs polls before each call, and each system call
+gives the interpreter's lock away, for which the web process's threads then queue.
 """
 
+import contextlib
+import ctypes
 import os
+import socket
+import ssl
+import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import hiredis
 import redis
 from redis.connection import ConnectionPool
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as TimedOut
 
-from mlplatform.lib.redis import FAILURES, Script
+from mlplatform.lib.redis import Script
+
+_RECEIVE: Final = 8192
+_NOTHING: Final = object()
 
 _threads: Final = threading.local()
 
@@ -28,46 +43,122 @@ def run(
 
     ``whole`` sends the text at once: a stalled server runs it when it wakes, even if nobody is there to send it again.
     """
-    connection = _connection(client.connection_pool)
+    line = _line(client.connection_pool)
     rest: tuple[str | bytes, ...] = (str(len(keys)), *keys, *args)
+    if whole:
+        return line.ask(("EVAL", script.source, *rest))
     try:
-        if whole:
-            return _ask(connection, ("EVAL", script.source, *rest))
+        return line.ask(("EVALSHA", script.sha, *rest))
+    except NoScriptError:
+        return line.ask(("EVAL", script.source, *rest))
+
+
+class _Line:
+    """A connection of redis-py that one thread keeps."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._connection: Any = pool.connection_class(**pool.connection_kwargs)
+        self._plain: socket.socket | None = None
+        self._reader: Any = None
+
+    def ask(self, command: tuple[str | bytes, ...]) -> Any:
+        """Send one command and read its answer. Raises what redis-py raises.
+
+        It is sent again when the server had closed a connection that served before (a restart, an idle time-out).
+        """
+        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+        used_before = self._connection._sock is not None
         try:
-            return _ask(connection, ("EVALSHA", script.sha, *rest))
-        except NoScriptError:
-            return _ask(connection, ("EVAL", script.source, *rest))
-    except ResponseError:
-        raise  # The server answered, so the connection is in step.
-    except BaseException:
-        # An answer may still be on its way, and must not be taken for the next one's.
-        connection.disconnect()
-        raise
+            return self._exchange(packed)
+        except Disconnected:
+            if not used_before:
+                raise
+        return self._exchange(packed)
+
+    def _exchange(self, packed: bytes) -> Any:
+        try:
+            if self._connection._sock is None:
+                self._open()
+            if self._plain is not None:
+                return self._exchange_plainly(self._plain, packed)
+            self._connection.send_packed_command([packed], check_health=False)
+            return self._connection.read_response()
+        except ResponseError:
+            raise  # The server answered, so the connection is in step.
+        except BaseException:
+            # An answer may still be on its way, and must not be taken for the next one's.
+            self._plain = None
+            self._connection.disconnect()
+            raise
+
+    def _exchange_plainly(self, plain: socket.socket, packed: bytes) -> Any:
+        reader = self._reader
+        answer: Any = _NOTHING
+        try:
+            _send_all(plain, packed)
+            while answer is _NOTHING or type(answer) is hiredis.PushNotification:
+                data = plain.recv(_RECEIVE)
+                if not data:
+                    raise Disconnected("Connection closed by server.")
+                reader.feed(data)
+                answer = reader.gets()
+        except BlockingIOError as error:
+            raise TimedOut("Timeout while speaking to the server.") from error
+        except OSError as error:
+            raise Disconnected(f"Error while speaking to the server: {error}") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _open(self) -> None:
+        connection = self._connection
+        connection.connect()
+        if not isinstance(connection._sock, ssl.SSLSocket):
+            self._plain = connection._sock
+            self._reader = hiredis.Reader(
+                protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_NOTHING
+            )
+            _let_the_kernel_time_out(connection._sock, connection.socket_timeout)
 
 
-def _ask(connection: Any, command: tuple[Any, ...]) -> Any:
-    connection.send_packed_command([hiredis.pack_command(command)], check_health=False)
-    return connection.read_response()
+def _send_now() -> Callable[[int, bytes, int, int], int] | None:
+    # PyDLL keeps the interpreter's lock during the call: to give it away for the microseconds of a send that does not
+    # wait costs more than the send, because the thread queues for the lock again. None where C has no such call.
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        send = ctypes.PyDLL(None).send
+        send.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+        send.restype = ctypes.c_ssize_t
+        return send
+    return None
 
 
-def _connection(pool: ConnectionPool) -> Any:
-    """This thread's connection to the pool's server, and not one that the server has closed meanwhile."""
-    connections = getattr(_threads, "connections", None)
-    if connections is None or _threads.pid != os.getpid():
+_send: Final = _send_now()
+_AT_ONCE: Final = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+def _send_all(plain: socket.socket, packed: bytes) -> None:
+    """Send all of it; what the socket does not take at once, and every failure, is left to Python's ``sendall``."""
+    sent = max(0, _send(plain.fileno(), packed, len(packed), _AT_ONCE)) if _send else 0
+    if sent < len(packed):
+        plain.sendall(packed[sent:])
+
+
+def _let_the_kernel_time_out(plain: socket.socket, seconds: float | None) -> None:
+    plain.settimeout(None)
+    whole, rest = divmod(seconds or 0.0, 1.0)
+    timeval = struct.pack("ll", int(whole), int(rest * 1e6))
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+
+def _line(pool: ConnectionPool) -> _Line:
+    """This thread's connection to the pool's server."""
+    lines: WeakKeyDictionary[ConnectionPool, _Line] | None = getattr(_threads, "lines", None)
+    if lines is None or _threads.pid != os.getpid():
         # A forked child shares its parent's sockets, so it must not speak on them.
-        connections = _threads.connections = WeakKeyDictionary()
+        lines = _threads.lines = WeakKeyDictionary()
         _threads.pid = os.getpid()
-    connection = connections.get(pool)
-    if connection is None:
-        connection = connections[pool] = pool.connection_class(**pool.connection_kwargs)
-    elif _is_spoilt(connection):
-        connection.disconnect()
-    return connection  # It connects when it first sends.
-
-
-def _is_spoilt(connection: Any) -> bool:
-    """Whether the server closed it, or said something unasked, since it was last used."""
-    try:
-        return connection._sock is not None and connection.can_read()
-    except FAILURES:
-        return True
+    line = lines.get(pool)
+    if line is None:
+        line = lines[pool] = _Line(pool)
+    return line

@@ -68,6 +68,10 @@ class Limit:
     rate: float = 0.0
     source: str = ""
 
+    def __hash__(self) -> int:
+        # Limits are looked up in memos for every call; the id alone tells them apart well enough.
+        return hash(self.id)
+
     def __post_init__(self) -> None:
         if not self.id or self.id.startswith("+"):
             raise ValueError("a limit needs an id, which does not look like a hold's")

@@ -13,12 +13,18 @@ def of(decision: Decision) -> dict[str, str]:
     if not decision.states:
         return {}
     now = clock.now()
-    tightest = min(decision.states, key=_share_left)
+    parts, limits, tightest, least = [], [], decision.states[0], math.inf
+    # One loop without helpers: this runs for every answer.
+    for state in decision.states:
+        limit, left = state.limit, max(0, state.remaining)
+        share = left / limit.amount if limit.amount else 0.0
+        if share < least:
+            tightest, least = state, share
+        limits.append(limit)
+        parts.append(f'"{limit.name}";r={left};t={_seconds(state)}')
     return {
-        "RateLimit-Policy": _policies(tuple(state.limit for state in decision.states), now.year, now.month),
-        "RateLimit": ", ".join(
-            f'"{state.limit.name}";r={max(0, state.remaining)};t={_seconds(state)}' for state in decision.states
-        ),
+        "RateLimit-Policy": _policies(tuple(limits), now.year, now.month),
+        "RateLimit": ", ".join(parts),
         "X-RateLimit-Limit": str(tightest.limit.amount),
         "X-RateLimit-Remaining": str(max(0, tightest.remaining)),
         "X-RateLimit-Reset": str(_seconds(tightest)),
@@ -50,7 +56,3 @@ def _seconds(state: LimitState) -> int:
     """Seconds until the call passes where it was refused, else until the limit is whole again; rounded up."""
     seconds = state.wait_s if state.refused and math.isfinite(state.wait_s) else state.reset_s
     return math.ceil(seconds)
-
-
-def _share_left(state: LimitState) -> float:
-    return state.remaining / state.limit.amount if state.limit.amount else 0.0

@@ -28,16 +28,22 @@ _server_clock = ServerClock()
 def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMessage]) -> bool:
     """Settle the holds of ``done``, then push the reply: who has an answer was charged. Raises what redis-py raises.
 
-    False when Redis was too slow, so that neither was done: the batch comes again if somebody still waits for it.
+    False when Redis was too slow, so that neither was done: the batch comes again if somebody still waits for it. A
+    failure is tried once more, because a repetition settles nothing twice and a second reply is passed over.
     """
-    for _ in range(_TRIES):
+    for attempt in range(1, _TRIES + 1):
         deadline_us = _server_clock.deadline_us(patience_s=settings.REDIS_TIMEOUT_S)
         pipe = redis.state().pipeline(transaction=False)
         for (tenant_id, shard), hold_ids in _by_tenant(done).items():
             holds = [admission.Settlement(hold_id=hold_id) for hold_id in hold_ids]
             admission.settle_commands(pipe, tenant_id=tenant_id, shard=shard, holds=holds, deadline_us=deadline_us)
         pipe.eval(REPLY.source, 1, reply_to, encode_reply(reply), str(_REPLY_LIFETIME_S), str(deadline_us))
-        pushed, server_us = pipe.execute()[-1]
+        try:
+            pushed, server_us = pipe.execute()[-1]
+        except redis.FAILURES:
+            if attempt == _TRIES:
+                raise
+            continue
         # Anew when it was late, for then the estimate may be wrong: the server's clock can have been set forward.
         _server_clock.learn(server_us, anew=not pushed)
         if pushed:

@@ -13,21 +13,24 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 
 def uuid7() -> uuid.UUID:
     """A UUID version 7 (RFC 9562): 48 bits of milliseconds, then 74 random bits; sorts by time."""
+    return uuid.UUID(int=_uuid7())
+
+
+def hex_id() -> str:
+    """A fresh time-ordered id of 32 hexadecimal digits; for holds, requests and messages."""
+    return f"{_uuid7():032x}"
+
+
+def _uuid7() -> int:
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10), "big")
-    value = (
+    return (
         (milliseconds & (2**48 - 1)) << 80
         | 0x7 << 76
         | (random >> 62 & 0xFFF) << 64
         | 0b10 << 62
         | random & (2**62 - 1)
     )
-    return uuid.UUID(int=value)
-
-
-def hex_id() -> str:
-    """A fresh time-ordered id of 32 hexadecimal digits; for holds, requests and messages."""
-    return uuid7().hex
 
 
 def base62_token(length: int) -> str:

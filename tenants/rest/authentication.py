@@ -39,10 +39,14 @@ def with_caller(call: RestCall, work: Callable[[Caller], T]) -> T:
     """Run ``work`` as the caller of the call; once more with a freshly read caller if its key or tenant changed."""
     secret = secret_of(call)
     address = client_address(call.META, trusted_proxies=settings.TRUSTED_PROXIES)
-    if authentication.cached(secret) is None:
+    known = authentication.cached(secret)
+    if known is None:
         wrong_keys.refuse_if_too_many(call)
     try:
-        caller = authentication.authenticate(secret, address=address)
+        if known is not None:
+            caller = authentication.check(known, address=address)
+        else:
+            caller = authentication.authenticate(secret, address=address)
     except PlatformError as error:
         if error.kind is ErrorKind.UNAUTHENTICATED:
             wrong_keys.count(call)

@@ -54,3 +54,12 @@ def test_what_a_stalled_server_finds_when_it_wakes_is_not_pushed(state_redis: Re
     with state_redis.client() as client:
         bodies = client.lrange("reply:test", 0, -1)
     assert [decode_reply(body).batch_id for body in bodies] == ["in time"]
+
+
+def test_a_broken_connection_is_tried_once_more(state_redis: RedisServer) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("first"), done=[])
+    with state_redis.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("second"), done=[])
+    bodies = redis.state().lrange("reply:test", 0, -1)
+    assert [decode_reply(redis.as_bytes(body)).batch_id for body in bodies] == ["first", "second"]
