@@ -32,6 +32,11 @@ class RedisAt:
             info = client.info("cpu")
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
+    def pid(self) -> int:
+        """The server's process."""
+        with contextlib.closing(self.client()) as client:
+            return int(client.info("server")["process_id"])
+
     def answers(self) -> bool:
         with contextlib.suppress(redis.RedisError), contextlib.closing(self.client()) as client:
             return bool(client.ping())

@@ -19,7 +19,7 @@ from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.db.models import F, Q, Sum
 from prometheus_client import Counter, Gauge
 
-from billing import usage_entries
+from billing import usage_entries, version_use
 from billing.admission import Limit, Subject
 from billing.admission.keys import usage_stream
 from billing.contracts import counts_one_key
@@ -192,6 +192,7 @@ def _insert(records: Sequence[UsageRecord]) -> int:
     # the transaction fails instead, and the next try recognises them.
     UsageRecord.objects.bulk_create(fresh)
     _add_to_days(fresh)
+    version_use.add(fresh)
     return len(fresh)
 
 
@@ -303,4 +304,5 @@ def rebuild_day(day: dt.date) -> int:
         )
         for row in rows
     ]
+    version_use.rebuild_day(day)
     return len(UsageRollup.objects.bulk_create(lines))

@@ -24,6 +24,8 @@ from mlplatform.lib.errors import ErrorKind, PlatformError, invalid, unavailable
 from mlplatform.lib.ids import hex_id
 from tenants import scopes
 from tenants.authentication import Caller
+from tenants.lifecycle import catalogue
+from tenants.lifecycle.rules import Deprecation
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class _Prepared:
     hold_id: str
     units: int
     cached_units: int
+    deprecation: Deprecation | None
 
     @property
     def cached(self) -> bool:
@@ -114,12 +117,13 @@ def predict_many(caller: Caller, requests: Sequence[PredictRequest], context: Ca
 def _prepare(
     caller: Caller, requests: Sequence[PredictRequest], context: CallContext, deadline: float
 ) -> list[_Prepared | PlatformError]:
-    encoded: list[tuple[ModelRef, bytes, bytes] | PlatformError] = []
+    encoded: list[tuple[ModelRef, bytes, bytes, Deprecation | None] | PlatformError] = []
     for request in requests:
         try:
-            ref = _resolve(caller, request)
+            ref, deprecation = _resolve(caller, request, context.request_id)
             payload = canonical.encode(ref.input_schema, request.input, field=f"{request.path}input")
-            encoded.append((ref, payload, canonical.cache_key(ref, payload, tenant_id=caller.tenant_id)))
+            key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id)
+            encoded.append((ref, payload, key, deprecation))
         except PlatformError as problem:
             encoded.append(problem)
     wanted = [item[2] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
@@ -129,13 +133,15 @@ def _prepare(
         if isinstance(item, PlatformError):
             prepared.append(item)
             continue
-        ref, payload, key = item
+        ref, payload, key, deprecation = item
         entry = _usable(entries.get(key), ref)
         joined = flights.join(key, deadline) if entry is None and context.cache.read else None
         price = pricing.tariff(operation=context.operation, model=ref.name)
         units = price.for_input(cached=entry is not None or joined is not None)
         prepared.append(
-            _Prepared(request, ref, payload, key, entry, joined, hex_id(), units, price.for_input(cached=True))
+            _Prepared(
+                request, ref, payload, key, entry, joined, hex_id(), units, price.for_input(cached=True), deprecation
+            )
         )
     return prepared
 
@@ -145,27 +151,39 @@ def _usable(entry: cache.Entry | None, ref: ModelRef) -> cache.Entry | None:
     return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
 
 
-def _resolve(caller: Caller, request: PredictRequest) -> ModelRef:
+def _resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[ModelRef, Deprecation | None]:
     name = request.model or caller.default_model
     if not name:
         raise invalid(
             f"{request.path}model",
             "Name a model: this tenant has no default model. GET /v2/models lists them.",
         )
+    deprecation = None
+    if "@" in name and caller.may_use(name.partition("@")[0]):
+        # Before it is resolved: a version that has ended may be retired, and says where to go all the same.
+        deprecation = catalogue.judge_model_version(
+            name, tenant_id=caller.tenant_id, call_id=call_id, field=f"{request.path}model"
+        )
     ref = registry.resolve(name, field=f"{request.path}model")
     if not caller.may_use(ref.name):
         raise registry.not_found(name, field=f"{request.path}model")
-    if request.top_k is not None and ref.is_embedding:
+    if ref.is_embedding:
+        require_labels_unasked(ref, request)
+    return ref, deprecation
+
+
+def require_labels_unasked(ref: ModelRef, request: PredictRequest) -> None:
+    """Raises INVALID_INPUT where the request wants labels of a model that answers with an embedding."""
+    if request.top_k is not None:
         raise invalid(
             f"{request.path}parameters.top_k",
             f"{ref.name} answers with an embedding, which has no labels to choose from.",
         )
-    if request.labels_only and ref.is_embedding:
+    if request.labels_only:
         raise invalid(
             f"{request.path}model",
             f"{ref.name} answers with an embedding, which this API version cannot say; use v2.",
         )
-    return ref
 
 
 # --- Admit: one round trip for everything ----------------------------------------------------------------------------
@@ -380,7 +398,7 @@ def _result(item: _Prepared, scores: bytes, started: float) -> PredictResult:
     if item.ref.is_embedding:
         embedding = np.frombuffer(scores, dtype=np.float32)
     else:
-        predictions = _ranked(scores, item.ref.labels, item.request.top_k)
+        predictions = ranked(scores, item.ref.labels, item.request.top_k)
     return PredictResult(
         id=item.hold_id,
         model=item.ref.name,
@@ -391,11 +409,12 @@ def _result(item: _Prepared, scores: bytes, started: float) -> PredictResult:
         cached=item.cached,
         age_s=item.entry.age_s() if item.entry else 0,
         latency_ms=round((clock.monotonic() - started) * 1000, 3),
+        deprecation=item.deprecation,
     )
 
 
 @lru_cache(maxsize=4096)
-def _ranked(scores: bytes, labels: tuple[str, ...], top_k: int | None) -> tuple[LabelScore, ...]:
+def ranked(scores: bytes, labels: tuple[str, ...], top_k: int | None) -> tuple[LabelScore, ...]:
     """Labels with their scores, best first. Kept, because what is cached is asked for again."""
     ranked = sorted(zip(array("f", scores), labels, strict=True), key=lambda pair: -pair[0])[:top_k]
     return tuple([LabelScore(label, round(score, _SCORE_DIGITS)) for score, label in ranked])

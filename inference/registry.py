@@ -19,6 +19,7 @@ from mlplatform.lib import clock
 from mlplatform.lib.enqueue import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from mlplatform.lib.snapshot import Snapshot
+from tenants.models import DeprecationSchedule, SubjectKind
 
 ANSWERING = (VersionState.READY, VersionState.LIVE)
 
@@ -135,6 +136,7 @@ def promote(*, version: ModelVersion) -> None:
     row = ModelVersion.objects.select_for_update().get(pk=version.pk)
     if row.state == VersionState.LIVE:
         return
+    _require_not_ended(row)
     if row.state != VersionState.READY:
         raise PlatformError(
             ErrorKind.CONFLICT, f"{row} is {row.state}; only a ready version can go live. Verify it first."
@@ -148,15 +150,44 @@ def promote(*, version: ModelVersion) -> None:
     _catalogue.publish()
 
 
+def _require_not_ended(version: ModelVersion) -> None:
+    """Going back to a deprecated version is allowed, for it may be urgent; to one that has ended it is not."""
+    name = f"{version.model.name}@{version.version}"
+    if DeprecationSchedule.objects.filter(
+        kind=SubjectKind.MODEL_VERSION, subject=name, canceled_at__isnull=True, sunset_at__lte=clock.now()
+    ).exists():
+        raise PlatformError(ErrorKind.CONFLICT, f"{name} has ended by its schedule; promote another version.")
+
+
 @transaction.atomic
 def retire(*, version: ModelVersion) -> None:
     """Stop a version that is not live; callers that pin it get 'no such model'."""
     row = ModelVersion.objects.select_for_update().get(pk=version.pk)
     if row.state == VersionState.LIVE:
         raise PlatformError(ErrorKind.CONFLICT, f"{row} is live; promote another version first.")
+    _require_no_promise(row)
     row.state = VersionState.RETIRED
     row.save(update_fields=["state"])
     _catalogue.publish()
+
+
+def _require_no_promise(version: ModelVersion) -> None:
+    """A version that callers were promised, until its sunset or as a successor, stays. Raises CONFLICT."""
+    name = f"{version.model.name}@{version.version}"
+    running = DeprecationSchedule.objects.filter(kind=SubjectKind.MODEL_VERSION, canceled_at__isnull=True)
+    own = running.filter(subject=name).prefetch_related("brownouts", "extensions").first()
+    if own is not None:
+        ends = [own.sunset_at, *(extension.until for extension in own.extensions.all())]
+        if max(ends) > clock.now():
+            raise PlatformError(
+                ErrorKind.CONFLICT,
+                f"{name} was promised until {max(ends):%Y-%m-%d}; from then on its calls get 410. Change its schedule first.",
+            )
+    other = running.filter(successor=name, sunset_at__gt=clock.now()).first()
+    if other is not None:
+        raise PlatformError(
+            ErrorKind.CONFLICT, f"{name} is the successor of {other.subject}; name another in that schedule first."
+        )
 
 
 @transaction.atomic

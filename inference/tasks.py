@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 from celery import shared_task
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
+from inference import lifecycle_tasks  # noqa: F401 - Celery finds the tasks of each app through this module
 from inference.batching.messages import decode_batch
 from inference.batching.transport import QUEUE, TASK
+from inference.lifecycle import notices, samples
 from inference.workers import Heartbeat
 
 if TYPE_CHECKING:
@@ -32,6 +34,24 @@ def run_batch(message: str) -> None:
 def verify_version(version_id: int) -> None:
     """Load and warm a version; it becomes ready or shows why not."""
     _worker().verify(version_id)
+
+
+@shared_task(name="inference.tell_deprecations", ignore_result=True)
+def tell_deprecations() -> None:
+    """Tell what is due of every deprecation schedule; beat asks each minute."""
+    notices.tell()
+
+
+@shared_task(name=notices.SEND_TASK, ignore_result=True)
+def send_notice(notice_id: int, attempt: int) -> None:
+    """Send one attempt of the e-mail of a notice."""
+    notices.send(notice_id=notice_id, attempt=attempt)
+
+
+@shared_task(name="inference.purge_samples", ignore_result=True)
+def purge_samples() -> None:
+    """Forget sampled calls that are 30 days old."""
+    samples.purge()
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from tenants.lifecycle.rules import Deprecation
+
 MAX_TOP_K: Final = 1000
 
 
@@ -99,3 +101,5 @@ class PredictResult:
     cached: bool
     age_s: int
     latency_ms: float
+    deprecation: Deprecation | None = None
+    """Of the model version, where the call pinned one that ends."""

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Group
 
 from billing.admin.limits import LimitInline
 from billing.admin.prices import PriceAdmin
-from billing.admin.tenant_columns import TenantWithContractAdmin
 from billing.models import Price
+from inference.admin.lifecycle.tenant_calls import TenantWithCallsAdmin
 from inference.models import MLModel
 from tenants.admin.api_keys import ApiKeyAdmin
 from tenants.admin.audit_log import AuditLogAdmin
@@ -27,8 +27,8 @@ def model_names() -> list[str]:
 
 
 @admin.register(Tenant)
-class PlatformTenantAdmin(TenantWithContractAdmin):
-    """Tenants with their contracts, and the models that can be their default."""
+class PlatformTenantAdmin(TenantWithCallsAdmin):
+    """Tenants with their contracts and sampled calls, and the models that can be their default."""
 
     def model_names(self) -> list[str]:
         return model_names()

@@ -36,6 +36,14 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         ),
         _group(
+            "Lifecycle",
+            [
+                _page(request, "Timeline", "view_timeline", "tenants_deprecationschedule_timeline"),
+                _entry(request, "API versions", "api", "tenants", "apiversion"),
+                _entry(request, "Ends of versions", "event_busy", "tenants", "deprecationschedule"),
+            ],
+        ),
+        _group(
             "Usage",
             [
                 _entry(request, "Daily usage", "bar_chart", "billing", "usagerollup"),
@@ -68,11 +76,24 @@ def _entry(request: HttpRequest, title: str, icon: str, app: str, model: str, qu
     }
 
 
+def _page(request: HttpRequest, title: str, icon: str, view: str) -> dict[str, Any]:
+    """A page of a model's admin that is no list; whoever sees the model sees it."""
+    app, model, _ = view.split("_")
+    address = reverse(f"admin:{view}")
+    return {
+        "title": title,
+        "icon": icon,
+        "link": address,
+        "active": lambda _: request.path == address,
+        "permission": _may_see(app, model),
+    }
+
+
 def _is_open(request: HttpRequest, address: str, query: str, *, exact: bool) -> Callable[[HttpRequest], bool]:
     def decide(_: HttpRequest) -> bool:
         if exact:
             return request.path == address
-        if not request.path.startswith(address):
+        if not request.path.startswith(address) or request.path.endswith("/timeline/"):
             return False
         # People and staff share a page and differ by its filter; what is not filtered counts as people.
         staff = request.GET.get("is_staff__exact") == "1"

@@ -1,5 +1,6 @@
 """What needs the attention of staff now, each with a link to where it is put right."""
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -10,13 +11,17 @@ from django.urls import reverse
 from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRecord
 from inference import workers
+from inference.lifecycle import impact
 from inference.models import ModelVersion, VersionState
 from mlplatform.lib import clock, redis
+from tenants.admin import formats
 from tenants.admin.api_key_states import expiring
 from tenants.models import ApiKey, Tenant, TenantStatus, User
 
 NEARLY: Final = 0.8
 _NAMED: Final = 3
+_SOON: Final = dt.timedelta(days=30)
+_VERY_SOON: Final = dt.timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ def notices(user: User) -> list[Notice]:
     """What this person may know of, the most urgent first."""
     checks: Sequence[Callable[[], Iterable[Notice]]] = (
         _workers, _versions, _suspended_with_calls, _without_plan, _nearly_used_up, _keys_that_end,
+        _ends_with_callers,
     )  # fmt: skip
     found = [notice for check in checks for notice in check()]
     urgency = {"danger": 0, "warning": 1, "info": 2}
@@ -135,6 +141,20 @@ def _keys_that_end() -> Iterable[Notice]:
             f"{len(names)} {verb} within 14 days: {_names(names)}.",
             page,
             "tenants.view_apikey",
+        )
+
+
+def _ends_with_callers() -> Iterable[Notice]:
+    now = clock.now()
+    for schedule, names in impact.ending_soon(within=_SOON):
+        page = reverse("admin:tenants_deprecationschedule_impact", args=[schedule.pk])
+        verb = "calls" if len(names) == 1 else "call"
+        yield Notice(
+            "danger" if schedule.sunset_at - now <= _VERY_SOON else "warning",
+            "event_busy",
+            f"{schedule.subject} ends {formats.words(schedule.sunset_at)}, and {_names(names)} still {verb} it.",
+            page,
+            "tenants.view_deprecationschedule",
         )
 
 

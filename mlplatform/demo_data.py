@@ -1,5 +1,6 @@
 """The demo's customers, plans and prices, with fresh secrets at each first start; written to ``DATA_DIR/demo.json``."""
 
+import datetime as dt
 import json
 import os
 import secrets
@@ -11,8 +12,11 @@ from django.db import transaction
 
 from billing import pricing
 from billing.models import Counts, LimitKind, LimitRule, LimitScope, Operation, Plan, Price, Subscription
+from inference.lifecycle import guides
+from mlplatform.lib import clock
 from tenants import api_keys, tenancy
-from tenants.models import Tenant, User
+from tenants.lifecycle import schedules
+from tenants.models import DeprecationSchedule, SubjectKind, Tenant, User
 from tenants.scopes import SCOPES
 
 FILE = "demo.json"
@@ -72,6 +76,8 @@ def seed() -> Path:
     known: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     with transaction.atomic():
         _plans_and_prices()
+        if not known:
+            _end_of_v1()
         content = {
             "base_url": settings.BASE_URL,
             "grpc_target": f"{settings.WEB_HOST}:{settings.GRPC_PORT}",
@@ -92,6 +98,26 @@ def _plans_and_prices() -> None:
     if not Price.objects.exists():
         Price.objects.bulk_create(Price(**values) for values in _PRICES)
         pricing.changed()
+
+
+def _end_of_v1() -> None:
+    """Announce an end, so that the timeline, the guides and the notices of a first look are not empty."""
+    if DeprecationSchedule.objects.exists() or settings.DEFAULT_API_VERSION == "v1":
+        return
+    now = clock.now()
+    deprecate_at = now + dt.timedelta(days=60)
+    schedules.save(
+        DeprecationSchedule(
+            kind=SubjectKind.API_VERSION,
+            subject="v1",
+            announce_at=now,
+            deprecate_at=deprecate_at,
+            sunset_at=deprecate_at + dt.timedelta(days=245),
+            successor="v2",
+            reason="v2 answers with every label and its score, and says what a call cost.",
+            guide=guides.draft(kind=SubjectKind.API_VERSION, subject="v1", successor="v2"),
+        )
+    )
 
 
 def _customer(slug: str, name: str, plan: str, known: dict[str, Any]) -> dict[str, str]:

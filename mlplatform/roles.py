@@ -14,6 +14,10 @@ _SEEN_BY_ALL: Final = frozenset(
         "tenants.view_tenant",
         "tenants.view_membership",
         "tenants.view_apikey",
+        "tenants.view_apiversion",
+        "tenants.view_deprecationschedule",
+        "tenants.view_brownout",
+        "tenants.view_extension",
         "billing.view_plan",
         "billing.view_limitrule",
         "billing.view_subscription",
@@ -41,8 +45,13 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
         "tenants.change_apikey",
         "auditlog.view_logentry",
     },
-    # Brings models and versions into service.
+    # Brings models and versions into service, and out of it: their ends, brownouts and extensions, and the API's.
     "models": _SEEN_BY_ALL
+    | {
+        f"tenants.{verb}_{model}"
+        for verb in ("add", "change")
+        for model in ("apiversion", "deprecationschedule", "brownout", "extension")
+    }
     | {
         "inference.add_mlmodel",
         "inference.change_mlmodel",

@@ -11,7 +11,7 @@ from django.urls import reverse_lazy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mlplatform.lib import database_url
+from mlplatform.lib import database_url, email_url
 from mlplatform.lib import env as environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -175,6 +175,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_BEAT_SCHEDULE = {
     "drain-usage": {"task": "billing.drain_usage", "schedule": 1.0, "options": {"expires": 5}},
     "flush-last-used": {"task": "tenants.flush_last_used", "schedule": 60.0, "options": {"expires": 50}},
+    "tell-deprecations": {"task": "inference.tell_deprecations", "schedule": 60.0, "options": {"expires": 50}},
+    "sweep-rehearsals": {"task": "inference.sweep_rehearsals", "schedule": 30.0, "options": {"expires": 25}},
+    "purge-samples": {"task": "inference.purge_samples", "schedule": 3600.0, "options": {"expires": 3000}},
 }
 
 # --- The path of a request -------------------------------------------------------------------------------------------
@@ -218,6 +221,16 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }
+
+# --- E-mail: without EMAIL_URL each mail is a file that one can read ---------------------------------------------------
+_mail = email_url.parse(env.str("EMAIL_URL", "") or email_url.of_folder(DATA_DIR / "outbox"))
+EMAIL_BACKEND = _mail.backend
+EMAIL_HOST, EMAIL_PORT = _mail.host, _mail.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail.user, _mail.password
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.starttls, _mail.tls
+EMAIL_FILE_PATH = _mail.file_path or None
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "") or "mlplatform <no-reply@localhost>"
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------
 STATIC_URL = "/static/"

@@ -123,8 +123,8 @@ def validate_cidrs(networks: Sequence[str]) -> list[str]:
 
 def validate_pin(api_version: str) -> str:
     """Empty, or the name of an API version. Raises INVALID_INPUT for an unknown one."""
-    if api_version and api_version not in api_versions.KNOWN:
-        raise invalid("pinned_api_version", f"Unknown API version; there are {', '.join(api_versions.KNOWN)}.")
+    if api_version and api_version not in api_versions.known():
+        raise invalid("pinned_api_version", f"Unknown API version; there are {', '.join(api_versions.known())}.")
     return api_version
 
 

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class TenantsConfig(AppConfig):
@@ -7,5 +8,7 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         from tenants import audit
+        from tenants.lifecycle import released
 
         audit.register()
+        post_migrate.connect(released.ensure_rows, sender=self)

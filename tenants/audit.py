@@ -2,7 +2,17 @@
 
 from auditlog.registry import auditlog
 
-from tenants.models import ApiKey, ApiKeySecret, Membership, Tenant, User
+from tenants.models import (
+    ApiKey,
+    ApiKeySecret,
+    ApiVersion,
+    Brownout,
+    DeprecationSchedule,
+    Extension,
+    Membership,
+    Tenant,
+    User,
+)
 
 
 def register() -> None:
@@ -10,5 +20,7 @@ def register() -> None:
     auditlog.register(User, exclude_fields=["password", "last_login"], m2m_fields={"groups", "user_permissions"})
     auditlog.register(Tenant, exclude_fields=["version"])
     auditlog.register(Membership)
+    for model in (ApiVersion, DeprecationSchedule, Brownout, Extension):
+        auditlog.register(model)
     auditlog.register(ApiKey, exclude_fields=["version", "last_used_at"])
     auditlog.register(ApiKeySecret, exclude_fields=["sha256"])

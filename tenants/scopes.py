@@ -14,6 +14,8 @@ SCOPES: Final[dict[str, str]] = {
     "jobs:read": "Read jobs and their results",
     "jobs:write": "Start and cancel jobs",
     "webhooks:write": "Manage webhook endpoints",
+    "lifecycle:read": "Read what ends and when, and who of the tenant still uses it",
+    "lifecycle:write": "Rehearse brownouts and migrations of the tenant",
 }
 DEFAULT_SCOPES: Final = ("predict", "batch", "models:read", "usage:read")
 

@@ -12,9 +12,11 @@ from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference import predict as prediction
 from inference import registry
+from inference.lifecycle import samples
 from mlplatform import traffic
 from mlplatform.lib import background
 from tenants import api_keys, authentication, tenancy
+from tenants.lifecycle import catalogue
 from tenants.models import ApiKey, Tenant, User
 from tenants.scopes import SCOPES
 from tests.support import environment
@@ -62,7 +64,9 @@ def forget_everything() -> None:
     contracts.forget_all()
     pricing.forget()
     registry.forget()
+    catalogue.forget()
     prediction.forget()
+    samples.forget()
     traffic.forget()
 
 

@@ -4,6 +4,7 @@ from billing.models.limit_rule import Counts, LimitKind, LimitRule, LimitScope
 from billing.models.plan import Plan, Subscription
 from billing.models.price import Operation, Price
 from billing.models.usage import UsageRecord, UsageRollup
+from billing.models.version_use import VersionUse
 
 __all__ = [
     "Counts",
@@ -16,4 +17,5 @@ __all__ = [
     "Subscription",
     "UsageRecord",
     "UsageRollup",
+    "VersionUse",
 ]

@@ -1,4 +1,4 @@
-"""What every call with a key goes through: caller, API version, limit headers on every answer."""
+"""What every call with a key goes through: caller, API version, limit and deprecation headers on every answer."""
 
 import logging
 from collections.abc import Callable
@@ -15,6 +15,10 @@ from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_versions
 from tenants.api_versions import Selectors
 from tenants.authentication import Caller
+from tenants.guards import StaleCaller
+from tenants.lifecycle import catalogue
+from tenants.lifecycle.rules import Deprecation, Ended
+from tenants.rest import deprecation_headers
 from tenants.rest.authentication import with_caller
 from tenants.rest.call import Reply, RestCall, problem_reply
 
@@ -30,16 +34,28 @@ def answer(call: RestCall, handle: Handler, *, known: tuple[str, ...]) -> Reply:
 
     def work(caller: Caller) -> Reply:
         headers.clear()
+        ending: Deprecation | None = None
         try:
             api_version = _api_version(call, caller, known)
             headers["API-Version"] = api_version
+            ending = catalogue.judge_api_version(api_version, tenant_id=caller.tenant_id, call_id=call.request_id)
             body, decision = handle(caller, api_version)
         except PlatformError as error:
             # Within the caller's try: a guard that changed must end in 401, not in a problem for a revoked key.
             headers.update(_limits_after(error, caller))
+            refused = (error.deprecation,) if isinstance(error, Ended) else call.deprecations
+            headers.update(deprecation_headers.of(ending, *refused, path=call.path))
+            raise
+        except StaleCaller:
+            raise  # Perhaps this is no caller any more, and is told nothing.
+        except Exception:
+            headers.update(deprecation_headers.of(ending, *call.deprecations, path=call.path))
             raise
         headers.update(limit_headers.of(decision or peek(contract_of(caller))))
-        return body if isinstance(body, Reply) else Reply(body)
+        reply = body if isinstance(body, Reply) else Reply(body)
+        if ending is not None or reply.deprecations:
+            headers.update(deprecation_headers.of(ending, *reply.deprecations, path=call.path))
+        return reply
 
     try:
         reply = with_caller(call, work)
@@ -64,6 +80,7 @@ def _api_version(call: RestCall, caller: Caller, known: tuple[str, ...]) -> str:
             pin=caller.pinned_api_version,
         ),
         default=settings.DEFAULT_API_VERSION,
+        known=catalogue.current().api_versions,
     )
     if chosen not in known:
         raise PlatformError(

@@ -9,8 +9,7 @@ from billing.admission import LimitKind
 from billing.rest import reports
 from billing.usage import Grouping
 from mlplatform.lib.errors import ErrorKind
-from tenants import api_versions
-from tenants.rest.openapi import Schema, describe, ref
+from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, ref
 from tenants.scopes import SCOPES
 
 _TAG: Final = "Usage and limits"
@@ -101,9 +100,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     "scopes": {"type": "array", "items": {"type": "string", "enum": list(SCOPES)}},
                     "allowed_models": {"type": ["array", "null"], "items": {"type": "string"}},
                     "allowed_networks": {"type": ["array", "null"], "items": {"type": "string"}},
-                    "pinned_api_version": {
-                        "oneOf": [{"type": "string", "enum": list(api_versions.KNOWN)}, {"type": "null"}]
-                    },
+                    "pinned_api_version": {"oneOf": [API_VERSION_NAME, {"type": "null"}]},
                     "valid_until": {"type": ["string", "null"], "format": "date-time"},
                 }
             ),

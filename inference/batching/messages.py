@@ -6,7 +6,7 @@ import msgspec
 
 
 class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One input of a batch: its canonical bytes, the hold to settle, and the cache key (empty: do not keep)."""
+    """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep)."""
 
     payload: bytes
     cache_key: bytes

@@ -28,6 +28,8 @@ _server_clock = ServerClock()
 def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMessage]) -> bool:
     """Settle the holds of ``done``, then push the reply: who has an answer was charged. Raises what redis-py raises.
 
+    Inputs without a hold are unbilled, and answered all the same.
+
     False when Redis was too slow, so that neither was done: the batch comes again if somebody still waits for it. A
     failure is tried once more, because a repetition settles nothing twice and a second reply is passed over.
     """
@@ -56,5 +58,6 @@ def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMes
 def _by_tenant(items: Sequence[ItemMessage]) -> dict[tuple[int, int], list[str]]:
     groups: dict[tuple[int, int], list[str]] = {}
     for item in items:
-        groups.setdefault((item.tenant_id, item.shard), []).append(item.hold_id)
+        if item.hold_id:
+            groups.setdefault((item.tenant_id, item.shard), []).append(item.hold_id)
     return groups

@@ -9,7 +9,10 @@ from mlplatform.lib.errors import PlatformError
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Units that were reserved for this input; whoever did the work settles them."""
+    """Units that were reserved for this input; whoever did the work settles them.
+
+    An empty ``hold_id`` reserved nothing: the input is computed for the tenant, and nothing is settled.
+    """
 
     hold_id: str
     tenant_id: int

@@ -11,8 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from inference.rest import catalogue, predictions
 from inference.rest.schema_components import COUNT
 from mlplatform.lib.errors import ErrorKind
-from tenants import api_versions
-from tenants.rest.openapi import describe, header, offered, ref
+from tenants.rest.openapi import API_VERSION_NAME, describe, header, offered, ref
 
 _TAG: Final = "Predictions"
 _MODELS: Final = "Models"
@@ -47,6 +46,8 @@ _KINDS: Final = (
     ErrorKind.PAYLOAD_TOO_LARGE,
     ErrorKind.UNSUPPORTED_MEDIA_TYPE,
     ErrorKind.INVALID_INPUT,
+    ErrorKind.GONE,
+    ErrorKind.BROWNOUT,
     ErrorKind.CHARGE_TOO_LARGE,
     ErrorKind.QUOTA_EXCEEDED,
     ErrorKind.OVERLOADED,
@@ -64,7 +65,35 @@ _X_CACHE: Final = (
 _SCOPED: Final = (
     "Needs the scope `predict`. A prediction changes nothing, so a call without an answer may be sent again."
 )
-_CACHING: Final = (_CACHE_CONTROL, *_X_CACHE)
+_ENDING: Final = (
+    header(
+        "Deprecation",
+        "Only when the API version, or the model version that the call pins, is deprecated: since when (RFC 9745).",
+        {"type": "string", "examples": ["@1688169599"]},
+    ),
+    header(
+        "Sunset",
+        "Beside Deprecation: when it ends for you (RFC 8594). From then on calls get 410.",
+        {"type": "string", "examples": ["Wed, 30 Jun 2027 23:59:59 GMT"]},
+    ),
+    header(
+        "Link",
+        "Beside Deprecation: the migration guide (`deprecation`, `sunset`) and what to call instead "
+        "(`successor-version`).",
+        {"type": "string"},
+    ),
+    header(
+        "X-API-Deprecated",
+        "Beside Deprecation, for simple clients.",
+        {"type": "string", "enum": ["true"]},
+    ),
+    header(
+        "X-API-Sunset-Date",
+        "The day of Sunset, for simple clients.",
+        {"type": "string", "format": "date"},
+    ),
+)
+_CACHING: Final = (_CACHE_CONTROL, *_X_CACHE, *_ENDING)
 _MODEL_PARAMETER: Final = OpenApiParameter(
     "model", {"type": "string"}, OpenApiParameter.PATH, description="`name` or `name@1.2.0`."
 )
@@ -148,7 +177,7 @@ class PredictWithModel(predictions.ModelPredictView):
         request=ref("BatchRequest"),
         answer=ref("BatchAnswer"),
         kinds=_KINDS,
-        parameters=[_CACHE_CONTROL],
+        parameters=[_CACHE_CONTROL, *_ENDING],
         examples=[
             _example(
                 "Two models",
@@ -180,11 +209,11 @@ class BatchPredict(predictions.BatchPredictView):
             offered(
                 "API-Version",
                 "The API version that shall answer.",
-                {"type": "string", "enum": list(api_versions.KNOWN)},
+                API_VERSION_NAME,
             ),
             OpenApiParameter(
                 "version",
-                {"type": "string", "enum": list(api_versions.KNOWN)},
+                API_VERSION_NAME,
                 OpenApiParameter.QUERY,
                 description="The same, for clients that cannot set headers.",
             ),

@@ -1,17 +1,27 @@
 """One OpenAPI document for each major API version, joined from what the apps declare beside their views."""
 
+import datetime as dt
+import logging
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
+from django.conf import settings
+from django.db import Error as DatabaseError
 from django.urls import include, path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 
 from billing.rest import schema as billing
 from inference.rest import schema as inference
-from inference.rest import schema_components
+from inference.rest import schema_components, schema_deprecations
+from mlplatform.docs.dates import moment
+from mlplatform.lib import clock
+from tenants.lifecycle import catalogue
 from tenants.rest import openapi as common
+
+logger = logging.getLogger(__name__)
 
 _TITLE: Final = "mlplatform API"
 _TEXT: Final = (
@@ -24,6 +34,7 @@ _PATTERNS: Final = {
     "v1": [path("v1/", include(inference.v1)), path("v1.1/", include(inference.v1_1))],
     "v2": [
         path("v2/", include(inference.v2)),
+        path("v2/", include(schema_deprecations.v2)),
         path("v2/", include(billing.v2)),
         path("", include(inference.unversioned)),
     ],
@@ -35,10 +46,73 @@ _SUBJECT: Final = {
 VERSIONS: Final = tuple(_PATTERNS)
 
 
-@lru_cache(maxsize=len(_PATTERNS))
-def document(version: str) -> bytes:
-    """The document of ``v1`` (with v1.1) or ``v2`` as JSON."""
-    return orjson.dumps(_build(version), option=orjson.OPT_INDENT_2) + b"\n"
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A deprecated API version, as its operations say it. ``guide`` is a path."""
+
+    api_version: str
+    deprecated_at: dt.datetime
+    sunset_at: dt.datetime
+    successor: str
+    guide: str
+    ended: bool
+
+
+def endings(version: str) -> tuple[Ending, ...]:
+    """The API versions of a document that are deprecated at this moment.
+
+    A database that cannot be read leaves the document as it is without them: it is of more use than an error.
+    """
+    now = clock.now()
+    try:
+        known = catalogue.current().api_versions.values()
+    except DatabaseError:
+        logger.exception("the OpenAPI document of %s does not say what is deprecated: no database", version)
+        return ()
+    return tuple(
+        Ending(
+            one.name,
+            one.schedule.deprecate_at,
+            one.schedule.sunset_at,
+            one.schedule.successor,
+            one.schedule.guide,
+            ended=now >= one.schedule.sunset_at,
+        )
+        for one in known
+        if one.schedule is not None
+        and one.schedule.announced(now)
+        and now >= one.schedule.deprecate_at
+        and one.name.partition(".")[0] == version
+    )
+
+
+@lru_cache(maxsize=16)
+def document(version: str, ending: tuple[Ending, ...] = ()) -> bytes:
+    """The document of ``v1`` (with v1.1) or ``v2`` as JSON; operations of what is ``ending`` are marked."""
+    if not ending:
+        return orjson.dumps(_build(version), option=orjson.OPT_INDENT_2) + b"\n"
+    marked = orjson.loads(document(version))
+    for one in ending:
+        for address, item in marked["paths"].items():
+            if address.startswith(f"/{one.api_version}/"):
+                for operation in item.values():
+                    _mark(operation, one)
+    return orjson.dumps(marked, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def _mark(operation: dict[str, Any], ending: Ending) -> None:
+    operation["deprecated"] = True
+    operation["x-sunset"] = ending.sunset_at.isoformat()
+    said = (
+        f"API version {ending.api_version} ended on {moment(ending.sunset_at)}: calls get 410."
+        if ending.ended
+        else f"API version {ending.api_version} is deprecated since {moment(ending.deprecated_at)} and ends on "
+        f"{moment(ending.sunset_at)}."
+    )
+    guide = f"[{ending.guide}]({settings.BASE_URL}{ending.guide})"
+    operation["description"] = (
+        f"**{said}** Use {ending.successor}; the guide is at {guide}.\n\n{operation['description']}"
+    )
 
 
 def _build(version: str) -> dict[str, Any]:
@@ -47,7 +121,7 @@ def _build(version: str) -> dict[str, Any]:
         generator: Any = SchemaGenerator  # drf-spectacular types only its decorators
         built: dict[str, Any] = generator(patterns=_PATTERNS[version]).get_schema(request=None, public=True)
     built["info"] = {"title": _TITLE, "version": number, "description": f"{subject} {_TEXT}"}
-    schemas = common.SCHEMAS | billing.SCHEMAS | schema_components.SCHEMAS
+    schemas = common.SCHEMAS | billing.SCHEMAS | schema_components.SCHEMAS | schema_deprecations.SCHEMAS
     built["components"] = {
         "headers": _shared_headers(built["paths"]),
         "schemas": {name: schemas[name] for name in sorted(_used(built["paths"], schemas))},

@@ -8,6 +8,10 @@ urlpatterns = [
     path("", views.landing, name="landing"),
     path("docs", views.api, name="docs"),
     path("docs/problems", views.problem_list, name="docs-problems"),
+    path("docs/migrate", views.migration_list, name="docs-migrate"),
+    path("docs/migrate/<str:pair>", views.migrate, name="docs-migration"),
+    path("docs/changelog", views.change_list, name="docs-changelog"),
+    path("docs/changelog.atom", views.change_feed, name="docs-changelog-feed"),
     path("docs/<str:version>", views.api, name="docs-version"),
     *(
         path(f"{version}/openapi.json", views.document, {"version": version}, name=f"openapi-{version}")

@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from mlplatform.docs import openapi
+from mlplatform.docs import changelog, migration, openapi
 from tenants.rest import problems
 from tenants.rest.problems import Wire
 
@@ -42,8 +42,37 @@ def problem_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def document(request: HttpRequest, version: str) -> HttpResponse:
-    """``/v1/openapi.json`` and ``/v2/openapi.json``."""
+def migration_list(request: HttpRequest) -> HttpResponse:
+    """``/docs/migrate``: every guide; those that an announcement recommends come first."""
+    ways = sorted(migration.ways(), key=lambda way: not way.recommended)
+    return render(request, "docs/migrations.html", {"page": "migrate", "ways": ways})
+
+
+@require_safe
+def migrate(request: HttpRequest, pair: str) -> HttpResponse:
+    """``/docs/migrate/v1-v2``: what changes from one version to another, with both forms side by side."""
+    found = migration.find(pair)
+    if found is None:
+        raise Http404
+    return render(request, "docs/migration.html", {"page": "migrate", "migration": found})
+
+
+@require_safe
+def change_list(request: HttpRequest) -> HttpResponse:
+    """``/docs/changelog``: what happened to versions, newest first, and what will."""
+    return render(request, "docs/changelog.html", {"page": "changelog", "log": changelog.current()})
+
+
+@require_safe
+def change_feed(request: HttpRequest) -> HttpResponse:
+    """``/docs/changelog.atom``: the same for feed readers."""
     return HttpResponse(
-        openapi.document(version), content_type="application/json", headers={"Cache-Control": "max-age=300"}
+        changelog.atom(), content_type="application/atom+xml; charset=utf-8", headers={"Cache-Control": "max-age=300"}
     )
+
+
+@require_safe
+def document(request: HttpRequest, version: str) -> HttpResponse:
+    """``/v1/openapi.json`` and ``/v2/openapi.json``, in which what is deprecated now is marked."""
+    content = openapi.document(version, openapi.endings(version))
+    return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "max-age=300"})

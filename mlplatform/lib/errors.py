@@ -19,6 +19,7 @@ class ErrorKind(StrEnum):
     NOT_FOUND = "not-found"
     CONFLICT = "conflict"
     GONE = "gone"
+    BROWNOUT = "brownout"
     PAYLOAD_TOO_LARGE = "payload-too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     METHOD_NOT_ALLOWED = "method-not-allowed"

@@ -58,7 +58,7 @@ class ApiKeyForm(ModelForm[ApiKey]):
     pinned_api_version = forms.ChoiceField(
         label="Pinned API version",
         required=False,
-        choices=[("", "None: the platform's default"), *((name, name) for name in api_versions.KNOWN)],
+        choices=lambda: [("", "None: the platform's default"), *((name, name) for name in api_versions.known())],
         widget=UnfoldAdminSelectWidget,
         help_text="Answers the key's calls that select no API version themselves.",
     )

@@ -1,8 +1,26 @@
-"""Who may call, and under which identity."""
+"""Who may call, under which identity, and until when which API version answers."""
 
 from tenants.models.api_key import ApiKey, ApiKeySecret
+from tenants.models.api_version import ApiVersion
+from tenants.models.deprecation import Audience, Brownout, DeprecationSchedule, Extension, SubjectKind
+from tenants.models.event import Event
 from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant, TenantStatus
 from tenants.models.user import User
 
-__all__ = ["ApiKey", "ApiKeySecret", "Membership", "Role", "Tenant", "TenantStatus", "User"]
+__all__ = [
+    "ApiKey",
+    "ApiKeySecret",
+    "ApiVersion",
+    "Audience",
+    "Brownout",
+    "DeprecationSchedule",
+    "Event",
+    "Extension",
+    "Membership",
+    "Role",
+    "SubjectKind",
+    "Tenant",
+    "TenantStatus",
+    "User",
+]

@@ -25,6 +25,11 @@ class Tenant(models.Model):
         blank=True,
         help_text="Answers calls that name no model; empty means that each call must name one.",
     )
+    keeps_calls = models.BooleanField(
+        "keeps sampled calls",
+        default=False,
+        help_text="Opted in to samples of calls of ending versions being kept whole for 30 days, to rehearse a migration.",
+    )
     version = models.BigIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

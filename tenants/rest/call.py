@@ -11,6 +11,7 @@ from typing import Any
 from django.http import QueryDict
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.lifecycle.rules import Deprecation
 from tenants.rest import problems
 
 
@@ -25,6 +26,14 @@ class RestCall:
     request_id: str
     path_version: str
     parse: Callable[[], Any]
+    deprecations: tuple[Deprecation, ...] = ()
+    """Of what the call pinned beside its API version; its handler says so where it refuses the call."""
+
+    @property
+    def path(self) -> str:
+        """The path below the API version, such as ``/predict``."""
+        path: str = self.META.get("PATH_INFO", "")
+        return path.removeprefix(f"/{self.path_version}") if self.path_version else path
 
     def header(self, name: str) -> str:
         """A header by its WSGI name without ``HTTP_``, such as ``API_VERSION``; empty where it is absent."""
@@ -59,6 +68,8 @@ class Reply:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    deprecations: tuple[Deprecation, ...] = ()
+    """Of what the call pinned beside its API version, such as model versions."""
 
 
 def problem_reply(error: Exception, *, request_id: str) -> Reply:

@@ -28,6 +28,9 @@ ALWAYS: Final = (
 )
 """Problems that any call can meet."""
 
+API_VERSION_NAME: Final[dict[str, str]] = {"type": "string", "pattern": r"^v\d+(\.\d+)?$", "example": "v2"}
+"""The name of an API version; which there are is data, not code."""
+
 SECURITY_SCHEMES: Final[Schema] = {
     "bearer": {
         "type": "http",
@@ -73,6 +76,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "description": "API versions that exist, when the named one does not.",
             },
             "required_scope": {"type": "string", "description": "The scope that the key lacks."},
+            "successor": {"type": "string", "description": "What to use in place of what ended or has its brownout."},
+            "guide": {
+                "type": "string",
+                "format": "uri-reference",
+                "description": "The page that tells how to migrate.",
+            },
+            "sunset": {"type": "string", "format": "date-time", "description": "When it ends, or ended, for you."},
         },
     },
 }
@@ -105,16 +115,17 @@ def describe(
     parameters: Sequence[OpenApiParameter] = (),
     examples: Sequence[OpenApiExample] = (),
     also: Mapping[str, Schema] | None = None,
+    status: int = 200,
 ) -> Any:
     """The declaration of one operation; ``kinds`` are its problems beyond :data:`ALWAYS`.
 
-    ``also`` gives further media types of the good answer with their schemas.
+    ``also`` gives further media types of the good answer with their schemas; ``status`` is the good answer's.
     """
     responses: dict[Any, OpenApiResponse] = {
-        (200, "application/json"): OpenApiResponse(answer, description="The answer.")
+        (status, "application/json"): OpenApiResponse(answer, description="The answer.")
     }
     for media_type, schema in (also or {}).items():
-        responses[200, media_type] = OpenApiResponse(schema, description="The answer.")
+        responses[status, media_type] = OpenApiResponse(schema, description="The answer.")
     return extend_schema(
         operation_id=id,
         tags=[tag],

@@ -135,6 +135,13 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
         "Send the call again after Retry-After seconds, later each time.",
         f"{_IANA}temporary-reduced-capacity",
     ),
+    ErrorKind.BROWNOUT: Wire(
+        503,
+        "Brownout of an ending version",
+        "This version will end soon, and a planned share of its calls fails for a while, so that nobody is surprised on "
+        "the day. Nothing was charged.",
+        "Move to the successor that the answer names; its guide tells how. Until Retry-After has passed, calls may fail.",
+    ),
     ErrorKind.TIMEOUT: Wire(
         503,
         "No answer in time",

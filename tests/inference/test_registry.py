@@ -1,5 +1,6 @@
 """Versions through their states; what is not allowed changes nothing."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from inference.models import MLModel, ModelVersion, VersionState
 from mlplatform.lib import redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.snapshot import Snapshot
+from tenants.lifecycle import schedules
+from tenants.models import DeprecationSchedule
+from tests.conftest import Customer
+from tests.support.ending import make_schedule
 from tests.support.tiny_model import make_version
+from tests.support.walked_clock import Walk, published_at_once, walk
+
+__all__ = ["published_at_once", "walk"]
 
 FIELDS: dict[str, Any] = {
     "runtime": "text-classification",
@@ -185,3 +193,50 @@ def test_a_name_that_is_too_long_is_not_sent_back_whole() -> None:
 
 def test_states_that_answer() -> None:
     assert set(registry.ANSWERING) == {VersionState.READY, VersionState.LIVE}
+
+
+@pytest.fixture
+def ending(db: None, published_at_once: None) -> tuple[ModelVersion, ModelVersion]:
+    """``tiny@1.0.0``, which ends, and its successor ``tiny@2.0.0``, which is live."""
+    old, new = make_version(), make_version(version="2.0.0", state="ready")
+    registry.promote(version=new)
+    make_schedule("model_version", "tiny@1.0.0", "tiny@2.0.0")
+    return old, new
+
+
+def test_what_was_promised_is_not_retired(ending: tuple[ModelVersion, ModelVersion], walk: Walk) -> None:
+    old, new = ending
+    before = states()
+    with refused(ErrorKind.CONFLICT):
+        registry.retire(version=old)
+    registry.promote(version=old)  # Going back in an emergency is allowed.
+    with refused(ErrorKind.CONFLICT):
+        registry.retire(version=new)
+    registry.promote(version=new)
+    assert states() == before
+    walk(DeprecationSchedule.objects.get().sunset_at)
+    with refused(ErrorKind.CONFLICT):
+        registry.promote(version=old)
+    assert states() == before
+    registry.retire(version=old)
+    assert states() == before | {"tiny@1.0.0": "retired"}
+
+
+def test_an_extension_is_a_promise_too(ending: tuple[ModelVersion, ModelVersion], walk: Walk, acme: Customer) -> None:
+    schedule = DeprecationSchedule.objects.get()
+    until = schedule.sunset_at + dt.timedelta(days=30)
+    schedules.grant_extension(
+        schedule=schedule, tenant=acme.tenant, until=until, reason="Their freeze.", approved_by=acme.owner
+    )
+    walk(schedule.sunset_at)
+    with refused(ErrorKind.CONFLICT):
+        registry.retire(version=ending[0])
+    walk(until)
+    registry.retire(version=ending[0])
+    assert states()["tiny@1.0.0"] == "retired"
+
+
+def test_a_canceled_schedule_promises_nothing(ending: tuple[ModelVersion, ModelVersion]) -> None:
+    schedules.cancel(DeprecationSchedule.objects.get())
+    registry.retire(version=ending[0])
+    assert states()["tiny@1.0.0"] == "retired"

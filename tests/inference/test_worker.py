@@ -83,6 +83,19 @@ def test_a_batch_of_two_tenants_is_answered_settled_and_kept(
     assert tiny_worker.worker.heartbeat.batches == 1
 
 
+def test_an_unbilled_input_shares_a_batch_with_one_that_is_charged(
+    acme: Customer, globex: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    paid = ItemMessage(b"ta", b"a", held(acme), acme.tenant.pk, acme.tenant.shard)
+    unbilled = ItemMessage(b"tbb", b"", "", globex.tenant.pk, globex.tenant.shard)
+    tiny_worker.worker.run_batch(batch(version, items=[paid, unbilled]))
+    (reply,) = replies()
+    assert None not in reply.results
+    assert ledger.units(acme.tenant) == 10
+    ledger.assert_untouched(globex)
+    assert list(cache.get_many([b"a", b""])) == [b"a"]
+
+
 def test_a_batch_that_comes_twice_is_charged_once(
     acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
 ) -> None:

@@ -26,16 +26,22 @@ LISTS = {
     "prices": "/admin/billing/price/",
     "models": "/admin/inference/mlmodel/",
     "versions": "/admin/inference/modelversion/",
+    "API versions": "/admin/tenants/apiversion/",
+    "ends": "/admin/tenants/deprecationschedule/",
+    "timeline": "/admin/tenants/deprecationschedule/timeline/",
     "days": "/admin/billing/usagerollup/",
     "records": "/admin/billing/usagerecord/",
     "roles": "/admin/auth/group/",
     "audit": "/admin/auditlog/logentry/",
 }
-READ = {"tenants", "keys", "plans", "limits", "subscriptions", "prices", "models", "versions", "days", "records"}
+READ = {
+    "tenants", "keys", "plans", "limits", "subscriptions", "prices", "models", "versions", "API versions", "ends", "timeline",
+    "days", "records",
+}  # fmt: skip
 SEES = {"support": READ | {"people", "audit"}, "models": READ, "billing": READ | {"audit"}, "": set()}
 ADDS = {
     "support": {"tenants", "people", "keys"},
-    "models": {"models", "versions"},
+    "models": {"models", "versions", "ends"},  # API versions, too, while one has a file and no row
     "billing": {"plans", "limits", "subscriptions", "prices"},
     "": set(),
 }

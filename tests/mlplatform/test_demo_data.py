@@ -11,7 +11,8 @@ from pytest_django import Settings
 from billing.models import LimitRule, Plan, Price, Subscription
 from mlplatform import demo_data
 from tenants import authentication
-from tenants.models import ApiKey, Tenant, User
+from tenants.lifecycle import schedules
+from tenants.models import ApiKey, DeprecationSchedule, Tenant, User
 
 pytestmark = pytest.mark.django_db
 NAMES = {"base_url", "grpc_target", "tenants", "admin_url", "admin_username", "admin_password", "portal_url"}
@@ -24,7 +25,10 @@ def data_dir(tmp_path: Path, settings: Settings) -> Path:
 
 
 def rows() -> tuple[int, ...]:
-    return tuple(model.objects.count() for model in (Tenant, ApiKey, User, Plan, LimitRule, Price, Subscription))
+    return tuple(
+        model.objects.count()
+        for model in (Tenant, ApiKey, User, Plan, LimitRule, Price, Subscription, DeprecationSchedule)
+    )
 
 
 def test_what_is_written_works_and_only_its_owner_can_read_it(data_dir: Path) -> None:
@@ -77,3 +81,19 @@ def test_prices_that_staff_changed_are_left() -> None:
     demo_data.seed()
     assert set(Price.objects.values_list("per_input", flat=True)) == {77}
     assert Plan.objects.get(name="Pro").monthly_fee == 1
+
+
+def test_the_end_of_v1_is_announced_once() -> None:
+    demo_data.seed()
+    schedule = DeprecationSchedule.objects.get()
+    assert (schedule.subject, schedule.successor) == ("v1", "v2")
+    schedule.full_clean()
+    schedules.cancel(schedule)
+    demo_data.seed()
+    assert not DeprecationSchedule.objects.filter(canceled_at__isnull=True).exists()
+
+
+def test_a_default_version_is_not_ended(settings: Settings) -> None:
+    settings.DEFAULT_API_VERSION = "v1"
+    demo_data.seed()
+    assert not DeprecationSchedule.objects.exists()

@@ -23,7 +23,7 @@ from tests.processes.conftest import (
     secrets_of,
     unwrapped,
 )
-from tests.support.http import Answer, Load
+from tests.support.http import Answer, Http, Load
 from tests.support.stack import Process, Stack
 from tests.support.waiting import settle_down, until
 
@@ -68,6 +68,63 @@ def test_a_promotion_reaches_every_web_process(stack: Stack, client: Client) -> 
         stack.shell("promote", model="sentiment", version=old[0])
     assert old == ["1.0.0"] * 2
     until(asked, lambda versions: versions == old)
+
+
+def v1_1(web: Http, client: Client) -> Answer:
+    headers = {"Authorization": f"Bearer {client.secret}", "Content-Type": "application/json"}
+    return web.call("POST", "/v1.1/predict", body=b'{"model": "sentiment", "input": "Good."}', headers=headers)
+
+
+def test_a_schedule_and_its_brownout_reach_every_web_process(stack: Stack, client: Client) -> None:
+    def seen() -> list[tuple[int, str]]:
+        answers = [v1_1(web, client) for web in stack.webs]
+        return [(answer.status, answer.headers.get("x-api-deprecated", "")) for answer in answers]
+
+    assert seen() == [(200, "")] * 2
+    schedule_id = stack.shell("deprecate", subject="v1.1", successor="v2", share=100)
+    try:
+        until(seen, lambda found: found == [(503, "true")] * 2, within_s=10)
+        assert v1_1(stack.webs[1], client).body["type"] == "/docs/problems#brownout"
+        assert [web.predict(client.secret, "v2 has no end").status for web in stack.webs] == [200, 200]
+    finally:
+        stack.shell("call_off", schedule_id=schedule_id)
+    until(seen, lambda found: found == [(200, "")] * 2, within_s=10)
+
+
+def test_a_migration_is_rehearsed_by_the_jobs_worker_and_costs_nothing(stack: Stack, client: Client) -> None:
+    web = stack.webs[0]
+    auth = {"Authorization": f"Bearer {client.secret}", "Content-Type": "application/json"}
+    stack.shell("keep_calls", tenant_id=client.tenant_id)
+    schedule_id = stack.shell("deprecate", subject="v1.1", successor="v2", share=0)
+    place = f"/v2/deprecations/{schedule_id}/rehearsal"
+    calls: list[Answer] = []
+
+    def ask() -> Answer:
+        calls.append(v1_1(web, client))
+        return calls[-1]
+
+    def rehearsed() -> Answer:
+        web.call("POST", place, body=b"{}", headers=auth)
+        return web.get(place, **auth)
+
+    try:
+        # Only what a process answers after it has heard of the schedule can be sampled; a second later the sample is kept.
+        until(ask, lambda answer: "deprecation" in answer.headers, within_s=10)
+        left = stack.shell("remaining", secret=client.secret)
+        found = until(
+            rehearsed,
+            lambda answer: answer.status == 200 and (answer.body["report"] or {"calls": 0})["calls"] > 0,
+            within_s=90,
+        )
+        assert (found.body["state"], found.body["verdict"]) == ("succeeded", "ready"), found.text
+        assert found.body["report"]["new_latency_ms"] > 0
+        assert stack.shell("remaining", secret=client.secret) == left
+    finally:
+        stack.shell("call_off", schedule_id=schedule_id)
+    ledger = until(
+        lambda: stack.shell("ledger", tenant_id=client.tenant_id), lambda seen: seen["records"] >= len(calls)
+    )
+    assert ledger["requests"] == sorted(answer.headers["x-request-id"] for answer in calls)
 
 
 def test_a_killed_gpu_worker_comes_back_and_no_call_is_wrong_or_charged_twice(stack: Stack, client: Client) -> None:

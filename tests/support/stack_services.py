@@ -72,6 +72,48 @@ def promote(*, model: str, version: str) -> None:
     registry.promote(version=ModelVersion.objects.get(model__name=model, version=version))
 
 
+def deprecate(*, subject: str, successor: str, share: int) -> int:
+    """Announce and deprecate an API version at once, with a brownout that begins at once; gives the schedule's id."""
+    import datetime as dt
+
+    from mlplatform.lib import clock
+    from tenants.lifecycle import schedules
+    from tenants.models import DeprecationSchedule
+
+    now = clock.now()
+    row = schedules.save(
+        DeprecationSchedule(
+            kind="api_version",
+            subject=subject,
+            successor=successor,
+            announce_at=now,
+            deprecate_at=now,
+            sunset_at=now + dt.timedelta(days=200),
+            reason="Its successor says more.",
+            guide="Use the successor.",
+        )
+    )
+    if share:
+        schedules.plan_brownout(schedule=row, starts_at=now, ends_at=now + dt.timedelta(hours=1), share=share, by=None)
+    return row.pk
+
+
+def call_off(*, schedule_id: int) -> None:
+    """Cancel a schedule."""
+    from tenants.lifecycle import schedules
+    from tenants.models import DeprecationSchedule
+
+    schedules.cancel(DeprecationSchedule.objects.get(pk=schedule_id))
+
+
+def keep_calls(*, tenant_id: int) -> None:
+    """Have the tenant opt in to its sampled calls being kept whole."""
+    from inference.lifecycle import samples
+    from tenants.models import Tenant
+
+    samples.opt_in(tenant=Tenant.objects.get(pk=tenant_id))
+
+
 def versions(*, model: str) -> dict[str, str]:
     """The state of each version of a model."""
     from inference.models import ModelVersion
@@ -105,7 +147,20 @@ def rows() -> list[str]:
 
 _SERVICES = {
     service.__name__: service
-    for service in (customer, ledger, remaining, revoke, promote, versions, queue_depths, database, rows)
+    for service in (
+        customer,
+        ledger,
+        remaining,
+        revoke,
+        promote,
+        deprecate,
+        call_off,
+        keep_calls,
+        versions,
+        queue_depths,
+        database,
+        rows,
+    )
 }
 
 

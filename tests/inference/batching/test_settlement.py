@@ -4,7 +4,7 @@ import pytest
 
 from billing.admission.server_clock import ServerClock
 from inference.batching import settlement
-from inference.batching.messages import BatchReply, decode_reply
+from inference.batching.messages import BatchReply, ItemMessage, decode_reply
 from mlplatform.lib import redis
 from tests.support.redis_server import RedisServer
 
@@ -63,3 +63,12 @@ def test_a_broken_connection_is_tried_once_more(state_redis: RedisServer) -> Non
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("second"), done=[])
     bodies = redis.state().lrange("reply:test", 0, -1)
     assert [decode_reply(redis.as_bytes(body)).batch_id for body in bodies] == ["first", "second"]
+
+
+def test_an_input_without_a_hold_is_answered_and_settles_nothing(clock: ServerClock) -> None:
+    unbilled = [ItemMessage(b"tx", b"", "", tenant_id=7, shard=3), ItemMessage(b"ty", b"", "", tenant_id=8, shard=3)]
+    assert settlement._by_tenant([*unbilled, ItemMessage(b"tz", b"", "h", tenant_id=7, shard=3)]) == {(7, 3): ["h"]}
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=unbilled)
+    assert [redis.as_bytes(key) for key in redis.state().keys("*")] == [b"reply:test"], (
+        "nothing but the reply is written"
+    )

@@ -9,11 +9,20 @@ from mlplatform.lib.errors import ErrorKind
 from tenants.rest import problems
 from tests.support.rest import Api
 
-PAGES = ["/", "/docs", "/docs/v1", "/docs/v2", "/docs/problems"]
+PAGES = [
+    "/",
+    "/docs",
+    "/docs/v1",
+    "/docs/v2",
+    "/docs/problems",
+    "/docs/migrate",
+    "/docs/migrate/v1-v2",
+    "/docs/changelog",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_loads_nothing_from_elsewhere(path: str) -> None:
+def test_a_page_loads_nothing_from_elsewhere(db: None, path: str) -> None:
     answer = Api().get(path)
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"

@@ -1,0 +1,224 @@
+"""A tenant's own latest call of an ending version, rewritten for the successor, as commands that work when pasted.
+
+Of a call that was kept whole, the customer sees its own input and answer. Otherwise the input is an example that the
+model takes, and the answer an example of its form.
+"""
+
+import datetime as dt
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+import orjson
+from django.conf import settings
+
+from billing import version_use
+from inference import canonical, registry, representations
+from inference.lifecycle import samples
+from inference.models import CallSample
+from inference.predict import Answer
+from inference.types import LabelScore, ModelRef, PredictResult
+from mlplatform.lib.errors import PlatformError
+from tenants.models import SubjectKind, Tenant
+
+KEY: Final = "$MLPLATFORM_API_KEY"
+"""Stands for the key in every command; a shell that has the variable puts the real one in."""
+
+_EXAMPLE_TEXT: Final = "What a wonderful morning!"
+_EXAMPLE_ID: Final = "5f0c2a9e41d74b6c8a3e9d10b7c2f418"
+_EXAMPLE_SCORE_DIGITS: Final = 2
+_SHOWN_ITEMS: Final = 8
+
+
+class Ending(Protocol):
+    """What must be known of a schedule: its row and the frozen one of the rules both have it."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def successor(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The call as it is (``old_curl``), as it will be (``new_curl``), and what the latter answers (JSON text).
+
+    ``own`` says that input and answer are the tenant's; otherwise they are examples. ``called_at`` and ``key_uid`` tell of
+    which call, where there was one.
+    """
+
+    old_version: str
+    new_version: str
+    old_curl: str
+    new_curl: str
+    expected: str
+    own: bool
+    called_at: dt.datetime | None = None
+    key_uid: str = ""
+
+
+def rewritten(*, tenant_id: int, schedule: Ending, whole: bool = True) -> Rewritten | None:
+    """The tenant's latest sampled call, or one like those in its usage; None for a tenant of which nothing is known.
+
+    Without ``whole`` nothing of the customer's data is shown, though it was kept. None, too, where the successor cannot
+    say the call.
+    """
+    sample = samples.latest(tenant_id=tenant_id, kind=schedule.kind, subject=schedule.subject)
+    if sample is not None and sample.whole and whole:
+        own = _of_own_call(sample, schedule)
+        if own is not None:
+            return own
+    if sample is not None:
+        named = sample.model or _default_model(tenant_id)
+        return _of_example(schedule, named, sample.api_version, sample)
+    used = _used(tenant_id, schedule)
+    return _of_example(schedule, used[0], used[1], None) if used is not None else None
+
+
+def curl(*, api_version: str, body: Mapping[str, Any]) -> str:
+    """A prediction as a command for POSIX shells; whatever the body holds, the shell takes it as it is."""
+    lines = [
+        f"curl {shlex.quote(f'{settings.BASE_URL}/{api_version}/predict')}",
+        f'-H "Authorization: Bearer {KEY}"',
+        "-H 'Content-Type: application/json'",
+        f"--data-raw {shlex.quote(json.dumps(body, ensure_ascii=False))}",
+    ]
+    return " \\\n  ".join(lines)
+
+
+def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
+    """None where the successor does not take this input; an example is more use than a command that fails."""
+    try:
+        body, version = _up(sample.body, schedule, sample.api_version)
+    except ValueError:
+        return None
+    if schedule.kind == SubjectKind.MODEL_VERSION:
+        ref = _ref(schedule.successor)
+        try:
+            canonical.encode(ref.input_schema if ref else {}, sample.body["input"], field="input")
+        except (PlatformError, KeyError):
+            return None
+        expected: Any = _answered_by(sample.answer, schedule.successor)
+    else:
+        expected = sample.expected
+    if expected is None:
+        return None
+    return Rewritten(
+        old_version=sample.api_version,
+        new_version=version,
+        old_curl=curl(api_version=sample.api_version, body=sample.body),
+        new_curl=curl(api_version=version, body=body),
+        expected=_pretty(expected),
+        own=True,
+        called_at=sample.called_at,
+        key_uid=sample.key_uid,
+    )
+
+
+def _of_example(schedule: Ending, model: str, api_version: str, sample: CallSample | None) -> Rewritten | None:
+    """The same with an input that the model takes; None for a model or an API version that does not answer any more."""
+    successor = schedule.successor if schedule.kind == SubjectKind.MODEL_VERSION else model
+    old_ref, new_ref = _ref(model) or _ref(successor), _ref(successor)
+    if old_ref is None or new_ref is None or api_version not in representations.VERSIONS:
+        return None
+    old = {"model": model, "input": example_input(old_ref.input_schema)}
+    try:
+        new, version = _up(old, schedule, api_version)
+        if schedule.kind == SubjectKind.MODEL_VERSION:
+            new["input"] = example_input(new_ref.input_schema)
+        expected = representations.render(version, _example_answer(new_ref))
+    except ValueError:
+        return None
+    return Rewritten(
+        old_version=api_version,
+        new_version=version,
+        old_curl=curl(api_version=api_version, body=old),
+        new_curl=curl(api_version=version, body=new),
+        expected=_pretty(expected),
+        own=False,
+        called_at=sample.called_at if sample else None,
+        key_uid=sample.key_uid if sample else "",
+    )
+
+
+def _up(body: Mapping[str, Any], schedule: Ending, api_version: str) -> tuple[dict[str, Any], str]:
+    """The body for the successor, and the API version in which it goes. Raises ValueError where that cannot be said."""
+    if schedule.kind == SubjectKind.MODEL_VERSION:
+        return {**body, "model": schedule.successor}, api_version
+    return representations.request_up(body, old=api_version, new=schedule.successor), schedule.successor
+
+
+def _answered_by(answer: Mapping[str, Any], successor: str) -> dict[str, Any]:
+    """The old answer with the new model version's name: its form is the same, its scores may differ."""
+    return {**answer, **({"model_version": successor.partition("@")[2]} if "model_version" in answer else {})}
+
+
+def example_input(schema: Mapping[str, Any]) -> Any:
+    """An input that a model with this schema takes: a sentence, or zeros of its shape (the nearest number it allows)."""
+    if schema["kind"] == "text":
+        return _EXAMPLE_TEXT[: int(schema.get("max_chars", len(_EXAMPLE_TEXT)))]
+    low, high = float(schema.get("minimum", 0)), float(schema.get("maximum", 0))
+    number = min(max(0.0, low), max(high, low)) if "maximum" in schema else max(0.0, low)
+    value: Any = int(number) if number.is_integer() else number
+    for size in reversed(schema["shape"]):
+        value = [value] * size
+    return value
+
+
+def _example_answer(ref: ModelRef) -> Answer:
+    share = round(1 / max(len(ref.labels), 1), _EXAMPLE_SCORE_DIGITS)
+    result = PredictResult(
+        id=_EXAMPLE_ID,
+        model=ref.name,
+        model_version=ref.version,
+        predictions=None if ref.is_embedding else tuple(LabelScore(label, share) for label in ref.labels),
+        embedding=np.zeros(ref.outputs, dtype=np.float32) if ref.is_embedding else None,
+        units=1,
+        cached=False,
+        age_s=0,
+        latency_ms=8.4,
+    )
+    return Answer((result,), 1, None)
+
+
+def _used(tenant_id: int, schedule: Ending) -> tuple[str, str] | None:
+    """Model and API version of the tenant's latest calls, as its usage has them."""
+    rows = version_use.of_subject(schedule.kind, schedule.subject).filter(tenant_id=tenant_id, calls__gt=0)
+    row = rows.exclude(model="").exclude(api_version="").order_by("-last_call_at").first()
+    if row is None:
+        return None
+    model = schedule.subject if schedule.kind == SubjectKind.MODEL_VERSION else row.model
+    return model, row.api_version
+
+
+def _default_model(tenant_id: int) -> str:
+    return Tenant.objects.filter(pk=tenant_id).values_list("default_model", flat=True).first() or ""
+
+
+def _ref(name: str) -> ModelRef | None:
+    try:
+        return registry.resolve(name)
+    except PlatformError:
+        return None
+
+
+def _pretty(answer: Mapping[str, Any]) -> str:
+    """JSON for people: small values on one line, long lists cut."""
+    body = orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
+    lines = [f"  {json.dumps(name)}: {_value(value)}" for name, value in body.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, list) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    shown = [json.dumps(item, ensure_ascii=False) for item in value[:_SHOWN_ITEMS]]
+    more = [f"… {len(value) - _SHOWN_ITEMS} more"] if len(value) > _SHOWN_ITEMS else []
+    if isinstance(value[0], dict):
+        return "[\n    " + ",\n    ".join(shown + more) + "\n  ]"
+    return "[" + ", ".join(shown + more) + "]"

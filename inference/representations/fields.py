@@ -1,0 +1,45 @@
+"""What every API version needs to read a body: known fields, right types, errors that name the field."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from inference.types import MAX_TOP_K
+from mlplatform.lib.errors import invalid
+
+_MAX_MODEL_CHARS: Final = 130
+
+
+def only(body: Mapping[str, Any], known: Collection[str], *, path: str = "") -> None:
+    """Raises INVALID_INPUT for a field that the API version does not have: silently ignoring it would hide a typo."""
+    for name in body:
+        if name not in known:
+            raise invalid(f"{path}{name}", f"Unknown field {name[:64]!r}; there are {', '.join(sorted(known))}.")
+
+
+def model(body: Mapping[str, Any], *, path: str = "") -> str:
+    """The model's name, or empty for the tenant's default."""
+    value = body.get("model", "")
+    if not isinstance(value, str) or len(value) > _MAX_MODEL_CHARS:
+        raise invalid(f"{path}model", "The model is text such as sentiment or sentiment@1.2.0.")
+    return value
+
+
+def required(body: Mapping[str, Any], name: str, *, path: str = "") -> Any:
+    """The field's value. Raises INVALID_INPUT when it is missing."""
+    if name not in body:
+        raise invalid(f"{path}{name}", f"The field {name!r} is missing.")
+    return body[name]
+
+
+def top_k(body: Mapping[str, Any], *, path: str = "") -> int | None:
+    """``parameters.top_k``: how many labels the caller wants, best first; None for all."""
+    parameters = body.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise invalid(f"{path}parameters", "The parameters are an object.")
+    only(parameters, {"top_k"}, path=f"{path}parameters.")
+    value = parameters.get("top_k")
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= MAX_TOP_K:
+        raise invalid(f"{path}parameters.top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}.")
+    return value

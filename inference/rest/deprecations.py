@@ -1,0 +1,194 @@
+"""``…/deprecations``: what ends for the tenant and when, and rehearsals of its brownouts and its migration."""
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from auditlog.context import set_extra_data
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.rest.views import KeyedView
+from billing.version_use import LOOKED_BACK_DAYS
+from inference.lifecycle import banners, concerns, rehearsal
+from inference.lifecycle.banners import Banner
+from inference.lifecycle.concerns import Concern
+from inference.models import Rehearsal
+from inference.representations import fields
+from mlplatform.lib.client_address import client_address
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from tenants.authentication import Caller
+from tenants.lifecycle import schedules
+from tenants.lifecycle.rules import Window
+from tenants.models import Tenant
+from tenants.rest.call import Reply, RestCall
+
+READ, WRITE = "lifecycle:read", "lifecycle:write"
+NOT_REHEARSED = "not_rehearsed"
+_ID = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class DeprecationsView(KeyedView):
+    """Everything announced that concerns the tenant."""
+
+    def get(self, request: Request, path_version: str = "") -> Response:
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            found = concerns.of_tenant(tenant_id=caller.tenant_id)
+            shown = _banners(caller)
+            return {"deprecations": [_body(one, shown.get(one.schedule.id)) for one in found]}
+
+        return self.read(request, READ, handle)
+
+
+class DeprecationView(KeyedView):
+    """One of them."""
+
+    def get(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            concern = _concern(caller, deprecation_id)
+            return _body(concern, _banners(caller).get(concern.schedule.id))
+
+        return self.read(request, READ, handle)
+
+
+class BrownoutView(KeyedView):
+    """A brownout of the tenant's own calls: begin or replace it, or stop it at once."""
+
+    def post(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
+        call = self.call(request)
+
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            concern = _concern(caller, deprecation_id)
+            body = call.json_object()
+            fields.only(body, {"minutes", "share"})
+            minutes, share = _whole_number(body, "minutes"), _whole_number(body, "share")
+            with _audited(call, caller):
+                row = schedules.rehearse_brownout(
+                    schedule_id=concern.schedule.id, tenant=_tenant(caller), minutes=minutes, share=share
+                )
+            return _brownout(Window(row.pk, row.starts_at, row.ends_at, row.share, row.tenant_id))
+
+        return self.read(request, WRITE, handle)
+
+    def delete(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
+        call = self.call(request)
+
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            concern = _concern(caller, deprecation_id)
+            with _audited(call, caller):
+                stopped = schedules.stop_rehearsal(schedule_id=concern.schedule.id, tenant=_tenant(caller))
+            return {"stopped": stopped}
+
+        return self.read(request, WRITE, handle)
+
+
+class RehearsalView(KeyedView):
+    """The migration, rehearsed with the tenant's sampled calls: ask for it, and read its report."""
+
+    def get(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            concern = _concern(caller, deprecation_id)
+            if concern.rehearsal is None:
+                raise PlatformError(ErrorKind.NOT_FOUND, "This migration was not rehearsed yet; POST to this address.")
+            return _rehearsal(concern.rehearsal)
+
+        return self.read(request, READ, handle)
+
+    def post(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
+        call = self.call(request)
+
+        def handle(caller: Caller, api_version: str) -> Reply:
+            concern = _concern(caller, deprecation_id)
+            fields.only(call.json_object(), ())
+            with _audited(call, caller):
+                row = rehearsal.request(schedule_id=concern.schedule.id, tenant=_tenant(caller))
+            place = f"/{api_version}/deprecations/{concern.schedule.id}/rehearsal"
+            return Reply(_rehearsal(row), status=202, headers={"Location": place})
+
+        return self.read(request, WRITE, handle)
+
+
+def _concern(caller: Caller, deprecation_id: str) -> Concern:
+    """Raises NOT_FOUND for whatever is no deprecation of the tenant's concern."""
+    number = int(deprecation_id) if _ID.fullmatch(deprecation_id) else 0
+    return concerns.one(schedule_id=number, tenant_id=caller.tenant_id)
+
+
+@contextmanager
+def _audited(call: RestCall, caller: Caller) -> Iterator[None]:
+    """Names the key and its address on every audit entry of the block: no person is signed in who could be named."""
+    by = {"api_key": caller.key_uid, "api_key_name": caller.key_name, "tenant": caller.tenant_slug}
+    address = client_address(call.META, trusted_proxies=settings.TRUSTED_PROXIES)
+    with set_extra_data({"additional_data": by, "remote_addr": address or None}):
+        yield
+
+
+def _tenant(caller: Caller) -> Tenant:
+    return Tenant.objects.get(pk=caller.tenant_id)
+
+
+def _require_empty(body: dict[str, Any]) -> None:
+    for name in body:
+        raise invalid(name, f"Unknown field {name[:64]!r}; the body is an empty object.")
+
+
+def _whole_number(body: dict[str, Any], name: str) -> int:
+    value = fields.required(body, name)
+    if type(value) is not int:
+        raise invalid(name, f"The field {name!r} is a whole number.")
+    return value
+
+
+def _banners(caller: Caller) -> dict[int, Banner]:
+    return {banner.schedule_id: banner for banner in banners.banners_of(tenant_id=caller.tenant_id)}
+
+
+def _body(concern: Concern, banner: Banner | None) -> dict[str, Any]:
+    schedule = concern.schedule
+    return {
+        "id": schedule.id,
+        "kind": schedule.kind,
+        "subject": schedule.subject,
+        "state": concern.state.value,
+        "successor": schedule.successor,
+        "guide": f"{settings.BASE_URL}{schedule.guide}",
+        "reason": concern.reason,
+        "announced_at": schedule.announce_at.isoformat(),
+        "deprecated_at": schedule.deprecate_at.isoformat(),
+        "sunset_at": schedule.sunset_at.isoformat(),
+        "own_sunset_at": concern.sunset_at.isoformat(),
+        "use": {"days": LOOKED_BACK_DAYS, "calls": concern.calls, "last_call_at": _moment(concern.last_call_at)},
+        "brownouts": [_brownout(window) for window in concern.brownouts],
+        "banner": {"severity": banner.severity.value, "title": banner.title, "text": banner.text} if banner else None,
+        "rehearsal": {
+            "verdict": concern.verdict or NOT_REHEARSED,
+            "state": concern.rehearsal.state if concern.rehearsal is not None else None,
+        },
+    }
+
+
+def _brownout(window: Window) -> dict[str, Any]:
+    return {
+        "starts_at": window.starts_at.isoformat(),
+        "ends_at": window.ends_at.isoformat(),
+        "share": window.share,
+        "own": window.tenant_id is not None,
+    }
+
+
+def _rehearsal(row: Rehearsal) -> dict[str, Any]:
+    return {
+        "state": row.state,
+        "verdict": row.verdict or None,
+        "error": row.error or None,
+        "requested_at": row.created_at.isoformat(),
+        "finished_at": _moment(row.finished_at),
+        "report": row.report or None,
+    }
+
+
+def _moment(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None

@@ -1,0 +1,252 @@
+"""OpenAPI of deprecations and rehearsals: subclasses of the views that answer, which only declare.
+
+See ``tenants/rest/openapi.py``.
+"""
+
+from typing import Final
+
+from django.urls import path
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
+
+from inference.lifecycle.banners import Severity
+from inference.models import RehearsalState, Verdict
+from inference.rest import deprecations
+from inference.rest.schema_components import COUNT
+from mlplatform.lib.errors import ErrorKind
+from tenants.lifecycle.rules import State
+from tenants.lifecycle.schedules import LONGEST_REHEARSAL_MIN
+from tenants.models import SubjectKind
+from tenants.rest.openapi import Schema, describe, header, ref
+
+_TAG: Final = "Deprecations"
+_TEXT: Final[Schema] = {"type": "string"}
+_MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
+_MOMENT_OR_NONE: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
+_NUMBER_OR_NONE: Final[Schema] = {"type": ["number", "null"]}
+_COUNT_OR_NONE: Final[Schema] = {"type": ["integer", "null"], "minimum": 0}
+_SHARE: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 100}
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "items": item}
+
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Brownout": _object(
+        {
+            "starts_at": _MOMENT,
+            "ends_at": _MOMENT,
+            "share": _SHARE | {"description": "Percent of the calls that fail."},
+            "own": {"type": "boolean", "description": "Rehearsed by your tenant; else planned for everybody."},
+        }
+    ),
+    "Banner": {
+        "description": "What people of your tenant are shown now; null where there is nothing to say.",
+        "oneOf": [
+            _object(
+                {
+                    "severity": {"type": "string", "enum": [severity.value for severity in Severity]},
+                    "title": _TEXT,
+                    "text": _TEXT,
+                }
+            ),
+            {"type": "null"},
+        ],
+    },
+    "Deprecation": _object(
+        {
+            "id": {"type": "integer"},
+            "kind": {"type": "string", "enum": list(SubjectKind.values)},
+            "subject": {"type": "string", "description": "`v1`, or `sentiment@1.0.0`."},
+            "state": {
+                "type": "string",
+                "enum": [state.value for state in State],
+                "description": "Now, for your tenant.",
+            },
+            "successor": _TEXT,
+            "guide": {"type": "string", "format": "uri"},
+            "reason": _TEXT,
+            "announced_at": _MOMENT,
+            "deprecated_at": _MOMENT,
+            "sunset_at": _MOMENT | {"description": "Everybody's."},
+            "own_sunset_at": _MOMENT | {"description": "Your tenant's: later where it has an extension."},
+            "use": _object({"days": COUNT, "calls": COUNT, "last_call_at": _MOMENT_OR_NONE})
+            | {"description": "Your tenant's calls in the last days."},
+            "brownouts": _list(ref("Brownout"))
+            | {"description": "Of everybody and of your own; not those that ended."},
+            "banner": ref("Banner"),
+            "rehearsal": _object(
+                {
+                    "verdict": {
+                        "type": "string",
+                        "enum": [*Verdict.values, deprecations.NOT_REHEARSED],
+                        "description": "Of the latest that was finished.",
+                    },
+                    "state": {
+                        "type": ["string", "null"],
+                        "enum": [*RehearsalState.values, None],
+                        "description": "Of the latest.",
+                    },
+                }
+            ),
+        }
+    ),
+    "Deprecations": _object({"deprecations": _list(ref("Deprecation"))}),
+    "BrownoutRequest": _object(
+        {
+            "minutes": {"type": "integer", "minimum": 1, "maximum": LONGEST_REHEARSAL_MIN},
+            "share": _SHARE | {"description": "Percent of your calls of the subject that shall fail."},
+        }
+    )
+    | {"additionalProperties": False},
+    "BrownoutStopped": _object({"stopped": COUNT | {"description": "How many were running."}}),
+    "RehearsalRequest": {"type": "object", "properties": {}, "additionalProperties": False},
+    "RehearsalReport": _object(
+        {
+            "verdict": {"type": "string", "enum": list(Verdict.values)},
+            "summary": _TEXT,
+            "calls": COUNT | {"description": "Sampled calls that were replayed."},
+            "failed": COUNT,
+            "tolerance": {"type": "number", "description": "How far a score may move before it counts."},
+            "failures": _list(_object({"kind": _TEXT, "detail": _TEXT, "field": _TEXT, "calls": COUNT})),
+            "changes": _list(
+                _object(
+                    {
+                        "part": {"type": "string", "enum": ["request", "answer"]},
+                        "path": {"type": "string", "examples": ["predictions[].label"]},
+                        "change": {"type": "string", "enum": ["added", "removed", "changed"]},
+                        "before": {"type": "string", "description": "The shape, such as `text`."},
+                        "after": _TEXT,
+                        "calls": COUNT,
+                    }
+                )
+            ),
+            "differences": _list(
+                _object(
+                    {
+                        "what": {"type": "string", "enum": ["label", "score", "unsayable"]},
+                        "path": _TEXT,
+                        "largest": _NUMBER_OR_NONE | {"description": "How far a score moved at most."},
+                        "example": _TEXT,
+                        "calls": COUNT,
+                    }
+                )
+            ),
+            "old_latency_ms": _NUMBER_OR_NONE | {"description": "Median; null where the old one does not answer."},
+            "new_latency_ms": _NUMBER_OR_NONE,
+            "old_units": _COUNT_OR_NONE | {"description": "What the calls would cost."},
+            "new_units": _COUNT_OR_NONE,
+        }
+    ),
+    "Rehearsal": _object(
+        {
+            "state": {"type": "string", "enum": list(RehearsalState.values)},
+            "verdict": {"type": ["string", "null"], "enum": [*Verdict.values, None]},
+            "error": {"type": ["string", "null"], "description": "Why it failed, or waits for another try."},
+            "requested_at": _MOMENT,
+            "finished_at": _MOMENT_OR_NONE,
+            "report": {"oneOf": [ref("RehearsalReport"), {"type": "null"}]},
+        }
+    ),
+}
+
+_ID: Final = OpenApiParameter(
+    "deprecation_id", {"type": "string"}, OpenApiParameter.PATH, description="The `id` of the deprecation."
+)
+_READ: Final = "Needs the scope `lifecycle:read`."
+_WRITE: Final = "Needs the scope `lifecycle:write`. Costs nothing."
+_BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
+
+
+@extend_schema_view(
+    get=describe(
+        id="listDeprecations",
+        tag=_TAG,
+        summary="What ends, and when",
+        description="Every API version and model version whose end was announced and that concerns your tenant: dates, your "
+        f"use, brownouts, and whether you are ready. The one that ends first comes first. {_READ}",
+        answer=ref("Deprecations"),
+    )
+)
+class Deprecations(deprecations.DeprecationsView):
+    """Declared, not served."""
+
+
+@extend_schema_view(
+    get=describe(
+        id="getDeprecation",
+        tag=_TAG,
+        summary="One deprecation",
+        description=f"One of those that GET /v2/deprecations lists. {_READ}",
+        answer=ref("Deprecation"),
+        parameters=[_ID],
+    )
+)
+class Deprecation(deprecations.DeprecationView):
+    """Declared, not served."""
+
+
+@extend_schema_view(
+    post=describe(
+        id="rehearseBrownout",
+        tag=_TAG,
+        summary="Rehearse a brownout",
+        description="From now on, for some minutes, a share of your tenant's calls of the ending version fails as in a "
+        "planned brownout, uncharged; other tenants notice nothing. A rehearsal that runs is replaced. "
+        f"{_WRITE}",
+        request=ref("BrownoutRequest"),
+        answer=ref("Brownout"),
+        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
+        parameters=[_ID],
+        examples=[OpenApiExample("Half of the calls", value={"minutes": 10, "share": 50}, request_only=True)],
+    ),
+    delete=describe(
+        id="stopBrownout",
+        tag=_TAG,
+        summary="Stop the rehearsed brownout",
+        description=f"At once; calls are answered again within a second everywhere. {_WRITE}",
+        answer=ref("BrownoutStopped"),
+        parameters=[_ID],
+    ),
+)
+class Brownout(deprecations.BrownoutView):
+    """Declared, not served."""
+
+
+@extend_schema_view(
+    get=describe(
+        id="getRehearsal",
+        tag=_TAG,
+        summary="The report of the rehearsed migration",
+        description=f"Of the latest rehearsal, whatever its state. {_READ}",
+        answer=ref("Rehearsal"),
+        parameters=[_ID],
+    ),
+    post=describe(
+        id="rehearseMigration",
+        tag=_TAG,
+        summary="Rehearse the migration",
+        description="Replay your tenant's sampled calls of the ending version on its successor, unbilled and after "
+        f"everybody's calls, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
+        request=ref("RehearsalRequest"),
+        answer=ref("Rehearsal"),
+        status=202,
+        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
+        parameters=[_ID, header("Location", "Where the report will be.", _TEXT, codes=[202])],
+        examples=[OpenApiExample("Nothing to say", value={}, request_only=True)],
+    ),
+)
+class Rehearsal(deprecations.RehearsalView):
+    """Declared, not served."""
+
+
+v2 = [
+    path("deprecations", Deprecations.as_view()),
+    path("deprecations/<str:deprecation_id>", Deprecation.as_view()),
+    path("deprecations/<str:deprecation_id>/brownout", Brownout.as_view()),
+    path("deprecations/<str:deprecation_id>/rehearsal", Rehearsal.as_view()),
+]

@@ -1,0 +1,98 @@
+"""Which migration guides there are, and what the public may know of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from inference.lifecycle import guides
+from inference.lifecycle.guides import GuidePage
+from inference.representations import VERSIONS
+from mlplatform.lib import clock
+from tenants.lifecycle import catalogue
+from tenants.lifecycle.rules import Schedule, Window
+from tenants.models import DeprecationSchedule, SubjectKind
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From a subject to what takes its place. ``schedule`` is there once the subject's end is announced."""
+
+    kind: str
+    subject: str
+    successor: str
+    schedule: Schedule | None
+
+    @property
+    def path(self) -> str:
+        return catalogue.guide_path(self.kind, self.subject, self.successor)
+
+    @property
+    def recommended(self) -> bool:
+        """Whether this is the way that the announcement names."""
+        return self.schedule is not None and self.schedule.successor == self.successor
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A guide with what was announced of the subject's end: its state, its reason, and brownouts still to come."""
+
+    way: Way
+    page: GuidePage
+    state: str
+    reason: str
+    brownouts: tuple[Window, ...]
+
+
+def ways() -> Iterator[Way]:
+    """Every guide: between API versions always, between model versions once the end of the older is announced."""
+    known = catalogue.current()
+    names = list(VERSIONS)
+    for place, subject in enumerate(names):
+        version = known.api_versions.get(subject)
+        schedule = _announced(version.schedule if version is not None else None)
+        for successor in names[place + 1 :]:
+            yield Way(SubjectKind.API_VERSION, subject, successor, schedule)
+    for schedule in known.models.values():
+        if _announced(schedule) is not None:
+            yield Way(SubjectKind.MODEL_VERSION, schedule.subject, schedule.successor, schedule)
+
+
+def find(pair: str) -> Migration | None:
+    """The guide of an address such as ``v1-v2`` or ``sentiment@1.0.0-2.0.0``; None when there is none (yet)."""
+    way = next((way for way in ways() if way.path == f"/docs/migrate/{pair}"), None)
+    if way is None:
+        return None
+    row = DeprecationSchedule.objects.filter(pk=way.schedule.id).first() if way.schedule is not None else None
+    markdown = row.guide if row is not None and way.recommended else ""
+    try:
+        page = guides.page(kind=way.kind, subject=way.subject, successor=way.successor, guide_markdown=markdown)
+    except LookupError:
+        # The rows of a model version were deleted: there is nothing left to tell.
+        return None
+    return Migration(
+        way=way,
+        page=page,
+        state=_state(way.schedule),
+        reason=row.reason if row is not None else "",
+        brownouts=planned_brownouts(way.schedule),
+    )
+
+
+def planned_brownouts(schedule: Schedule | None) -> tuple[Window, ...]:
+    """Windows of all tenants that are not over, soonest first; what one tenant rehearses is its own affair."""
+    windows = schedule.brownouts if schedule is not None else ()
+    shown = [one for one in windows if one.tenant_id is None and one.ends_at > max(clock.now(), one.starts_at)]
+    return tuple(sorted(shown, key=lambda one: one.starts_at))
+
+
+def _announced(schedule: Schedule | None) -> Schedule | None:
+    return schedule if schedule is not None and schedule.announced(clock.now()) else None
+
+
+def _state(schedule: Schedule | None) -> str:
+    """``open`` without an announcement, then ``announced``, ``deprecated``, ``sunset``."""
+    now = clock.now()
+    if schedule is None:
+        return "open"
+    if now >= schedule.sunset_at:
+        return "sunset"
+    return "deprecated" if now >= schedule.deprecate_at else "announced"

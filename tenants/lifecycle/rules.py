@@ -1,0 +1,165 @@
+"""The rules of retirement, pure: a schedule and a moment in, a state or a refusal out. No face, no database, no clock.
+
+A subject goes ``preview → active → deprecated → sunset`` and never back. A tenant's extension only postpones its sunset.
+"""
+
+import datetime as dt
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from mlplatform.lib.errors import ErrorKind, PlatformError
+
+MAINTAINED: Final = dt.timedelta(days=182)
+"""Six months: the least time between deprecation and sunset, unless staff give a reason."""
+
+
+class State(StrEnum):
+    """Where a version stands at a moment, in the order in which it gets there."""
+
+    PREVIEW = "preview"
+    ACTIVE = "active"
+    DEPRECATED = "deprecated"
+    SUNSET = "sunset"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A brownout from ``starts_at`` until ``ends_at``, of all tenants or of one. ``share`` is in percent."""
+
+    id: int
+    starts_at: dt.datetime
+    ends_at: dt.datetime
+    share: int
+    tenant_id: int | None = None
+
+    def strikes(self, call_id: str) -> bool:
+        """Whether the call is one of the share. The same call id gets the same answer: a retry is no lottery."""
+        return zlib.crc32(f"{self.id}:{call_id}".encode()) % 100 < self.share
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A deprecation schedule as calls are judged by it. ``guide`` is the path of its page; ``extensions`` by tenant id."""
+
+    id: int
+    kind: str
+    subject: str
+    announce_at: dt.datetime
+    deprecate_at: dt.datetime
+    sunset_at: dt.datetime
+    successor: str
+    guide: str
+    brownouts: tuple[Window, ...] = ()
+    extensions: Mapping[int, dt.datetime] = field(default_factory=dict)
+
+    def sunset_for(self, tenant_id: int | None) -> dt.datetime:
+        """The moment from which this tenant's calls are refused; never earlier than everybody's."""
+        until = self.extensions.get(tenant_id) if tenant_id is not None else None
+        return self.sunset_at if until is None else max(until, self.sunset_at)
+
+    def announced(self, at: dt.datetime) -> bool:
+        """Whether the public knows."""
+        return at >= self.announce_at
+
+
+@dataclass(frozen=True, slots=True)
+class Deprecation:
+    """What an answer of a deprecated subject says: since when, until when (for this tenant), and where to go."""
+
+    kind: str
+    subject: str
+    deprecated_at: dt.datetime
+    sunset_at: dt.datetime
+    successor: str
+    guide: str
+
+
+class Ended(PlatformError):
+    """A call that the schedule refuses: GONE after the sunset, BROWNOUT in a window. It carries the deprecation."""
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        detail: str,
+        deprecation: Deprecation,
+        *,
+        field: str | None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(
+            kind,
+            detail,
+            field=field,
+            retry_after_s=retry_after_s,
+            extra={
+                "successor": deprecation.successor,
+                "guide": deprecation.guide,
+                "sunset": deprecation.sunset_at.isoformat(),
+            },
+        )
+        self.deprecation = deprecation
+
+
+def state(
+    *, released_at: dt.datetime | None, schedule: Schedule | None, at: dt.datetime, tenant_id: int | None = None
+) -> State:
+    """The state at a moment, for a tenant where one is given."""
+    if schedule is not None and at >= schedule.sunset_for(tenant_id):
+        return State.SUNSET
+    if schedule is not None and at >= schedule.deprecate_at:
+        return State.DEPRECATED
+    if released_at is None or at < released_at:
+        return State.PREVIEW
+    return State.ACTIVE
+
+
+def judge(
+    schedule: Schedule | None, *, at: dt.datetime, tenant_id: int, call_id: str, field: str | None = None
+) -> Deprecation | None:
+    """What the answer must say, or None while there is nothing to say. Raises :class:`Ended`; nothing was charged then.
+
+    ``field`` names the part of the call that selected the subject, for the refusal.
+    """
+    if schedule is None or at < schedule.announce_at:
+        return None
+    sunset = schedule.sunset_for(tenant_id)
+    deprecation = Deprecation(
+        schedule.kind, schedule.subject, schedule.deprecate_at, sunset, schedule.successor, schedule.guide
+    )
+    if at >= sunset:
+        raise Ended(
+            ErrorKind.GONE,
+            f"{_named(schedule)} ended on {sunset:%Y-%m-%d}. Use {schedule.successor}; the guide is at {schedule.guide}.",
+            deprecation,
+            field=field,
+        )
+    window = brownout(schedule, at=at, tenant_id=tenant_id)
+    if window is not None and window.strikes(call_id):
+        whose = "rehearsed by your tenant" if window.tenant_id is not None else "planned for everybody"
+        raise Ended(
+            ErrorKind.BROWNOUT,
+            f"{_named(schedule)} ends on {sunset:%Y-%m-%d}. In this brownout, {whose}, {window.share} % of its calls fail "
+            f"until {window.ends_at:%Y-%m-%d %H:%M} UTC. Use {schedule.successor}; the guide is at {schedule.guide}.",
+            deprecation,
+            field=field,
+            retry_after_s=(window.ends_at - at).total_seconds(),
+        )
+    return deprecation if at >= schedule.deprecate_at else None
+
+
+def brownout(schedule: Schedule, *, at: dt.datetime, tenant_id: int) -> Window | None:
+    """The window that the tenant's calls are in. One for all needs a deprecated subject; a rehearsal an announced one."""
+    for window in schedule.brownouts:
+        begins = schedule.deprecate_at if window.tenant_id is None else schedule.announce_at
+        if window.tenant_id in {None, tenant_id} and max(begins, window.starts_at) <= at < window.ends_at:
+            return window
+    return None
+
+
+def _named(schedule: Schedule) -> str:
+    return (
+        f"API version {schedule.subject}" if schedule.kind == "api_version" else f"The model version {schedule.subject}"
+    )
