@@ -1,14 +1,13 @@
 """The same call before and after a migration, made of the descriptions: curl, the answer, and Python."""
 
 import json
-import re
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from inference import representations
 from inference.lifecycle.rewriting import example_input
+from inference.lifecycle.written_calls import curl, pretty
 from inference.representations.changes import Body, Change, MovedAnswerField, steps_of
 from inference.types import ModelRef
 
@@ -16,7 +15,6 @@ API_KEY: Final = "$API_KEY"
 _LONGEST_BODY: Final = 600
 _LABEL_SCORES: Final = (0.981274, 0.018726)
 _SHOWN_NUMBERS: Final = (0.0132, -0.0481, 0.0275)
-_SHOWN_ITEMS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +42,6 @@ class Call:
     request: Body
     answer: Body
     read: tuple[str, ...]
-
-
-def curl(*, api_version: str, body: Mapping[str, Any], base_url: str, key: str = "YOUR_API_KEY") -> str:
-    """The call as a command that a POSIX shell takes as it stands, whatever the body holds.
-
-    A body with ``requests`` is a batch. A ``key`` such as ``$API_KEY`` is a variable of the shell.
-    """
-    address = f"{base_url}/{api_version}/{'batch-predict' if 'requests' in body else 'predict'}"
-    bearer = f"Authorization: Bearer {key}"
-    header = f'"{bearer}"' if re.fullmatch(r"[\w$-]+", key) else shlex.quote(bearer)
-    lines = [
-        f"curl {shlex.quote(address)}",
-        f"-H {header}",
-        '-H "Content-Type: application/json"',
-        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
-    ]
-    return " \\\n  ".join(lines)
 
 
 def of_api_versions(old: str, new: str) -> tuple[Call, Call]:
@@ -160,21 +141,6 @@ def _answer(ref: ModelRef, example: Body) -> Body:
             scores = zip(reversed(ref.labels), _LABEL_SCORES, strict=False)
             result[name] = [{"label": label, "score": score} for label, score in scores]
     return result | {"model": ref.name, "model_version": ref.version}
-
-
-def pretty(body: Mapping[str, Any]) -> str:
-    """JSON for people: small values stay on one line, each object of a list on its own."""
-    lines = [f"  {json.dumps(name)}: {_value(value)}" for name, value in body.items()]
-    return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return "[\n    " + ",\n    ".join(json.dumps(item, ensure_ascii=False) for item in value) + "\n  ]"
-    if isinstance(value, list) and len(value) > _SHOWN_ITEMS:
-        shown = ", ".join(json.dumps(item) for item in value[: len(_SHOWN_NUMBERS)])
-        return f"[{shown}, … {len(value) - len(_SHOWN_NUMBERS)} more]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _sample(title: str, old: str, new: str) -> Sample:

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from inference import registry, representations
 from inference.lifecycle import guide_samples
-from inference.lifecycle.guide_samples import curl
+from inference.lifecycle.written_calls import curl
 from inference.models import ModelVersion
 from inference.types import ModelRef
 from mlplatform.lib import markdown

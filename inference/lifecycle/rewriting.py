@@ -5,8 +5,6 @@ model takes, and the answer an example of its form.
 """
 
 import datetime as dt
-import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -17,7 +15,7 @@ from django.conf import settings
 
 from billing import version_use
 from inference import canonical, registry, representations
-from inference.lifecycle import samples
+from inference.lifecycle import samples, written_calls
 from inference.models import CallSample
 from inference.predict import Answer
 from inference.types import LabelScore, ModelRef, PredictResult
@@ -30,7 +28,6 @@ KEY: Final = "$MLPLATFORM_API_KEY"
 _EXAMPLE_TEXT: Final = "What a wonderful morning!"
 _EXAMPLE_ID: Final = "5f0c2a9e41d74b6c8a3e9d10b7c2f418"
 _EXAMPLE_SCORE_DIGITS: Final = 2
-_SHOWN_ITEMS: Final = 8
 
 
 class Ending(Protocol):
@@ -80,15 +77,8 @@ def rewritten(*, tenant_id: int, schedule: Ending, whole: bool = True) -> Rewrit
     return _of_example(schedule, used[0], used[1], None) if used is not None else None
 
 
-def curl(*, api_version: str, body: Mapping[str, Any]) -> str:
-    """A prediction as a command for POSIX shells; whatever the body holds, the shell takes it as it is."""
-    lines = [
-        f"curl {shlex.quote(f'{settings.BASE_URL}/{api_version}/predict')}",
-        f'-H "Authorization: Bearer {KEY}"',
-        "-H 'Content-Type: application/json'",
-        f"--data-raw {shlex.quote(json.dumps(body, ensure_ascii=False))}",
-    ]
-    return " \\\n  ".join(lines)
+def _curl(api_version: str, body: Mapping[str, Any]) -> str:
+    return written_calls.curl(api_version=api_version, body=body, base_url=settings.BASE_URL, key=KEY)
 
 
 def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
@@ -111,8 +101,8 @@ def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
     return Rewritten(
         old_version=sample.api_version,
         new_version=version,
-        old_curl=curl(api_version=sample.api_version, body=sample.body),
-        new_curl=curl(api_version=version, body=body),
+        old_curl=_curl(sample.api_version, sample.body),
+        new_curl=_curl(version, body),
         expected=_pretty(expected),
         own=True,
         called_at=sample.called_at,
@@ -137,8 +127,8 @@ def _of_example(schedule: Ending, model: str, api_version: str, sample: CallSamp
     return Rewritten(
         old_version=api_version,
         new_version=version,
-        old_curl=curl(api_version=api_version, body=old),
-        new_curl=curl(api_version=version, body=new),
+        old_curl=_curl(api_version, old),
+        new_curl=_curl(version, new),
         expected=_pretty(expected),
         own=False,
         called_at=sample.called_at if sample else None,
@@ -208,17 +198,4 @@ def _ref(name: str) -> ModelRef | None:
 
 
 def _pretty(answer: Mapping[str, Any]) -> str:
-    """JSON for people: small values on one line, long lists cut."""
-    body = orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY))
-    lines = [f"  {json.dumps(name)}: {_value(value)}" for name, value in body.items()]
-    return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _value(value: Any) -> str:
-    if not isinstance(value, list) or not value:
-        return json.dumps(value, ensure_ascii=False)
-    shown = [json.dumps(item, ensure_ascii=False) for item in value[:_SHOWN_ITEMS]]
-    more = [f"… {len(value) - _SHOWN_ITEMS} more"] if len(value) > _SHOWN_ITEMS else []
-    if isinstance(value[0], dict):
-        return "[\n    " + ",\n    ".join(shown + more) + "\n  ]"
-    return "[" + ", ".join(shown + more) + "]"
+    return written_calls.pretty(orjson.loads(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from inference import registry, representations
-from inference.lifecycle import guide_samples, guides
+from inference.lifecycle import guide_samples, guides, written_calls
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.representations.changes import AddedAnswerField, MovedAnswerField
 from tests.support.live_worker import demo_models
@@ -122,7 +122,7 @@ def test_a_shell_takes_the_command_as_it_stands(body: dict[str, Any], key: str) 
         f"https://api.example/v2/{path}",
         *("-H", f"Authorization: Bearer {bearer}"),
         *("-H", "Content-Type: application/json"),
-        "-d",
+        "--data-raw",
     ]
     assert json.loads(words[-1]) == body
 
@@ -182,7 +182,7 @@ def test_an_embedding_is_shown_short(demo_models: None) -> None:
     _, after = guide_samples.of_model_versions(ref, ref, api_version="v2")
     assert len(after.answer["embedding"]) == ref.outputs
     assert "predictions" not in after.answer
-    assert f"… {ref.outputs - 3} more" in guide_samples.pretty(after.answer)
+    assert f"… {ref.outputs - 3} more" in written_calls.pretty(after.answer)
 
 
 def test_a_model_version_that_never_was_has_no_guide(demo_models: None) -> None:
