@@ -1,7 +1,7 @@
 """``python -m bench.lookups``: CPU of the version and schedule look-ups of one call, in microseconds, as JSON.
 
 Runs in the product's environment, with every version in its database: ``current`` is a call of v2, which does not end,
-``deprecated`` one of v1, for which a schedule is made, with the headers that its answer carries.
+``deprecated`` one of v1.1, for which a schedule is made, with the headers that its answer carries.
 """
 
 import datetime as dt
@@ -30,9 +30,9 @@ def main() -> None:
     from tenants.rest import deprecation_headers
 
     now = clock.now()
-    DeprecationSchedule.objects.create(
+    schedule = DeprecationSchedule.objects.create(
         kind="api_version",
-        subject="v1",
+        subject="v1.1",
         announce_at=now - dt.timedelta(days=60),
         deprecate_at=now - dt.timedelta(days=30),
         sunset_at=now + dt.timedelta(days=200),
@@ -49,8 +49,8 @@ def main() -> None:
         if ending is not None:
             deprecation_headers.of(ending, path="/predict")
 
-    print(json.dumps({"current": _cpu_us(lambda: call("v2")), "deprecated": _cpu_us(lambda: call("v1"))}))
-    DeprecationSchedule.objects.all().delete()
+    print(json.dumps({"current": _cpu_us(lambda: call("v2")), "deprecated": _cpu_us(lambda: call("v1.1"))}))
+    schedule.delete()
     catalogue.changed()
 
 

@@ -12,7 +12,7 @@ from bench.results import Result, Target
 
 NAME: Final = "uncached"
 _CLIENTS: Final = 64
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _ROUND_S: Final = 8.0
 _PROBE: Final = 128
 _MAX_BATCH: Final = 32
