@@ -70,7 +70,7 @@ def banners_of(*, tenant_id: int) -> list[Banner]:
 def _banner(schedule: Schedule, tenant_id: int, now: dt.datetime, *, used: bool) -> Banner:
     sunset = schedule.sunset_for(tenant_id)
     running = rules.brownout(schedule, at=now, tenant_id=tenant_id) if now < sunset else None
-    upcoming = next(iter(letters.planned(schedule, now)), None) if now < sunset else None
+    upcoming = next(iter(rules.planned(schedule, at=now)), None) if now < sunset else None
     name = letters.named(schedule)
     title = f"{name[0].upper()}{name[1:]} " + (
         f"ended on {letters.day(sunset)}" if now >= sunset else f"ends on {letters.day(sunset)}"

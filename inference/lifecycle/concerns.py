@@ -75,7 +75,7 @@ def _seen_by(row: DeprecationSchedule, tenant_id: int) -> Concern | None:
             window for window in schedule.brownouts if window.ends_at > now and window.tenant_id in {None, tenant_id}
         ),
         rehearsal=rehearsal.latest(schedule_id=row.pk, tenant_id=tenant_id),
-        verdict=rehearsal.verdicts(schedule_id=row.pk).get(tenant_id, ""),
+        verdict=rehearsal.verdict(schedule_id=row.pk, tenant_id=tenant_id),
     )
 
 

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from inference.lifecycle import rewriting
 from inference.lifecycle.moments import Moment, MomentKind
 from inference.lifecycle.rewriting import Rewritten
 from mlplatform.lib import clock
+from tenants.lifecycle import rules
 from tenants.lifecycle.rules import Schedule, Window
 from tenants.models import ApiKey, SubjectKind, Tenant
 
@@ -65,7 +65,7 @@ def compose(*, schedule: Schedule, reason: str, tenant: Tenant, moment: Moment, 
         "window": moment.window,
         "window_runs": moment.window is not None and moment.window.starts_at <= now,
         "span": span(moment.window) if moment.window is not None else "",
-        "planned": [(span(window), window.share) for window in planned(schedule, now)],
+        "planned": [(span(window), window.share) for window in rules.planned(schedule, at=now)],
     }
     return _letter(_subject(schedule, sunset, moment, now), context)
 
@@ -91,16 +91,6 @@ def uses(schedule: Schedule, tenant: Tenant) -> list[KeyUse]:
     }
     found = [KeyUse(names.get(row["key_uid"], row["key_uid"]), row["total"], row["last"]) for row in rows]
     return sorted(found, key=lambda use: -use.calls)
-
-
-def planned(schedule: Schedule, now: dt.datetime) -> Sequence[Window]:
-    """The brownouts of all tenants that are not over, in order."""
-    found = [
-        window
-        for window in schedule.brownouts
-        if window.tenant_id is None and window.starts_at < window.ends_at and now < window.ends_at
-    ]
-    return sorted(found, key=lambda window: window.starts_at)
 
 
 def named(schedule: Schedule) -> str:

@@ -76,6 +76,12 @@ def verdicts(*, schedule_id: int) -> Mapping[int, str]:
     return dict(rows.values_list("tenant_id", "verdict"))
 
 
+def verdict(*, schedule_id: int, tenant_id: int) -> str:
+    """The verdict of one tenant's newest finished rehearsal; empty without one."""
+    rows = Rehearsal.objects.filter(schedule_id=schedule_id, tenant_id=tenant_id, state=RehearsalState.SUCCEEDED)
+    return rows.order_by("-pk").values_list("verdict", flat=True).first() or ""
+
+
 def run(rehearsal_id: int) -> None:
     """Work on a rehearsal if it is there to be worked on; whatever keeps it from ending is kept as its reason."""
     claim = _claim(rehearsal_id)

@@ -12,8 +12,8 @@ from inference.models.lifecycle import Verdict
 TOLERANCE: Final = 0.05
 """How far a score may move before the report calls it a difference."""
 _NO_SAMPLES: Final = (
-    "No call was replayed: none of the last 30 days was kept whole. Calls are sampled at most once a minute, from the "
-    "announcement on and since your tenant has opted in; make some calls, then rehearse again."
+    "No call was replayed: none of the last 30 days was kept whole. Calls are sampled at most once a minute, and "
+    "kept whole since your tenant has opted in; make some calls, then rehearse again."
 )
 
 

@@ -130,11 +130,6 @@ def _tenant(caller: Caller) -> Tenant:
     return Tenant.objects.get(pk=caller.tenant_id)
 
 
-def _require_empty(body: dict[str, Any]) -> None:
-    for name in body:
-        raise invalid(name, f"Unknown field {name[:64]!r}; the body is an empty object.")
-
-
 def _whole_number(body: dict[str, Any], name: str) -> int:
     value = fields.required(body, name)
     if type(value) is not int:

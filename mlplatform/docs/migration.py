@@ -7,7 +7,7 @@ from inference.lifecycle import guides
 from inference.lifecycle.guides import GuidePage
 from inference.representations import VERSIONS
 from mlplatform.lib import clock
-from tenants.lifecycle import catalogue
+from tenants.lifecycle import catalogue, rules
 from tenants.lifecycle.rules import Schedule, Window
 from tenants.models import DeprecationSchedule, SubjectKind
 
@@ -73,15 +73,8 @@ def find(pair: str) -> Migration | None:
         page=page,
         state=_state(way.schedule),
         reason=row.reason if row is not None else "",
-        brownouts=planned_brownouts(way.schedule),
+        brownouts=rules.planned(way.schedule, at=clock.now()) if way.schedule is not None else (),
     )
-
-
-def planned_brownouts(schedule: Schedule | None) -> tuple[Window, ...]:
-    """Windows of all tenants that are not over, soonest first; what one tenant rehearses is its own affair."""
-    windows = schedule.brownouts if schedule is not None else ()
-    shown = [one for one in windows if one.tenant_id is None and one.ends_at > max(clock.now(), one.starts_at)]
-    return tuple(sorted(shown, key=lambda one: one.starts_at))
 
 
 def _announced(schedule: Schedule | None) -> Schedule | None:

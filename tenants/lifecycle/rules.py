@@ -151,12 +151,22 @@ def judge(
 
 
 def brownout(schedule: Schedule, *, at: dt.datetime, tenant_id: int) -> Window | None:
-    """The window that the tenant's calls are in. One for all needs a deprecated subject; a rehearsal an announced one."""
+    """The window that the tenant's calls are in. One for all needs a deprecated subject; a rehearsal an announced one.
+
+    Of several the one with the largest share counts: a small rehearsal is no shelter from a brownout of all.
+    """
+    running = []
     for window in schedule.brownouts:
         begins = schedule.deprecate_at if window.tenant_id is None else schedule.announce_at
         if window.tenant_id in {None, tenant_id} and max(begins, window.starts_at) <= at < window.ends_at:
-            return window
-    return None
+            running.append(window)
+    return max(running, key=lambda window: window.share, default=None)
+
+
+def planned(schedule: Schedule, *, at: dt.datetime) -> tuple[Window, ...]:
+    """The brownouts of all tenants that are not over, soonest first; one that was called off has no length."""
+    found = [one for one in schedule.brownouts if one.tenant_id is None and max(at, one.starts_at) < one.ends_at]
+    return tuple(sorted(found, key=lambda one: one.starts_at))
 
 
 def _named(schedule: Schedule) -> str:

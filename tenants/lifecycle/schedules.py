@@ -88,9 +88,7 @@ def only_forward(row: DeprecationSchedule) -> None:
 def cancel(row: DeprecationSchedule) -> None:
     """Call the end off: from now on the subject is active again. Raises CONFLICT after its sunset."""
     if row.sunset_at <= clock.now():
-        raise PlatformError(
-            ErrorKind.CONFLICT, f"{row.subject} has ended; a new schedule cannot be undone by cancelling."
-        )
+        raise PlatformError(ErrorKind.CONFLICT, f"{row.subject} has ended; what has come to pass cannot be called off.")
     row.canceled_at = clock.now()
     row.save(update_fields=["canceled_at"])
     catalogue.changed()
@@ -140,7 +138,7 @@ def rehearse_brownout(
         raise invalid("share", "The share of failing calls is from 1 to 100 percent.")
     schedule = announced(schedule_id)
     now = clock.now()
-    if now >= schedule.sunset_at:
+    if now >= catalogue.frozen(schedule).sunset_for(tenant.pk):
         raise PlatformError(ErrorKind.CONFLICT, f"{schedule.subject} has ended; there is nothing to rehearse.")
     _end_rehearsals(schedule, tenant, now)
     row = Brownout.objects.create(

@@ -10,9 +10,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from inference.lifecycle import notices
+from inference.lifecycle import notices, report
+from inference.lifecycle.comparing import Difference, FieldChange
+from inference.lifecycle.report import Outcome
 from inference.models import ModelVersion
-from inference.models.lifecycle import Notice
+from inference.models.lifecycle import Notice, Rehearsal
 from mlplatform import attention
 from mlplatform.lib import clock
 from tenants.lifecycle import catalogue, schedules
@@ -264,3 +266,64 @@ def test_an_end_that_comes_close_asks_for_attention(
     (notice,) = [one for one in attention.notices(ada) if one.icon == "event_busy"]
     assert notice.link == f"{SCHEDULES}{schedule.pk}/impact/"
     assert [one for one in attention.notices(staff.with_role("")) if one.icon == "event_busy"] == []
+
+
+def rehearsed(schedule: DeprecationSchedule, tenant: Tenant) -> Rehearsal:
+    """A finished rehearsal in which a call would fail and a label differs."""
+    made = report.of(
+        [
+            Outcome(failure=("invalid-input", "The model takes text.", "input")),
+            Outcome(
+                answer_changes=(FieldChange("prediction", "removed", "text", ""),),
+                differences=(Difference("label", "prediction", 1.0, "positive → negative"),),
+                old_latency_ms=12.0,
+                new_latency_ms=34.5,
+                old_units=10,
+                new_units=20,
+            ),
+        ]
+    )
+    return Rehearsal.objects.create(
+        schedule=schedule,
+        tenant=tenant,
+        state="succeeded",
+        verdict=made.verdict,
+        report=made.as_json(),
+        finished_at=clock.now(),
+    )
+
+
+def test_staff_read_the_report_of_a_rehearsal(admin: Client, schedule: DeprecationSchedule, acme: Customer) -> None:
+    page = f"{SCHEDULES}{schedule.pk}/rehearsal/{acme.tenant.pk}/"
+    assert admin.get(page).status_code == 404
+    rehearsed(schedule, acme.tenant)
+    assert page in admin.get(f"{SCHEDULES}{schedule.pk}/impact/").content.decode()
+    shown = admin.get(page).content.decode()
+    for words in ("Needs work", "The model takes text.", "positive → negative", "34.5", "12.0 ms before", "10 before"):
+        assert words in shown
+
+
+def test_who_may_not_see_schedules_reads_no_report(db: None, schedule: DeprecationSchedule, acme: Customer) -> None:
+    rehearsed(schedule, acme.tenant)
+    nobody = staff.signed_in(staff.with_role(""))
+    answer = nobody.get(f"{SCHEDULES}{schedule.pk}/rehearsal/{acme.tenant.pk}/")
+    assert answer.status_code == 403
+    assert b"The model takes text" not in answer.content
+
+
+def test_notices_of_a_tenants_own_countdown_are_named(
+    admin: Client, schedule: DeprecationSchedule, acme: Customer
+) -> None:
+    for moment in ("30d", "7d:2027-10-21"):
+        Notice.objects.create(
+            schedule=schedule,
+            tenant=acme.tenant,
+            moment=moment,
+            subject="s",
+            text="t",
+            html="h",
+            created_at=clock.now(),
+        )
+    page = admin.get(f"{SCHEDULES}{schedule.pk}/impact/").content.decode()
+    assert "30 days before" in page
+    assert "7 days before its own end on 2027-10-21" in page

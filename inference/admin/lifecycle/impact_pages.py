@@ -7,7 +7,7 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -16,8 +16,9 @@ from django.utils.text import slugify
 from inference.admin.lifecycle import states
 from inference.admin.lifecycle.sparkline import sparkline
 from inference.lifecycle import impact as impacts
-from inference.lifecycle import notices
+from inference.lifecycle import moments, notices, rehearsal, report
 from inference.lifecycle.impact import Impact, Part, Row
+from inference.lifecycle.moments import MomentKind
 from inference.models.lifecycle import Notice
 from mlplatform.lib import clock
 from tenants.admin import formats
@@ -59,6 +60,7 @@ class ImpactPages(StaffAdmin[DeprecationSchedule]):
         return [
             path("<int:pk>/impact.csv", wrap(self.impact_csv), name=f"{name}_impact_csv"),
             path("<int:pk>/message/", wrap(self.message), name=f"{name}_message"),
+            path("<int:pk>/rehearsal/<int:tenant_id>/", wrap(self.rehearsed), name=f"{name}_rehearsal"),
         ]
 
     @action(description="Impact", permissions=["view"], icon="groups")
@@ -102,6 +104,30 @@ class ImpactPages(StaffAdmin[DeprecationSchedule]):
         name = slugify(schedule.subject.replace("@", "-").replace(".", "-"))
         response["Content-Disposition"] = f'attachment; filename="impact-{name}-{clock.now():%Y-%m-%d}.csv"'
         return response
+
+    def rehearsed(self, request: HttpRequest, pk: int, tenant_id: int) -> HttpResponse:
+        """The report of the tenant's newest rehearsal, as the tenant reads it."""
+        schedule = get_object_or_404(DeprecationSchedule, pk=pk)
+        if not self.has_view_permission(request, schedule):
+            raise PermissionDenied
+        tenant = get_object_or_404(Tenant, pk=tenant_id)
+        row = rehearsal.latest(schedule_id=pk, tenant_id=tenant_id)
+        if row is None:
+            raise Http404
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "object": schedule,
+            "title": f"{tenant.name} from {schedule.subject} to {schedule.successor}",
+            "tenant": tenant,
+            "rehearsal": row,
+            "verdict": states.verdict(row.verdict) if row.verdict else row.get_state_display(),
+            "asked": states.date(row.created_at),
+            "report": report.read(row.report),
+            "back": reverse("admin:tenants_deprecationschedule_impact", args=[pk]),
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/lifecycle/rehearsal.html", context)
 
     def message(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Write (GET, with the ticked tenants or ``all=1``), be asked (POST), send (confirmed POST)."""
@@ -192,6 +218,9 @@ def _shown(row: Row, found: Impact) -> dict[str, Any]:
         "more": _parts([*row.keys[_PARTS:], *row.clients[_PARTS:]]),
         "told": [_told(notice) for notice in row.notices],
         "verdict": states.verdict(row.verdict),
+        "rehearsal_url": reverse("admin:tenants_deprecationschedule_rehearsal", args=[schedule.pk, row.tenant.pk])
+        if row.verdict
+        else "",
         "extension": states.date(row.extension.until) if row.extension else "",
         "tenant_url": reverse("admin:tenants_tenant_change", args=[row.tenant.pk]),
         "extension_url": reverse("admin:tenants_deprecationschedule_extension", args=[schedule.pk, row.tenant.pk]),
@@ -204,13 +233,12 @@ def _parts(parts: Sequence[Part]) -> list[dict[str, str]]:
 
 def _told(notice: Notice) -> dict[str, Any]:
     """When and of what; a notice whose e-mail has not gone out says so."""
-    kind, _, rest = notice.moment.partition(":")
-    what = {"announcement": "announced", "brownout": "brownout", "message": f"“{notice.subject}”"}
+    is_message = notice.moment.startswith(f"{MomentKind.MESSAGE}:")
     waiting = "" if notice.sent_at else notice.error or "not sent yet"
     return {
         "day": states.date(notice.sent_at or notice.created_at),
         "age": formats.age(notice.sent_at or notice.created_at),
-        "what": what.get(kind, f"{kind.removesuffix('d')} days before" if not rest else kind),
+        "what": f"“{notice.subject}”" if is_message else moments.label(notice.moment),
         "problem": waiting,
     }
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mlplatform.lib.errors import ErrorKind
-from tenants.lifecycle.rules import Deprecation, Ended, Schedule, State, Window, brownout, judge, state
+from tenants.lifecycle.rules import Deprecation, Ended, Schedule, State, Window, brownout, judge, planned, state
 
 START = dt.datetime(2026, 1, 5, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -169,3 +169,26 @@ def test_a_brownout_for_all_waits_for_the_deprecation() -> None:
     assert judged(schedule, START + DAY) is None
     with pytest.raises(Ended, match="planned for everybody"):
         judged(schedule, SCHEDULE.deprecate_at)
+
+
+def test_of_several_brownouts_the_largest_share_counts() -> None:
+    during = SCHEDULE.deprecate_at + DAY
+    own = Window(1, SCHEDULE.deprecate_at, during + DAY, 1, tenant_id=ACME)
+    shared = Window(2, during, during + DAY, 100)
+    schedule = replace(SCHEDULE, brownouts=(own, shared))
+    for number in range(20):
+        with pytest.raises(Ended, match="planned for everybody"):
+            judged(schedule, during, call_id=f"call-{number}")
+    assert brownout(schedule, at=during - DAY / 2, tenant_id=ACME) == own
+
+
+def test_planned_brownouts_are_everybodys_and_not_over() -> None:
+    later, sooner, over, empty, own = (
+        Window(1, START + 50 * DAY, START + 51 * DAY, 10),
+        Window(2, START + 40 * DAY, START + 41 * DAY, 10),
+        Window(3, START, START + DAY, 10),
+        Window(4, START + 45 * DAY, START + 45 * DAY, 10),
+        Window(5, START + 40 * DAY, START + 41 * DAY, 10, tenant_id=ACME),
+    )
+    schedule = replace(SCHEDULE, brownouts=(later, sooner, over, empty, own))
+    assert planned(schedule, at=START + DAY) == (sooner, later)

@@ -241,6 +241,23 @@ def test_an_extension_is_later_and_has_a_reason(walk: Walk, acme: Customer, glob
     assert catalogue.current().api_versions["v1"].state(at=clock.now(), tenant_id=globex.tenant.pk) is State.SUNSET
 
 
+def test_a_tenant_with_an_extension_rehearses_as_long_as_it_lasts(walk: Walk, acme: Customer, globex: Customer) -> None:
+    walk(NOW)
+    row = schedules.save(v1_ends())
+    until = row.sunset_at + 30 * DAY
+    schedules.grant_extension(
+        schedule=row, tenant=acme.tenant, until=until, reason="Their freeze.", approved_by=acme.owner
+    )
+    walk(row.sunset_at)
+    assert schedules.rehearse_brownout(schedule_id=row.pk, tenant=acme.tenant, minutes=5, share=100).pk
+    for customer, moment in ((globex, row.sunset_at), (acme, until)):
+        walk(moment)
+        with pytest.raises(PlatformError) as refused:
+            schedules.rehearse_brownout(schedule_id=row.pk, tenant=customer.tenant, minutes=5, share=100)
+        assert refused.value.kind is ErrorKind.CONFLICT
+    assert Brownout.objects.count() == 1
+
+
 def test_the_default_version_does_not_end(walk: Walk, settings: Settings) -> None:
     walk(NOW)
     settings.DEFAULT_API_VERSION = "v1"
