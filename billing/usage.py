@@ -211,22 +211,22 @@ def _add_to_days(records: Sequence[UsageRecord]) -> None:
     for subject in sorted(sums):
         day, tenant_id, key_uid, model, api_version, operation = subject
         calls, inputs, cached_inputs, units = sums[subject]
-        added = 0
-        while not added:  # Twice where the day is being rebuilt: its line was deleted since it was found.
-            rollup, _ = UsageRollup.objects.get_or_create(
-                day=day,
-                tenant_id=tenant_id,
-                key_uid=key_uid,
-                model=model,
-                api_version=api_version,
-                operation=operation,
-            )
-            added = UsageRollup.objects.filter(pk=rollup.pk).update(
-                calls=F("calls") + calls,
-                inputs=F("inputs") + inputs,
-                cached_inputs=F("cached_inputs") + cached_inputs,
-                units=F("units") + units,
-            )
+        line: dict[str, Any] = {
+            "day": day,
+            "tenant_id": tenant_id,
+            "key_uid": key_uid,
+            "model": model,
+            "api_version": api_version,
+            "operation": operation,
+        }
+        # Most lines are there. One that is not, or was deleted by a rebuild meanwhile, is made and added to again.
+        while not UsageRollup.objects.filter(**line).update(
+            calls=F("calls") + calls,
+            inputs=F("inputs") + inputs,
+            cached_inputs=F("cached_inputs") + cached_inputs,
+            units=F("units") + units,
+        ):
+            UsageRollup.objects.get_or_create(**line)
 
 
 def month_to_date(limit: Limit, subject: Subject) -> int:

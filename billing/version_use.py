@@ -39,21 +39,21 @@ def add(records: Sequence[UsageRecord]) -> None:
     for key in sorted(sums):
         day, tenant_id, key_uid, api_version, model, model_version, client = key
         calls, units, last = sums[key]
-        added = 0
-        while not added:
-            line, _ = VersionUse.objects.get_or_create(
-                day=day,
-                tenant_id=tenant_id,
-                key_uid=key_uid,
-                api_version=api_version,
-                model=model,
-                model_version=model_version,
-                client=client,
-                defaults={"last_call_at": last},
-            )
-            added = VersionUse.objects.filter(pk=line.pk).update(
-                calls=F("calls") + calls, units=F("units") + units, last_call_at=Greatest(F("last_call_at"), last)
-            )
+        subject = {
+            "day": day,
+            "tenant_id": tenant_id,
+            "key_uid": key_uid,
+            "api_version": api_version,
+            "model": model,
+            "model_version": model_version,
+            "client": client,
+        }
+        line = VersionUse.objects.filter(**subject)
+        # Most lines are there. One that is not, or was deleted by a rebuild meanwhile, is made and added to again.
+        while not line.update(
+            calls=F("calls") + calls, units=F("units") + units, last_call_at=Greatest(F("last_call_at"), last)
+        ):
+            VersionUse.objects.get_or_create(**subject, defaults={"last_call_at": last})
 
 
 def rebuild_day(day: dt.date) -> int:

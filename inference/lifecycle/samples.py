@@ -78,6 +78,13 @@ _last: Final[OrderedDict[tuple[int, str, str, str], dt.datetime]] = OrderedDict(
 # --- On the path of a request -----------------------------------------------------------------------------------------
 
 
+def may_end(api_version: str) -> bool:
+    """Whether a call of this API version can have used anything that ends."""
+    known = catalogue.current()
+    version = known.api_versions.get(api_version)
+    return bool(known.models) or (version is not None and version.schedule is not None)
+
+
 def ending(api_version: str, models: Iterable[str]) -> list[tuple[Schedule, int]]:
     """The schedules of what a call used, each with the index of the first of its models that is meant.
 

@@ -46,16 +46,38 @@ class Change:
 
 
 @dataclass(frozen=True)
-class AddedRequestField(Change):
-    """A request may say more. ``meant`` is what the silence of an older call means, where the newer must say it."""
+class _Adds(Change):
+    """Something that only the newer version has."""
 
-    part = "request"
     name: str
-    meant: Any = None
 
     @property
     def after(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True)
+class _Moves(Change):
+    """Something that both versions have, under other names or at other places."""
+
+    old: str
+    new: str
+
+    @property
+    def before(self) -> str:
+        return self.old
+
+    @property
+    def after(self) -> str:
+        return self.new
+
+
+@dataclass(frozen=True)
+class AddedRequestField(_Adds):
+    """A request may say more. ``meant`` is what the silence of an older call means, where the newer must say it."""
+
+    part = "request"
+    meant: Any = None
 
     def up(self, body: Body) -> Body:
         return body if self.meant is None or self.name in body else {**body, self.name: self.meant}
@@ -72,20 +94,10 @@ class AddedRequestField(Change):
 
 
 @dataclass(frozen=True)
-class RenamedRequestField(Change):
+class RenamedRequestField(_Moves):
     """The same value under another name."""
 
     part = "request"
-    old: str
-    new: str
-
-    @property
-    def before(self) -> str:
-        return self.old
-
-    @property
-    def after(self) -> str:
-        return self.new
 
     def up(self, body: Body) -> Body:
         return _renamed(body, self.old, self.new)
@@ -98,35 +110,20 @@ class RenamedRequestField(Change):
 
 
 @dataclass(frozen=True)
-class AddedAnswerField(Change):
+class AddedAnswerField(_Adds):
     """An answer says more, which the older version leaves out."""
 
     part = "answer"
-    name: str
-
-    @property
-    def after(self) -> str:
-        return self.name
 
     def down(self, body: Body) -> Body:
         return _without(body, self.name)
 
 
 @dataclass(frozen=True)
-class MovedAnswerField(Change):
+class MovedAnswerField(_Moves):
     """The same value at another place: paths such as ``predictions[0].label``. What it leaves behind empty stays."""
 
     part = "answer"
-    old: str
-    new: str
-
-    @property
-    def before(self) -> str:
-        return self.old
-
-    @property
-    def after(self) -> str:
-        return self.new
 
     def up(self, body: Body) -> Body:
         return _moved(body, self.old, self.new)
@@ -136,7 +133,7 @@ class MovedAnswerField(Change):
 
 
 @dataclass(frozen=True)
-class CannotSay(Change):
+class CannotSay(_Adds):
     """An answer of the newer version that the older has no words for.
 
     ``demands`` are fields of the :class:`~inference.types.PredictRequest` that are set for a call of the older version, so
@@ -144,12 +141,7 @@ class CannotSay(Change):
     """
 
     part = "answer"
-    name: str
     demands: tuple[str, ...] = ()
-
-    @property
-    def after(self) -> str:
-        return self.name
 
     def down(self, body: Body) -> Body:
         if self.name in body:
@@ -158,15 +150,10 @@ class CannotSay(Change):
 
 
 @dataclass(frozen=True)
-class AddedOperation(Change):
+class AddedOperation(_Adds):
     """An address that the older version does not have, such as ``POST /batch-predict``."""
 
     part = "operation"
-    name: str
-
-    @property
-    def after(self) -> str:
-        return self.name
 
 
 def _without(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
