@@ -5,13 +5,17 @@ never collide; ``1`` and ``1.0`` are the same float32 value and share an answer,
 """
 
 import hashlib
+import math
 import struct
 import sys
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from inference.types import ModelRef
+import numpy as np
+import numpy.typing as npt
+
+from inference.types import FlatTensor, ModelRef
 from mlplatform.lib.errors import invalid
 
 _FLOAT32_MAX: Final = 3.4028234663852886e38
@@ -23,6 +27,8 @@ def encode(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
     """The canonical bytes of ``value``. Raises INVALID_INPUT that names the field and what the model takes."""
     if schema["kind"] == "text":
         return _encode_text(schema, value, field)
+    if isinstance(value, np.ndarray | FlatTensor):
+        return _encode_array(schema, value, field)
     return _encode_tensor(schema, value, field)
 
 
@@ -62,8 +68,7 @@ def _encode_tensor(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
     shape: Sequence[int] = schema["shape"]
     numbers: list[float] = []
     _flatten(value, shape, 0, field, numbers)
-    low = max(float(schema.get("minimum", -_FLOAT32_MAX)), -_FLOAT32_MAX)
-    high = min(float(schema.get("maximum", _FLOAT32_MAX)), _FLOAT32_MAX)
+    low, high = _bounds(schema)
     # NaN compares false with everything, so the comparison is written to fail for it.
     if not (low <= min(numbers) and max(numbers) <= high) or any(number != number for number in numbers):
         place = next(index for index, number in enumerate(numbers) if not low <= number <= high)
@@ -72,6 +77,31 @@ def _encode_tensor(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
     if sys.byteorder == "big":
         values.byteswap()
     return _TENSOR + struct.pack(f"<B{len(shape)}I", len(shape), *shape) + values.tobytes()
+
+
+def _encode_array(schema: Mapping[str, Any], value: npt.NDArray[np.float32] | FlatTensor, field: str) -> bytes:
+    """What arrives in binary: the same bytes and the same refusals as for lists, without a loop over the numbers."""
+    shape: Sequence[int] = schema["shape"]
+    size = math.prod(shape)
+    tensor = value.values if isinstance(value, FlatTensor) else value
+    if isinstance(value, FlatTensor):
+        if tensor.size != size:
+            raise invalid(field, f"The model takes {size:,} numbers (shape {list(shape)}), not {tensor.size:,}.")
+    elif tensor.shape != tuple(shape):
+        raise invalid(field, f"The model takes shape {list(shape)}, not {list(tensor.shape)}.")
+    numbers = np.ascontiguousarray(tensor, dtype="<f4").reshape(-1)
+    low, high = _bounds(schema)
+    good = (numbers >= low) & (numbers <= high)
+    if not good.all():
+        place = int(np.argmin(good))
+        where = f"[{place}]" if isinstance(value, FlatTensor) else _indices(place, shape)
+        raise invalid(f"{field}{where}", f"Each number must lie between {low:g} and {high:g}.")
+    return _TENSOR + struct.pack(f"<B{len(shape)}I", len(shape), *shape) + numbers.tobytes()
+
+
+def _bounds(schema: Mapping[str, Any]) -> tuple[float, float]:
+    low = max(float(schema.get("minimum", -_FLOAT32_MAX)), -_FLOAT32_MAX)
+    return low, min(float(schema.get("maximum", _FLOAT32_MAX)), _FLOAT32_MAX)
 
 
 def _flatten(value: Any, shape: Sequence[int], depth: int, path: str, numbers: list[float]) -> None:
@@ -106,6 +136,8 @@ def _name_of(value: Any) -> str:
         int: "a number",
         float: "a number",
         list: "a list",
+        np.ndarray: "a tensor",
+        FlatTensor: "a list of numbers",
         dict: "an object",
     }
     return names.get(type(value), "null")

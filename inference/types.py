@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
 
 MAX_TOP_K: Final = 1000
@@ -21,12 +22,21 @@ class CachePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class FlatTensor:
+    """Numbers in row-major order whose shape the model knows: what binary protocols send. float32 of one dimension."""
+
+    values: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class PredictRequest:
     """One input for one model, as a face parsed it.
 
-    ``model`` is a name, ``name@version``, or empty for the tenant's default. ``input`` is text or a nested list of
-    numbers; the model's schema decides. ``top_k`` limits the labels of a classification. ``labels_only`` refuses a
-    model that answers with an embedding. ``path`` stands before the names of fields in errors, such as ``requests[2].``.
+    ``model`` is a name, ``name@version``, or empty for the tenant's default. ``input`` is text, a nested list of
+    numbers, a float32 array or a :class:`FlatTensor`; the model's schema decides. ``top_k`` limits the labels of a
+    classification. ``labels_only`` refuses a model that answers with an embedding. ``path`` stands before the names of
+    fields in errors, such as ``requests[2].``, and ``field`` is what the face calls the input. ``call_id`` is the request
+    id of an input that is a call of its own among several that came together; empty: the call's.
     """
 
     model: str
@@ -34,11 +44,16 @@ class PredictRequest:
     top_k: int | None = None
     labels_only: bool = False
     path: str = ""
+    field: str = "input"
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What is true of a call as a whole, whatever number of inputs it has. ``timeout_s`` is the caller's deadline."""
+    """What is true of a call as a whole, whatever number of inputs it has. ``timeout_s`` is the caller's deadline.
+
+    ``api_version`` is that of REST, or the name of the protocol: ``graphql``, ``grpc``, ``oip``, ``openai``.
+    """
 
     request_id: str
     operation: str
@@ -46,6 +61,7 @@ class CallContext:
     client: str = ""
     timeout_s: float = 30.0
     cache: CachePolicy = field(default_factory=CachePolicy)
+    cancellation: Cancellation | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ _PRICES: tuple[dict[str, Any], ...] = (
     {"operation": Operation.PREDICT, "model": "sentiment", "per_input": 10, "cached_per_input": 1},
     {"operation": Operation.PREDICT, "model": "minilm", "per_input": 5, "cached_per_input": 1},
     {"operation": Operation.BATCH, "model": "", "per_call": 50, "per_input": 1, "cached_per_input": 0},
+    {"operation": Operation.GRAPHQL, "model": "", "per_call": 0, "per_input": 1, "cached_per_input": 0},
 )
 _CUSTOMERS = (("acme", "Acme Corporation", "Pro"), ("globex", "Globex", "Free"))
 

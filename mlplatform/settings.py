@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "rest_framework",
+    "graphene_django",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "auditlog",
@@ -191,6 +192,23 @@ MAX_QUEUE_DELAY_S = env.float("MAX_QUEUE_DELAY_S", 0.0)
 MAX_QUEUED_INPUTS = env.int("MAX_QUEUED_INPUTS", 2048)
 LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)
 DEFAULT_API_VERSION = env.str("DEFAULT_API_VERSION", "v2")
+
+# --- gRPC --------------------------------------------------------------------------------------------------------------
+GRPC_HOST = env.str("GRPC_HOST", WEB_HOST)
+GRPC_THREADS = env.int("GRPC_THREADS", 64)
+GRPC_MAX_MESSAGE_BYTES = env.int("GRPC_MAX_MESSAGE_BYTES", 4 * 1024 * 1024)
+GRPC_TLS_CERT = env.str("GRPC_TLS_CERT", "")  # PEM files; both or none
+GRPC_TLS_KEY = env.str("GRPC_TLS_KEY", "")
+GRPC_TLS_CLIENT_CA = env.str("GRPC_TLS_CLIENT_CA", "")  # set: clients must show a certificate of this authority
+GRPC_DRAIN_S = env.float("GRPC_DRAIN_S", 30.0)
+
+# --- GraphQL -----------------------------------------------------------------------------------------------------------
+GRAPHENE = {"SCHEMA": "mlplatform.schema.schema"}
+GRAPHQL_MAX_DEPTH = env.int("GRAPHQL_MAX_DEPTH", 12)
+GRAPHQL_MAX_ALIASES = env.int("GRAPHQL_MAX_ALIASES", 30)
+GRAPHQL_MAX_TOKENS = env.int("GRAPHQL_MAX_TOKENS", 2_000)
+GRAPHQL_MAX_COST = env.int("GRAPHQL_MAX_COST", 10_000)
+GRAPHQL_MAX_OPERATIONS = env.int("GRAPHQL_MAX_OPERATIONS", 10)
 
 RATELIMIT_USE_CACHE = "state"
 RATELIMIT_FAIL_OPEN = False

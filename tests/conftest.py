@@ -10,8 +10,7 @@ from pytest_django import Settings
 
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
-from inference import predict as prediction
-from inference import registry
+from inference import computing, registry
 from inference.lifecycle import samples
 from mlplatform import traffic
 from mlplatform.lib import background
@@ -65,7 +64,7 @@ def forget_everything() -> None:
     pricing.forget()
     registry.forget()
     catalogue.forget()
-    prediction.forget()
+    computing.forget()
     samples.forget()
     traffic.forget()
 

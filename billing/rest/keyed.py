@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 
@@ -27,8 +27,16 @@ logger = logging.getLogger(__name__)
 Handler = Callable[[Caller, str], tuple[Any, Decision | None]]
 """``handle(caller, api_version)`` gives a body or a Reply, and the limits after it if it was charged."""
 
+RenderProblem = Callable[..., Reply]
+"""``render(error, *, request_id)`` writes any exception as the protocol has it."""
 
-def answer(call: RestCall, handle: Handler, *, known: tuple[str, ...]) -> Reply:
+UNVERSIONED: Final[tuple[str, ...]] = ()
+"""For protocols with a version of their own, such as GraphQL: no API version is selected, told or judged."""
+
+
+def answer(
+    call: RestCall, handle: Handler, *, known: tuple[str, ...], render_problem: RenderProblem = problem_reply
+) -> Reply:
     """Run a handler as the caller; ``known`` are the API versions that have this address. Problems are replies too."""
     headers: dict[str, str] = {}
 
@@ -36,9 +44,11 @@ def answer(call: RestCall, handle: Handler, *, known: tuple[str, ...]) -> Reply:
         headers.clear()
         ending: Deprecation | None = None
         try:
-            api_version = _api_version(call, caller, known)
-            headers["API-Version"] = api_version
-            ending = catalogue.judge_api_version(api_version, tenant_id=caller.tenant_id, call_id=call.request_id)
+            api_version = ""
+            if known:
+                api_version = _api_version(call, caller, known)
+                headers["API-Version"] = api_version
+                ending = catalogue.judge_api_version(api_version, tenant_id=caller.tenant_id, call_id=call.request_id)
             body, decision = handle(caller, api_version)
         except PlatformError as error:
             # Within the caller's try: a guard that changed must end in 401, not in a problem for a revoked key.
@@ -60,7 +70,7 @@ def answer(call: RestCall, handle: Handler, *, known: tuple[str, ...]) -> Reply:
     try:
         reply = with_caller(call, work)
     except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
-        reply = problem_reply(error, request_id=call.request_id)
+        reply = render_problem(error, request_id=call.request_id)
     for name, value in headers.items():
         reply.headers.setdefault(name, value)
     return reply

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 
 from mlplatform.lib import clock
+from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import PlatformError
 
 
@@ -37,6 +38,7 @@ class WorkItem:
     _waiters: int = 1
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _done: threading.Event = field(default_factory=threading.Event)
+    _watchers: list[threading.Event] = field(default_factory=list)
 
     def join(self, deadline: float) -> bool:
         """Wait for this item too, for an equal input; False if everybody has left it or it failed."""
@@ -56,18 +58,37 @@ class WorkItem:
     def abandoned(self) -> bool:
         return self._waiters <= 0 or self._done.is_set()
 
-    def wait(self, deadline: float) -> bool:
-        """Block until the answer is there; False when the deadline passed first."""
-        return self._done.wait(max(0.0, deadline - clock.monotonic()))
+    def wait(self, deadline: float, cancellation: Cancellation | None = None) -> bool:
+        """Block until the answer is there; False when the deadline passed or the caller took the call back first."""
+        if cancellation is None:
+            return self._done.wait(max(0.0, deadline - clock.monotonic()))
+        with self._lock:
+            if not self._done.is_set():
+                self._watchers.append(cancellation.changed)
+        while not self._done.is_set():
+            left = deadline - clock.monotonic()
+            if left <= 0 or cancellation.canceled:
+                return False
+            cancellation.changed.wait(left)
+            # Cleared before the next look: what happens from here on sets it again.
+            cancellation.changed.clear()
+        return True
 
     def succeed(self, scores: bytes) -> None:
         """Give the answer to everybody who waits; the first call counts."""
         if not self._done.is_set():
             self.scores = scores
-            self._done.set()
+            self._end()
 
     def fail(self, error: PlatformError) -> None:
         """Give the failure to everybody who waits; the first call counts."""
         if not self._done.is_set():
             self.error = error
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
             self._done.set()
+            watchers = self._watchers
+        for watcher in watchers:
+            watcher.set()

@@ -15,7 +15,7 @@ import numpy as np
 
 from billing import pricing
 from billing.models import Operation
-from inference import canonical, predict, registry, workers
+from inference import canonical, computing, predict, preparing, registry, workers
 from inference.batching.transport import QUEUE
 from inference.batching.work import Hold, WorkItem
 from inference.predict import Answer
@@ -84,7 +84,7 @@ def resolve(request: PredictRequest, *, tenant: Tenant, allowed_models: Collecti
         raise PlatformError(ErrorKind.GONE, f"The model version {name} has ended; use {ending.successor}.", field=field)
     ref = registry.resolve(name, field=field)
     if ref.is_embedding:
-        predict.require_labels_unasked(ref, request)
+        preparing.require_labels_unasked(ref, request)
     return ref
 
 
@@ -119,7 +119,7 @@ def _compute(ref: ModelRef, payload: bytes, tenant: Tenant) -> bytes:
         hold=Hold(hold_id="", tenant_id=tenant.pk, shard=tenant.shard),
         deadline=clock.monotonic() + _TIMEOUT_S,
     )
-    predict.batcher().submit([(ref, [work])])
+    computing.batcher().submit([(ref, [work])])
     if not work.wait(work.deadline):
         work.leave()
         raise WorkersAwayError(f"No GPU worker answered within {_TIMEOUT_S:.0f} s.")

@@ -21,7 +21,7 @@ from mlplatform import api_answers
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.rest import problems
 
-_API_PATH: Final = re.compile(r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me)(?:/|$)")
+_API_PATH: Final = re.compile(r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me|users|items|likes|oip|openai)(?:/|$)")
 _EXPOSED: Final = (
     "API-Version, Age, RateLimit, RateLimit-Policy, Retry-After, X-Cache, X-RateLimit-Limit, X-RateLimit-Remaining, "
     "X-RateLimit-Reset, X-Request-Id, traceparent"

@@ -13,11 +13,10 @@ from prometheus_client import REGISTRY
 from billing import admission, contracts, pricing, usage
 from billing.charging import Refused
 from billing.models import LimitKind, LimitRule, Plan, UsageRecord
-from inference import cache, flights, registry
-from inference import predict as prediction
+from inference import cache, computing, flights, registry
 from inference.batching.work import Hold, WorkItem
 from inference.models import ModelVersion
-from inference.predict import predict, predict_many, single
+from inference.predict import Answer, predict, predict_many, single
 from inference.types import CachePolicy, CallContext, PredictRequest, PredictResult
 from mlplatform.lib import clock, redis, tally
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -54,7 +53,7 @@ def ask(customer: Customer, text: Any = "hello", *, model: str = "large", **chan
     return single(predict(caller_of(customer), PredictRequest(model=model, input=text), call(**changes)))
 
 
-def ask_many(customer: Customer, *texts: Any, model: str = "large", **changes: Any) -> prediction.Answer:
+def ask_many(customer: Customer, *texts: Any, model: str = "large", **changes: Any) -> Answer:
     requests = [PredictRequest(model, text, path=f"requests[{number}].") for number, text in enumerate(texts)]
     return predict_many(caller_of(customer), requests, call("batch", **changes))
 
@@ -319,7 +318,7 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
         released.append(real_release(**arguments))
         return released[-1]
 
-    def wait(item: WorkItem, deadline: float) -> bool:
+    def wait(item: WorkItem, deadline: float, cancellation: Any = None) -> bool:
         waits.append(deadline)
         return len(waits) > 1 and real_wait(item, deadline)
 
@@ -334,7 +333,7 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
 def test_a_full_queue_charges_nothing(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction.batcher(), "_max_queued", 2)
+    monkeypatch.setattr(computing.batcher(), "_max_queued", 2)
     answer = ask_many(acme, "a", "b", "c")
     assert {result.kind for result in answer.results if isinstance(result, PlatformError)} == {ErrorKind.OVERLOADED}
     assert len(answer.results) == 3
@@ -350,7 +349,7 @@ def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prediction.batcher(), "submit", explode)
+        patch.setattr(computing.batcher(), "submit", explode)
         with pytest.raises(RuntimeError):
             ask(acme)
     assert flights._running == {}

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 from django.forms.models import model_to_dict
 
-from inference import predict as prediction
-from inference import registry
+from inference import computing, registry
 from inference import worker as worker_module
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
@@ -90,10 +89,10 @@ def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         def send(self, message: BatchMessage) -> None:
             live.hand_over(message)
 
-    monkeypatch.setattr(prediction, "CeleryTransport", ToThisProcess)
+    monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)
     thread = threading.Thread(target=live.run, name="live-worker", daemon=True)
     thread.start()
     yield live
-    prediction.forget()
+    computing.forget()
     live.stop()
     thread.join(timeout=30)

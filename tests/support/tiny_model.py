@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference import predict as prediction
-from inference import registry
+from inference import computing, registry
 from inference import worker as worker_module
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
@@ -128,10 +127,10 @@ def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorke
         def send(self, message: BatchMessage) -> None:
             tiny.hand_over(message)
 
-    monkeypatch.setattr(prediction, "CeleryTransport", ToThisProcess)
+    monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)
     thread = threading.Thread(target=tiny.run, name="tiny-worker", daemon=True)
     thread.start()
     yield tiny
-    prediction.forget()
+    computing.forget()
     tiny.end()
     thread.join(timeout=30)

@@ -8,9 +8,7 @@ from django_redis.exceptions import ConnectionInterrupted
 from prometheus_client import Counter
 from redis.exceptions import RedisError
 
-from mlplatform.lib.client_address import client_address
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest.call import RestCall
 
 logger = logging.getLogger(__name__)
 
@@ -18,9 +16,9 @@ _GROUP = "wrong-keys"
 _failures = Counter("mlplatform_wrong_key_counter_failures_total", "Wrong keys that could not be counted.")
 
 
-def refuse_if_too_many(call: RestCall) -> None:
+def refuse_if_too_many(address: str) -> None:
     """Raises TOO_MANY_ATTEMPTS when this address has sent too many wrong keys within the minute."""
-    usage = _usage(call, increment=False)
+    usage = _usage(address, increment=False)
     # Not "should_limit", which is for a look that counts itself: it would let one more through. A limit of 0 is
     # django-ratelimit's way to say that it could not count.
     if usage and usage["limit"] and usage["count"] >= usage["limit"]:
@@ -31,15 +29,20 @@ def refuse_if_too_many(call: RestCall) -> None:
         )
 
 
-def count(call: RestCall) -> None:
+def count(address: str) -> None:
     """One more wrong key from this address."""
-    _usage(call, increment=True)
+    _usage(address, increment=True)
 
 
-def _usage(call: RestCall, *, increment: bool) -> dict[str, int] | None:
+def _usage(address: str, *, increment: bool) -> dict[str, int] | None:
     try:
+        # There is no request: the key function knows the address, and all methods count.
         usage: dict[str, int] | None = get_usage(
-            call, group=_GROUP, key=_address_of, rate=settings.WRONG_KEYS_PER_ADDRESS, increment=increment
+            None,
+            group=_GROUP,
+            key=lambda group, request: address,
+            rate=settings.WRONG_KEYS_PER_ADDRESS,
+            increment=increment,
         )
     except (ConnectionInterrupted, RedisError, OSError):
         # Without Redis no call is admitted anyway; the wrong key still gets its 401.
@@ -47,7 +50,3 @@ def _usage(call: RestCall, *, increment: bool) -> dict[str, int] | None:
         logger.warning("wrong keys cannot be counted while the state Redis is away")
         return None
     return usage
-
-
-def _address_of(group: str, call: RestCall) -> str:
-    return client_address(call.META, trusted_proxies=settings.TRUSTED_PROXIES)

@@ -1,0 +1,110 @@
+"""From a request to an input that may be admitted: resolve the model, canonicalise, look into the cache, price."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from billing import pricing
+from inference import cache, canonical, flights, registry
+from inference.batching.work import WorkItem
+from inference.types import CallContext, ModelRef, PredictRequest
+from mlplatform.lib.errors import PlatformError, invalid
+from mlplatform.lib.ids import hex_id
+from tenants.authentication import Caller
+from tenants.lifecycle import catalogue
+from tenants.lifecycle.rules import Deprecation
+
+_BYTES_PER_SCORE: Final = 4
+
+
+@dataclass(slots=True)
+class Prepared:
+    """An input that may be admitted: its model, canonical bytes, and the answer or the equal computation at hand."""
+
+    request: PredictRequest
+    ref: ModelRef
+    payload: bytes
+    key: bytes
+    entry: cache.Entry | None
+    joined: WorkItem | None
+    hold_id: str
+    units: int
+    cached_units: int
+    deprecation: Deprecation | None
+
+    @property
+    def cached(self) -> bool:
+        return self.entry is not None or self.joined is not None
+
+
+def prepare(
+    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, deadline: float
+) -> list[Prepared | PlatformError]:
+    """Each request ready to be admitted, or its problem, in order."""
+    encoded: list[tuple[ModelRef, bytes, bytes, Deprecation | None] | PlatformError] = []
+    for request in requests:
+        try:
+            ref, deprecation = _resolve(caller, request, context.request_id)
+            payload = canonical.encode(ref.input_schema, request.input, field=f"{request.path}{request.field}")
+            key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id)
+            encoded.append((ref, payload, key, deprecation))
+        except PlatformError as problem:
+            encoded.append(problem)
+    wanted = [item[2] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
+    entries = cache.get_many(wanted) if context.cache.read else {}
+    prepared: list[Prepared | PlatformError] = []
+    for request, item in zip(requests, encoded, strict=True):
+        if isinstance(item, PlatformError):
+            prepared.append(item)
+            continue
+        ref, payload, key, deprecation = item
+        entry = usable(entries.get(key), ref)
+        joined = flights.join(key, deadline) if entry is None and context.cache.read else None
+        price = pricing.tariff(operation=context.operation, model=ref.name)
+        units = price.for_input(cached=entry is not None or joined is not None)
+        prepared.append(
+            Prepared(
+                request, ref, payload, key, entry, joined, hex_id(), units, price.for_input(cached=True), deprecation
+            )
+        )
+    return prepared
+
+
+def usable(entry: cache.Entry | None, ref: ModelRef) -> cache.Entry | None:
+    """The entry, unless another release wrote it, or staff have mended the version's labels since."""
+    return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
+
+
+def _resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[ModelRef, Deprecation | None]:
+    name = request.model or caller.default_model
+    if not name:
+        raise invalid(
+            f"{request.path}model",
+            "Name a model: this tenant has no default model. GET /v2/models lists them.",
+        )
+    deprecation = None
+    if "@" in name and caller.may_use(name.partition("@")[0]):
+        # Before it is resolved: a version that has ended may be retired, and says where to go all the same.
+        deprecation = catalogue.judge_model_version(
+            name, tenant_id=caller.tenant_id, call_id=call_id, field=f"{request.path}model"
+        )
+    ref = registry.resolve(name, field=f"{request.path}model")
+    if not caller.may_use(ref.name):
+        raise registry.not_found(name, field=f"{request.path}model")
+    if ref.is_embedding:
+        require_labels_unasked(ref, request)
+    return ref, deprecation
+
+
+def require_labels_unasked(ref: ModelRef, request: PredictRequest) -> None:
+    """Raises INVALID_INPUT where the request wants labels of a model that answers with an embedding."""
+    if request.top_k is not None:
+        raise invalid(
+            f"{request.path}parameters.top_k",
+            f"{ref.name} answers with an embedding, which has no labels to choose from.",
+        )
+    if request.labels_only:
+        raise invalid(
+            f"{request.path}model",
+            f"{ref.name} answers with an embedding, which this API version cannot say; use v2.",
+        )

@@ -1,0 +1,1 @@
+"""What a tenant's end users may like: items, likes, recommendations."""

@@ -1,0 +1,56 @@
+"""From a secret to the caller of one call, the same for every face: HTTP, GraphQL and gRPC."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
+from tenants import authentication, wrong_keys
+from tenants.authentication import Caller
+from tenants.guards import StaleCaller
+
+T = TypeVar("T")
+
+
+def secret_of(*, authorization: str, api_key: str) -> str:
+    """The key of ``Authorization: Bearer …`` or ``X-API-Key: …``. Raises UNAUTHENTICATED for none, MALFORMED for two."""
+    bearer = ""
+    if authorization:
+        scheme, _, bearer = authorization.partition(" ")
+        bearer = bearer.strip()
+        if scheme.lower() != "bearer" or not bearer:
+            raise PlatformError(ErrorKind.UNAUTHENTICATED, "Write the header as 'Authorization: Bearer <API key>'.")
+    if bearer and api_key and bearer != api_key:
+        raise PlatformError(ErrorKind.MALFORMED, "Authorization and X-API-Key hold different keys; send one.")
+    if not bearer and not api_key:
+        raise PlatformError(
+            ErrorKind.UNAUTHENTICATED, "Send your API key in the header 'Authorization: Bearer <API key>'."
+        )
+    return bearer or api_key
+
+
+def caller_of(secret: str, *, address: str) -> Caller:
+    """Who calls; wrong keys are counted by ``address``. Raises UNAUTHENTICATED, FORBIDDEN or TOO_MANY_ATTEMPTS."""
+    known = authentication.cached(secret)
+    if known is None:
+        wrong_keys.refuse_if_too_many(address)
+    try:
+        if known is not None:
+            return authentication.check(known, address=address)
+        return authentication.authenticate(secret, address=address)
+    except PlatformError as error:
+        if error.kind is ErrorKind.UNAUTHENTICATED:
+            wrong_keys.count(address)
+        raise
+
+
+def as_caller(secret: str, *, address: str, work: Callable[[Caller], T]) -> T:
+    """Run ``work`` as the caller of the call; once more with a freshly read caller if its key or tenant changed."""
+    caller = caller_of(secret, address=address)
+    try:
+        return work(caller)
+    except StaleCaller:
+        caller = authentication.authenticate(secret, address=address, fresh=True)
+    try:
+        return work(caller)
+    except StaleCaller as error:
+        raise unavailable("This key is being changed at this moment; please try again.") from error
