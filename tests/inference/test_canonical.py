@@ -4,12 +4,13 @@ import math
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from inference import canonical
-from inference.types import ModelRef
+from inference.types import FlatTensor, ModelRef
 from mlplatform.lib.errors import ErrorKind, PlatformError
 
 TEXT: dict[str, Any] = {"kind": "text", "max_chars": 50}
@@ -182,3 +183,36 @@ def test_bounds_of_the_schema_leave_the_bytes_alone(texts: list[str]) -> None:
     assume(texts[0] != texts[1])
     wide = TEXT | {"max_chars": 1000}
     assert canonical.encode(TEXT, texts[0], field="a") == canonical.encode(wide, texts[0], field="b")
+
+
+@given(SHAPES.flatmap(lambda shape: st.tuples(st.just(shape), nested(shape))))
+def test_binary_numbers_are_the_same_bytes_as_lists(case: tuple[list[int], Any]) -> None:
+    shape, value = case
+    schema = {"kind": "tensor", "shape": shape}
+    expected = canonical.encode(schema, value, field="input")
+    tensor = np.array(value, dtype=np.float32)
+    assert canonical.encode(schema, tensor, field="input") == expected
+    assert canonical.encode(schema, FlatTensor(tensor.reshape(-1)), field="input") == expected
+    assert canonical.encode(schema, tensor.astype(">f4"), field="input") == expected
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 16.5, -1.0])
+def test_binary_numbers_are_refused_as_lists_are(bad: float) -> None:
+    tensor = np.zeros((2, 3), dtype=np.float32)
+    tensor[1, 2] = bad
+    assert refused(PIXELS, tensor).field == refused(PIXELS, tensor.tolist()).field == "input[1][2]"
+    assert refused(PIXELS, FlatTensor(tensor.reshape(-1))).field == "input[5]"
+    assert refused(PIXELS, tensor).detail == refused(PIXELS, tensor.tolist()).detail
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.zeros((3, 2), np.float32), np.zeros(6, np.float32), FlatTensor(np.zeros(5, np.float32)), np.zeros((0, 3))],
+)
+def test_binary_numbers_of_another_shape_are_refused(value: Any) -> None:
+    assert "[2, 3]" in refused(GRID, value).detail
+
+
+def test_a_model_for_texts_says_what_it_takes() -> None:
+    numbers = FlatTensor(np.zeros(1, np.float32))
+    assert refused(TEXT, numbers).detail == "The model takes text; this is a list of numbers."
