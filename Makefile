@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Settings are variables: make run WEB_PORT=9000 DATA_DIR=/srv/mlplatform
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench clean install-run install-test
+.PHONY: help run test check bench protos clean install-run install-test
 
 VENV ?= .venv
 export VENV
@@ -23,7 +23,7 @@ help: ## List the targets
 run: install-run ## Start the product and keep it until Ctrl-C
 	@exec $(PYTHON) -m mlplatform.run
 
-test: install-test ## Run every test on SQLite, then on PostgreSQL where there is one
+test: install-test ## Run every test on SQLite, then those of SQL on PostgreSQL where there is one
 	@exec $(PYTHON) -m tests.support.suite $(ARGS)
 
 # Django's checks see a production-like installation, and nothing of DATA_DIR.
@@ -43,6 +43,9 @@ check: install-test ## Lint, formatting, types, floors, missing migrations, Djan
 
 bench: install-test ## Measure against the reference service (some minutes)
 	@exec $(PYTHON) -m bench $(ARGS)
+
+protos: install-test ## Make the gRPC code of inference/grpc/protos anew
+	@exec $(PYTHON) -m inference.grpc.compile_protos
 
 clean: ## Remove the environment and the tools' caches; DATA_DIR stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,7 +12,7 @@ from types import FrameType
 from bench import machine, product, reference_server
 from bench.product import Product
 from bench.results import Result
-from bench.scenarios import cached, lifecycle, outage, round_trips, uncached
+from bench.scenarios import cached, lifecycle, outage, protocols, round_trips, uncached
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _TITLE = "# Results\n\nWritten by `python -m bench --write`, newest first.\n"
@@ -54,6 +54,7 @@ def _scenarios() -> dict[str, _Scenario]:
         cached.NAME: _cached,
         round_trips.NAME: lambda running, folder: round_trips.run(running, folder / "second-web.log"),
         lifecycle.NAME: lambda running, _: lifecycle.run(running),
+        protocols.NAME: lambda running, _: protocols.run(running),
         outage.NAME: lambda running, _: outage.run(running),
         uncached.NAME: lambda running, _: uncached.run(running),
     }

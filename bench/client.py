@@ -109,12 +109,12 @@ class _Connection:
     received: bytes = b""
 
 
-class _Generator:
+class Generator:
     """A closed loop: each connection sends its next request when it has its answer."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, messages: list[bytes] | None = None) -> None:
         self._job = job
-        self._messages = [_message(job.port, job.headers, text) for text in job.texts]
+        self._messages = messages or [_message(job.port, job.headers, text) for text in job.texts]
         self._next = 0
         self._ids: set[str] = set()
         self._latencies: list[float] = []
@@ -167,20 +167,25 @@ class _Generator:
             self._unavailable += 1
         else:
             self._latencies.append(time.perf_counter() - connection.sent_at)
-            self._check(connection.number, *answer)
+            self.check(connection.number, *answer)
         return not self._send(connection)
 
-    def _check(self, number: int, head: bytes, body: bytes) -> None:
+    def check(self, number: int, head: bytes, body: bytes) -> None:
+        """Look at an answer to the message of this number; what is wrong with it goes to :meth:`complain`."""
         try:
             answer = _checked(head, body, cached=self._job.cached)
         except ValueError as error:
-            self._wrong.append(str(error))
+            self.complain(str(error))
             return
         if answer.id in self._ids:
-            self._wrong.append(f"an id that was given before: {answer.id}")
+            self.complain(f"an id that was given before: {answer.id}")
         self._ids.add(answer.id)
         if self._scores:
             self._scores[number] = next(each.score for each in answer.predictions if each.label == "positive")
+
+    def complain(self, what: str) -> None:
+        """An answer was wrong."""
+        self._wrong.append(what)
 
     def _outcome(self, wall_s: float) -> Outcome:
         ordered = sorted(self._latencies)
@@ -265,5 +270,5 @@ def _message(port: int, headers: dict[str, str], text: str) -> bytes:
 
 if __name__ == "__main__":
     sys.stdout.buffer.write(
-        msgspec.json.encode(_Generator(msgspec.json.decode(sys.stdin.buffer.read(), type=Job)).run())
+        msgspec.json.encode(Generator(msgspec.json.decode(sys.stdin.buffer.read(), type=Job)).run())
     )

@@ -1,4 +1,4 @@
-"""A TCP proxy before a Redis server that counts round trips: what a client sends before it gets an answer is one."""
+"""A TCP proxy that counts bytes, and before a Redis server round trips: what a client sends before it gets an answer."""
 
 import contextlib
 import socket
@@ -11,13 +11,15 @@ _RECEIVE: Final = 65536
 
 
 class CountingProxy:
-    """Passes bytes both ways, unchanged. ``round_trips`` and ``commands`` only grow; read them when clients are quiet."""
+    """Passes bytes both ways, unchanged. The counters only grow; read them when clients are quiet."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.round_trips = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
         self.commands: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
@@ -56,6 +58,8 @@ class CountingProxy:
                     with self._lock:
                         self.round_trips += 1
                         self.commands[_command(data)] += 1
+                with self._lock:
+                    self.bytes_sent += len(data)
                 server.sendall(data)
         with contextlib.suppress(OSError):
             server.shutdown(socket.SHUT_WR)
@@ -64,6 +68,8 @@ class CountingProxy:
         with contextlib.suppress(OSError):
             while data := server.recv(_RECEIVE):
                 waiting.clear()
+                with self._lock:
+                    self.bytes_received += len(data)
                 client.sendall(data)
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_WR)

@@ -21,7 +21,7 @@ def main() -> None:
     owner = User.objects.create_user(email="owner@bench.example")
     tenant = tenancy.create(slug="bench", name="Bench", owner=owner, default_model="sentiment")
     Subscription.objects.create(tenant=tenant, plan=plan)
-    print(api_keys.issue(tenant=tenant, name="Bench", scopes=["predict"], created_by=owner).secret)
+    print(api_keys.issue(tenant=tenant, name="Bench", scopes=["predict", "batch"], created_by=owner).secret)
 
 
 if __name__ == "__main__":

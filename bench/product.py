@@ -18,7 +18,13 @@ from bench.redis_servers import RedisAt
 from mlplatform.run import procfile
 
 _START_S: Final = 150.0
-_PARTS: Final = {"web": "granian", "gpu-worker": "-Q gpu", "jobs-worker": "-Q jobs", "beat": "mlplatform.celery beat"}
+_PARTS: Final = {
+    "web": "granian",
+    "grpc": "serve_grpc",
+    "gpu-worker": "-Q gpu",
+    "jobs-worker": "-Q jobs",
+    "beat": "mlplatform.celery beat",
+}
 # What is measured is the product as it comes: settings of the person who measures must not leak into it.
 _KEPT: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER", "OMP_NUM_THREADS", "WORKER_TORCH_THREADS")
 
@@ -40,6 +46,7 @@ class Product:
 
     data_dir: Path
     port: int
+    grpc_port: int
     env: Mapping[str, str]
     state: RedisAt
     cache: RedisAt
@@ -107,6 +114,7 @@ def started(data_dir: Path) -> Iterator[Product]:
         yield Product(
             data_dir=data_dir,
             port=port,
+            grpc_port=grpc_port,
             env=env,
             state=state,
             cache=cache,

@@ -91,9 +91,9 @@ def _encode_array(schema: Mapping[str, Any], value: npt.NDArray[np.float32] | Fl
         raise invalid(field, f"The model takes shape {list(shape)}, not {list(tensor.shape)}.")
     numbers = np.ascontiguousarray(tensor, dtype="<f4").reshape(-1)
     low, high = _bounds(schema)
-    good = (numbers >= low) & (numbers <= high)
-    if not good.all():
-        place = int(np.argmin(good))
+    # With a NaN both are NaN, which compares false with everything.
+    if not (low <= numbers.min() and numbers.max() <= high):
+        place = int(np.argmin((numbers >= low) & (numbers <= high)))
         where = f"[{place}]" if isinstance(value, FlatTensor) else _indices(place, shape)
         raise invalid(f"{field}{where}", f"Each number must lie between {low:g} and {high:g}.")
     return _TENSOR + struct.pack(f"<B{len(shape)}I", len(shape), *shape) + numbers.tobytes()

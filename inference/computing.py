@@ -98,8 +98,8 @@ class Computation:
                 item.entry = usable(cache.local.get(item.key), item.ref)
             if item.entry is not None:
                 flights.end(item.key, work)
-            if item.cached:
                 item.units = item.cached_units
+            if not item.settled_by_worker:
                 return
         self._own.append((item, work))
 
@@ -109,7 +109,7 @@ class Computation:
             # The worker may have settled in this very moment: then the answer is on its way and is the customer's.
             released = release(self._contract, item.hold_id)
             if released or not work.wait(clock.monotonic() + 1.0):
-                work.leave()
+                work.leave(unpaid=released and item.joined is None)
                 what = "The call was taken back" if cancellation and cancellation.canceled else _LATE
                 return PlatformError(
                     ErrorKind.TIMEOUT,
@@ -119,8 +119,13 @@ class Computation:
         if work.scores is None:
             release(self._contract, item.hold_id)
             return work.error or unavailable("The prediction was lost; please try again.")
-        if item.joined is None and work.cache_key:
-            cache.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s)
+        if item.joined is None:
+            if work.cache_key:
+                cache.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s)
+        elif work.take_bill():
+            item.took_bill = True
+        else:
+            item.units = item.cached_units
         return work.scores
 
 

@@ -53,13 +53,16 @@ def single(answer: Answer) -> PredictResult:
     return result
 
 
-def predict_many(caller: Caller, requests: Sequence[PredictRequest], context: CallContext) -> Answer:
+def predict_many(
+    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, *, whole: bool = False
+) -> Answer:
     """Many inputs, of several models if need be, admitted at once; each gets its result or its problem.
 
-    Raises ``PlatformError`` for what concerns the call as a whole (scope, limits, a dependency that is away) and
-    ``StaleCaller`` when the caller must be authenticated anew.
+    With ``whole``, for protocols without partial answers, the problem of an input is raised before anything is admitted,
+    and the fee of the call is paid only when every input was answered. Raises ``PlatformError`` for what concerns the call
+    as a whole (scope, limits, a dependency that is away) and ``StaleCaller`` when the caller must be authenticated anew.
     """
-    return begin(caller, requests, context).finish()
+    return begin(caller, requests, context, whole=whole).finish()
 
 
 def predict_each(caller: Caller, requests: Sequence[PredictRequest], context: CallContext) -> Answer:
@@ -70,9 +73,15 @@ def predict_each(caller: Caller, requests: Sequence[PredictRequest], context: Ca
 
 
 def begin(
-    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, *, separate: bool = False
+    caller: Caller,
+    requests: Sequence[PredictRequest],
+    context: CallContext,
+    *,
+    separate: bool = False,
+    whole: bool = False,
 ) -> "Started":
-    """Admit and submit without waiting for the answers. ``separate`` has the meaning of :func:`predict_each`.
+    """Admit and submit without waiting for the answers. ``separate`` has the meaning of :func:`predict_each`, ``whole``
+    that of :func:`predict_many`.
 
     Raises as :func:`predict_many` does. Whoever began must finish, for the sake of equal inputs that wait; after a
     cancellation that takes no time.
@@ -83,11 +92,13 @@ def begin(
     contract = contracts.contract_of(caller)
     prepared = prepare(caller, requests, context, deadline)
     good = [item for item in prepared if isinstance(item, Prepared)]
-    call = Started(contract, context, prepared, started=started, separate=separate)
+    if whole and len(good) < len(prepared):
+        _leave(good)
+        raise next(item for item in prepared if isinstance(item, PlatformError))
+    call = Started(contract, context, prepared, started=started, separate=separate, whole=whole)
     if good:
         call.admit([_Call([item]) for item in good] if separate else [_Call(good)])
-        call.computation = Computation(contract, call.admitted, context, deadline)
-        call.computation.begin()
+        call.compute(deadline)
     return call
 
 
@@ -110,6 +121,7 @@ class Started:
     prepared: Sequence[Prepared | PlatformError]
     started: float = field(kw_only=True)
     separate: bool = field(kw_only=True)
+    whole: bool = field(kw_only=True)
     calls: list[_Call] = field(default_factory=list)
     refusals: dict[str, PlatformError] = field(default_factory=dict)
     decision: Decision | None = None
@@ -130,8 +142,23 @@ class Started:
                 self.refusals[calls[0].items[0].hold_id] = refusal
                 self.decision = refusal.decision
                 return
-            for call in calls:
-                self._admit_alone(call)
+            for number, call in enumerate(calls, start=1):
+                try:
+                    self._admit_alone(call)
+                except StaleCaller:
+                    _leave(item for later in calls[number:] for item in later.items)
+                    raise
+
+    def compute(self, deadline: float) -> None:
+        """Submit what was admitted; returns at once."""
+        self.computation = Computation(self.contract, self.admitted, self.context, deadline)
+        try:
+            self.computation.begin()
+        except BaseException:
+            held = [call for call in self.calls if not call.metered]
+            _leave(item for call in held for item in call.items)
+            release(self.contract, *(item.hold_id for call in held for item in call.items))
+            raise
 
     def _admit_alone(self, call: _Call) -> None:
         """What goes wrong from here on is this call's own problem: others of the same group may be admitted already."""
@@ -147,7 +174,7 @@ class Started:
     def finish(self) -> Answer:
         """Wait for every input; settle what no worker settles; an answer or a problem for each, in order."""
         outcomes = self.computation.finish() if self.computation is not None else {}
-        _settle(self.contract, self.calls, outcomes)
+        self._settle(outcomes)
         fees = {call.items[0].hold_id: call.fee for call in self.calls if call.fee}
         results: list[PredictResult | PlatformError] = []
         for item in self.prepared:
@@ -164,7 +191,7 @@ class Started:
                 results.append(result)
         units = sum(result.units for result in results if isinstance(result, PredictResult))
         if not self.separate:
-            units += sum(call.fee for call in self.calls if _any_answered(call.items, outcomes))
+            units += sum(call.fee for call in self.calls if self._is_earned(call, outcomes))
         return Answer(tuple(results), units, self.decision)
 
     # --- Admit: one round trip for everything ------------------------------------------------------------------------
@@ -188,7 +215,7 @@ class Started:
         except BaseException as error:
             # Separate calls are tried again one by one, and keep the computations that they joined until then.
             if not (isinstance(error, Refused) and self.separate and len(calls) > 1):
-                _leave(calls)
+                _leave([item for call in calls for item in call.items])
             raise
         for call in calls:
             call.metered = metered
@@ -222,48 +249,54 @@ class Started:
             model_version=item.ref.version if item else "",
             api_version=context.api_version,
             inputs=1 if item else 0,
-            cached=item.cached if item else False,
+            cached=item is not None and item.entry is not None,
             requests=1 if counts else 0,
             held_units=units,
             client=context.client,
         )
 
+    # --- Finish: settle what no worker settles -----------------------------------------------------------------------
 
-def _leave(calls: Sequence[_Call]) -> None:
-    for call in calls:
-        for item in call.items:
-            if item.joined is not None:
-                item.joined.leave()
-
-
-# --- Finish: settle what no worker settles, render -------------------------------------------------------------------
-
-
-def _settle(contract: Contract, calls: Sequence[_Call], outcomes: dict[str, bytes | PlatformError]) -> None:
-    """Settle cached and joined inputs of calls that were not metered at admission, and the fee if anything was answered."""
-    settled: list[admission.Settlement] = []
-    unearned: list[str] = []
-    for call in calls:
-        if call.metered:
-            continue
-        settled += [
-            admission.Settlement(hold_id=item.hold_id, units=item.units)
-            for item in call.items
-            if item.cached and not isinstance(outcomes[item.hold_id], PlatformError)
-        ]
-        if call.fee_hold_id:
-            if _any_answered(call.items, outcomes):
+    def _settle(self, outcomes: dict[str, bytes | PlatformError]) -> None:
+        """Cached and joined inputs of calls that were not metered at admission, and the fees that were earned."""
+        settled: list[admission.Settlement] = []
+        unearned: list[str] = []
+        for call in self.calls:
+            if call.metered:
+                continue
+            settled += [
+                admission.Settlement(hold_id=item.hold_id, units=item.units)
+                for item in call.items
+                if not item.settled_by_worker and not isinstance(outcomes[item.hold_id], PlatformError)
+            ]
+            if call.fee_hold_id and self._is_earned(call, outcomes):
                 settled.append(admission.Settlement(hold_id=call.fee_hold_id))
-            else:
+            elif call.fee_hold_id:
                 unearned.append(call.fee_hold_id)
-    if unearned:
-        release(contract, *unearned)
-    if settled:
-        admission.settle(tenant_id=contract.subject.tenant_id, shard=contract.subject.shard, holds=settled)
+        if unearned:
+            release(self.contract, *unearned)
+        if settled:
+            subject = self.contract.subject
+            try:
+                admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=settled)
+            except PlatformError as problem:
+                # What workers have settled is paid and is given; what could not be settled is not.
+                failed = {hold.hold_id for hold in settled}
+                release(self.contract, *failed)
+                outcomes.update(dict.fromkeys(failed, problem))
+                for call in self.calls:
+                    call.fee = 0 if call.fee_hold_id in failed else call.fee
+
+    def _is_earned(self, call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
+        """Whether the call pays its fee: something was answered, or all of it where no less would do."""
+        answered = (not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
+        return all(answered) if self.whole else any(answered)
 
 
-def _any_answered(items: Sequence[Prepared], outcomes: dict[str, bytes | PlatformError]) -> bool:
-    return any(not isinstance(outcomes[item.hold_id], PlatformError) for item in items)
+def _leave(items: Iterable[Prepared]) -> None:
+    for item in items:
+        if item.joined is not None:
+            item.joined.leave()
 
 
 def _result(item: Prepared, scores: bytes, started: float) -> PredictResult:
@@ -284,6 +317,7 @@ def _result(item: Prepared, scores: bytes, started: float) -> PredictResult:
         age_s=item.entry.age_s() if item.entry else 0,
         latency_ms=round((clock.monotonic() - started) * 1000, 3),
         deprecation=item.deprecation,
+        vector_name=item.ref.vector_name,
     )
 
 

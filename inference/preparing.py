@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from billing import pricing
+from billing.pricing import Tariff
 from inference import cache, canonical, flights, registry
 from inference.batching.work import WorkItem
 from inference.types import CallContext, ModelRef, PredictRequest
@@ -19,7 +20,11 @@ _BYTES_PER_SCORE: Final = 4
 
 @dataclass(slots=True)
 class Prepared:
-    """An input that may be admitted: its model, canonical bytes, and the answer or the equal computation at hand."""
+    """An input that may be admitted: its model, canonical bytes, and the answer or the equal computation at hand.
+
+    ``units`` is what is held. Who joins a computation holds its whole price too and pays the cached one in the end, unless
+    whoever began it has left: somebody pays for what was computed.
+    """
 
     request: PredictRequest
     ref: ModelRef
@@ -31,10 +36,17 @@ class Prepared:
     units: int
     cached_units: int
     deprecation: Deprecation | None
+    took_bill: bool = False
 
     @property
     def cached(self) -> bool:
-        return self.entry is not None or self.joined is not None
+        """Whether it costs what cached answers cost."""
+        return self.entry is not None or (self.joined is not None and not self.took_bill)
+
+    @property
+    def settled_by_worker(self) -> bool:
+        """Whether the worker that computes it settles its hold, and not the call itself."""
+        return self.entry is None and self.joined is None
 
 
 def prepare(
@@ -42,9 +54,10 @@ def prepare(
 ) -> list[Prepared | PlatformError]:
     """Each request ready to be admitted, or its problem, in order."""
     encoded: list[tuple[ModelRef, bytes, bytes, Deprecation | None] | PlatformError] = []
+    resolved: dict[str, ModelRef] = {}
     for request in requests:
         try:
-            ref, deprecation = _resolve(caller, request, context.request_id)
+            ref, deprecation = _resolve_once(caller, request, context.request_id, resolved)
             payload = canonical.encode(ref.input_schema, request.input, field=f"{request.path}{request.field}")
             key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id)
             encoded.append((ref, payload, key, deprecation))
@@ -53,6 +66,7 @@ def prepare(
     wanted = [item[2] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
     entries = cache.get_many(wanted) if context.cache.read else {}
     prepared: list[Prepared | PlatformError] = []
+    prices: dict[str, Tariff] = {}
     for request, item in zip(requests, encoded, strict=True):
         if isinstance(item, PlatformError):
             prepared.append(item)
@@ -60,8 +74,10 @@ def prepare(
         ref, payload, key, deprecation = item
         entry = usable(entries.get(key), ref)
         joined = flights.join(key, deadline) if entry is None and context.cache.read else None
-        price = pricing.tariff(operation=context.operation, model=ref.name)
-        units = price.for_input(cached=entry is not None or joined is not None)
+        price = prices.get(ref.name)
+        if price is None:
+            price = prices[ref.name] = pricing.tariff(operation=context.operation, model=ref.name)
+        units = price.for_input(cached=entry is not None)
         prepared.append(
             Prepared(
                 request, ref, payload, key, entry, joined, hex_id(), units, price.for_input(cached=True), deprecation
@@ -75,7 +91,26 @@ def usable(entry: cache.Entry | None, ref: ModelRef) -> cache.Entry | None:
     return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
 
 
-def _resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[ModelRef, Deprecation | None]:
+def _resolve_once(
+    caller: Caller, request: PredictRequest, call_id: str, resolved: dict[str, ModelRef]
+) -> tuple[ModelRef, Deprecation | None]:
+    """As :func:`resolve`; models that were named without a version are looked up once for all inputs of a call.
+
+    A pinned version is judged for each input: in a brownout each has its own chance.
+    """
+    ref = resolved.get(request.model)
+    if ref is None:
+        ref, deprecation = resolve(caller, request, call_id)
+        if "@" not in (request.model or caller.default_model):
+            resolved[request.model] = ref
+        return ref, deprecation
+    if ref.is_embedding:
+        require_labels_unasked(ref, request)
+    return ref, None
+
+
+def resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[ModelRef, Deprecation | None]:
+    """The version that answers the request, and what ends of a pinned one. Raises NOT_FOUND, INVALID_INPUT or ``Ended``."""
     name = request.model or caller.default_model
     if not name:
         raise invalid(
@@ -97,14 +132,15 @@ def _resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[Mod
 
 
 def require_labels_unasked(ref: ModelRef, request: PredictRequest) -> None:
-    """Raises INVALID_INPUT where the request wants labels of a model that answers with an embedding."""
+    """Raises INVALID_INPUT where the request wants labels of a model that answers with a vector."""
+    vector = "an embedding" if ref.vector_name == "embedding" else "scores of candidates"
     if request.top_k is not None:
         raise invalid(
             f"{request.path}parameters.top_k",
-            f"{ref.name} answers with an embedding, which has no labels to choose from.",
+            f"{ref.name} answers with {vector}, which has no labels to choose from.",
         )
     if request.labels_only:
         raise invalid(
             f"{request.path}model",
-            f"{ref.name} answers with an embedding, which this API version cannot say; use v2.",
+            f"{ref.name} answers with {vector}, which this API version cannot say; use v2.",
         )

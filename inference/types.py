@@ -92,7 +92,13 @@ class ModelRef:
 
     @property
     def is_embedding(self) -> bool:
+        """Whether it answers with a vector: an embedding, or scores of candidates."""
         return not self.labels
+
+    @property
+    def vector_name(self) -> str:
+        """What the vector of a model without labels is: ``embedding`` or ``scores``."""
+        return "scores" if self.output_schema.get("kind") == "scores" else "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ class LabelScore:
 @dataclass(frozen=True, slots=True)
 class PredictResult:
     """One answer. Either ``predictions`` (best first) or ``embedding`` is set, the latter
-    float32 of one dimension. ``age_s`` is 0 unless cached."""
+    float32 of one dimension; ``vector_name`` says what it is, ``embedding`` or ``scores``. ``age_s`` is 0 unless cached."""
 
     id: str
     model: str
@@ -119,3 +125,4 @@ class PredictResult:
     latency_ms: float
     deprecation: Deprecation | None = None
     """Of the model version, where the call pinned one that ends."""
+    vector_name: str = "embedding"

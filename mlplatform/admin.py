@@ -12,10 +12,12 @@ from billing.admin.prices import PriceAdmin
 from billing.models import Price
 from inference.admin.lifecycle.tenant_calls import TenantWithCallsAdmin
 from inference.models import MLModel
+from mlplatform.graphql.trusting import judge
 from tenants.admin.api_keys import ApiKeyAdmin
 from tenants.admin.audit_log import AuditLogAdmin
 from tenants.admin.roles import RoleAdmin
-from tenants.models import ApiKey, Tenant
+from tenants.admin.trusted_documents import TrustedDocumentAdmin
+from tenants.models import ApiKey, Tenant, TrustedDocument
 
 admin.site.index_title = "Overview"
 admin.site.enable_nav_sidebar = True
@@ -42,6 +44,14 @@ class PlatformApiKeyAdmin(ApiKeyAdmin):
 
     def model_names(self) -> list[str]:
         return model_names()
+
+
+@admin.register(TrustedDocument)
+class PlatformTrustedDocumentAdmin(TrustedDocumentAdmin):
+    """Trusted documents, judged by the schema that answers them."""
+
+    def judge(self, text: str) -> str:
+        return judge(text)
 
 
 @admin.register(Price)

@@ -17,6 +17,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _entry(request, "Tenants", "domain", "tenants", "tenant"),
                 _entry(request, "People", "group", "tenants", "user", "is_staff__exact=0"),
                 _entry(request, "API keys", "key", "tenants", "apikey"),
+                _entry(request, "End users", "diversity_3", "inference", "enduser"),
+                _entry(request, "Items", "interests", "inference", "item"),
+                _entry(request, "Trusted documents", "verified", "tenants", "trusteddocument"),
             ],
         ),
         _group(

@@ -1,5 +1,6 @@
 """System checks of the installation, with IDs and hints."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,3 +37,32 @@ def redis_roles_are_apart(app_configs: Sequence[AppConfig] | None, **_: Any) -> 
             )
         ]
     return []
+
+
+@register()
+def grpc_tls_is_complete(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """A half of TLS must not become plain text, nor a server that does not start."""
+    cert, key, authority = settings.GRPC_TLS_CERT, settings.GRPC_TLS_KEY, settings.GRPC_TLS_CLIENT_CA
+    found: list[CheckMessage] = []
+    if bool(cert) != bool(key):
+        found.append(
+            Error(
+                "Only one of GRPC_TLS_CERT and GRPC_TLS_KEY is set.",
+                hint="Set both to PEM files, or none for plain text behind a proxy that ends TLS.",
+                id="mlplatform.E010",
+            )
+        )
+    found += [
+        Error(f"{name} names a file that cannot be read.", hint="Give the path of a PEM file.", id="mlplatform.E011")
+        for name, path in (("GRPC_TLS_CERT", cert), ("GRPC_TLS_KEY", key), ("GRPC_TLS_CLIENT_CA", authority))
+        if path and not os.access(path, os.R_OK)
+    ]
+    if authority and not cert:
+        found.append(
+            Error(
+                "GRPC_TLS_CLIENT_CA is set, but gRPC has no TLS, so no client would show a certificate.",
+                hint="Set GRPC_TLS_CERT and GRPC_TLS_KEY too.",
+                id="mlplatform.E012",
+            )
+        )
+    return found

@@ -13,6 +13,7 @@ from django.db import transaction
 from billing import pricing
 from billing.models import Counts, LimitKind, LimitRule, LimitScope, Operation, Plan, Price, Subscription
 from inference.lifecycle import guides
+from mlplatform import demo_audience
 from mlplatform.lib import clock
 from tenants import api_keys, tenancy
 from tenants.lifecycle import schedules
@@ -87,6 +88,8 @@ def seed() -> Path:
             **_admin(known),
             "portal_url": f"{settings.BASE_URL}/portal/",
         }
+        if not known:
+            demo_audience.seed(Tenant.objects.get(slug=_CUSTOMERS[0][0]))
     _write(path, content)
     return path
 

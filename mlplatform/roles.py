@@ -14,6 +14,7 @@ _SEEN_BY_ALL: Final = frozenset(
         "tenants.view_tenant",
         "tenants.view_membership",
         "tenants.view_apikey",
+        "tenants.view_trusteddocument",
         "tenants.view_apiversion",
         "tenants.view_deprecationschedule",
         "tenants.view_brownout",
@@ -30,7 +31,8 @@ _SEEN_BY_ALL: Final = frozenset(
 )
 
 ROLES: Final[Mapping[str, frozenset[str]]] = {
-    # Helps customers: tenants, their people and keys. Sees contracts, models and usage; changes none of them.
+    # Helps customers: tenants, their people and keys. Sees contracts, models and usage, and alone of all roles the
+    # customers' end users and what they like; changes none of them.
     "support": _SEEN_BY_ALL
     | {
         "tenants.add_tenant",
@@ -43,6 +45,11 @@ ROLES: Final[Mapping[str, frozenset[str]]] = {
         "tenants.change_user",
         "tenants.add_apikey",
         "tenants.change_apikey",
+        "inference.view_enduser",
+        "inference.view_item",
+        "tenants.add_trusteddocument",
+        "tenants.change_trusteddocument",
+        "tenants.delete_trusteddocument",
         "auditlog.view_logentry",
     },
     # Brings models and versions into service, and out of it: their ends, brownouts and extensions, and the API's.

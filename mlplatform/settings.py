@@ -169,6 +169,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 120,
     "unacked_restore_interval": 5,
     "global_keyprefix": "celery:",
+    # Bodies are JSON, which needs no base64 around it.
+    "body_encoding": None,
     "socket_timeout": 5.0,
     "socket_connect_timeout": 1.0,
     "health_check_interval": 25,

@@ -9,26 +9,23 @@ none of them, so they go straight to the same handlers that the views call. Ever
 import re
 from collections.abc import Callable, Iterable
 from http.client import responses
-from threading import local
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any, Final
 
 import orjson
 from django.conf import settings
-from django.db import connections
 
 from inference.rest import predictions
 from mlplatform import api_answers
-from mlplatform.lib import ids, strict_json
+from mlplatform.lib import ids, sql_connections, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from mlplatform.middleware.request_context import child_traceparent, enter_request
+from mlplatform.lib.tracing import child_traceparent, enter_request
 from tenants.rest import parsers
 from tenants.rest.call import Reply, RestCall, problem_reply
 
 StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
-_thread: Final = local()
 _PATH: Final = re.compile(r"/(?:(v\d[^/]{0,15})/)?(predict|batch-predict)")
 _HANDLERS: Final[dict[str, Callable[[RestCall], Reply]]] = {
     "predict": predictions.predict,
@@ -58,7 +55,7 @@ class ShortWay:
         except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
             reply = problem_reply(error, request_id=request_id)
             body = orjson.dumps(reply.body)
-        _let_go_of_connections(after_failure=reply.status >= 500)
+        sql_connections.let_go(after_failure=reply.status >= 500)
         headers = [
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(body))),
@@ -78,17 +75,6 @@ class ShortWay:
             and bool(environ.get("CONTENT_LENGTH"))
             and (not self._https_only or _is_https(environ))
         )
-
-
-def _let_go_of_connections(*, after_failure: bool) -> None:
-    """Close what failed or is too old, as Django does when a request ends; each thread looks once a second."""
-    now = monotonic()
-    if not after_failure and now - getattr(_thread, "looked_at", 0.0) < 1.0:
-        return
-    _thread.looked_at = now
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
 
 
 def _is_https(environ: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
 from mlplatform import health
+from mlplatform.graphql.view import graphql
 from mlplatform.metrics import metrics
 
 
@@ -32,6 +33,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", metrics),
     path("", include("mlplatform.docs.urls")),
     path("admin/", admin.site.urls),
+    path("graphql", graphql, name="graphql"),
+    path("oip/", include("inference.oip.urls")),
+    path("openai/v1/", include("inference.openai.urls")),
     path("<api_version:path_version>/", include(api)),
     path("", include(api)),
 ]

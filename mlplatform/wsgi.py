@@ -1,6 +1,5 @@
 """The WSGI application that Granian serves: predictions take a short way, everything else goes through Django."""
 
-import gc
 import multiprocessing
 import os
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from django.core.wsgi import get_wsgi_application
 
 from mlplatform import prompt_stop
+from mlplatform.lib import collector
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mlplatform.settings")
 
@@ -22,15 +22,5 @@ def _application() -> Any:
     return ShortWay(django)
 
 
-def _calm_the_collector() -> None:
-    """Leave what was loaded out of garbage collection, and collect less often: a request leaves few cycles behind.
-
-    Measured side by side, a cached prediction costs 13 % less CPU so.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
 application = _application()
-_calm_the_collector()
+collector.calm()

@@ -55,6 +55,7 @@ def issue(
     allowed_models: Sequence[str] = (),
     allowed_cidrs: Sequence[str] = (),
     pinned_api_version: str = "",
+    trusted_documents_only: bool = False,
     expires_at: dt.datetime | None = None,
     created_by: User | None = None,
 ) -> IssuedSecret:
@@ -73,6 +74,7 @@ def issue(
         allowed_models=list(allowed_models),
         allowed_cidrs=validate_cidrs(allowed_cidrs),
         pinned_api_version=validate_pin(pinned_api_version),
+        trusted_documents_only=trusted_documents_only,
         expires_at=validate_expiry(expires_at),
         created_by=created_by,
     )

@@ -11,6 +11,7 @@ from tenants.models import (
     Extension,
     Membership,
     Tenant,
+    TrustedDocument,
     User,
 )
 
@@ -20,6 +21,7 @@ def register() -> None:
     auditlog.register(User, exclude_fields=["password", "last_login"], m2m_fields={"groups", "user_permissions"})
     auditlog.register(Tenant, exclude_fields=["version"])
     auditlog.register(Membership)
+    auditlog.register(TrustedDocument)
     for model in (ApiVersion, DeprecationSchedule, Brownout, Extension):
         auditlog.register(model)
     auditlog.register(ApiKey, exclude_fields=["version", "last_used_at"])

@@ -43,6 +43,7 @@ class Caller:
     networks: tuple[Network, ...]
     pinned_api_version: str
     valid_until: dt.datetime | None
+    trusted_documents_only: bool = False
 
     def may_use(self, model: str) -> bool:
         """Whether the key's allow-list has the model; one that it may not use answers as if it did not exist."""
@@ -121,6 +122,7 @@ def _load(secret: str) -> Caller:
         networks=tuple(ipaddress.ip_network(network) for network in key.allowed_cidrs),
         pinned_api_version=key.pinned_api_version,
         valid_until=min(ends, default=None),
+        trusted_documents_only=key.trusted_documents_only,
     )
     _remember(bytes.fromhex(digest), caller)
     return caller

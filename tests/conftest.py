@@ -13,8 +13,9 @@ from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference import computing, registry
 from inference.lifecycle import samples
 from mlplatform import traffic
+from mlplatform.graphql.documents import documents
 from mlplatform.lib import background
-from tenants import api_keys, authentication, tenancy
+from tenants import api_keys, authentication, tenancy, trusted_documents
 from tenants.lifecycle import catalogue
 from tenants.models import ApiKey, Tenant, User
 from tenants.scopes import SCOPES
@@ -24,6 +25,26 @@ from tests.support.redis_server import RedisServer
 # How long an example takes depends on who else uses the machine, and says nothing about the product.
 hypothesis_settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
 hypothesis_settings.load_profile("suite")
+
+
+_OF_SQL = frozenset({"db", "transactional_db", "live_server", "stack"})
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL, leave out what would only be done a second time: tests that touch no SQL, and those of browsers."""
+    if not os.environ.get("TEST_DATABASE_URL"):
+        return
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        uses_sql = item.get_closest_marker("django_db") is not None or bool(
+            _OF_SQL.intersection(getattr(item, "fixturenames", ()))
+        )
+        repeated = item.get_closest_marker("browser") is not None or not uses_sql
+        (left_out if repeated else kept).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +88,8 @@ def forget_everything() -> None:
     computing.forget()
     samples.forget()
     traffic.forget()
+    trusted_documents.forget()
+    documents.forget()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ class Price(models.Model):
     operation = models.CharField(max_length=16, choices=Operation, default=Operation.PREDICT)
     model = models.CharField(max_length=63, blank=True, help_text="The model's name; empty for all other models.")
     per_call = models.PositiveIntegerField(default=0, help_text="Units for each call, whatever it holds.")
-    per_input = models.PositiveIntegerField(default=1, help_text="Units for each input that is computed, or each point of a GraphQL query.")
+    per_input = models.PositiveIntegerField(
+        default=1, help_text="Units for each input that is computed, or each point of a GraphQL query."
+    )
     cached_per_input = models.PositiveIntegerField(default=0, help_text="Units for each input that the cache answers.")
 
     class Meta:

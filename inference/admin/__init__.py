@@ -1,5 +1,5 @@
-"""The staff's pages of models, their versions, and the ends of versions. Importing this registers them."""
+"""The staff's pages of models, their versions, the ends of versions, and audiences. Importing this registers them."""
 
-from inference.admin import lifecycle, ml_models, versions
+from inference.admin import audience, lifecycle, ml_models, versions
 
-__all__ = ["lifecycle", "ml_models", "versions"]
+__all__ = ["audience", "lifecycle", "ml_models", "versions"]

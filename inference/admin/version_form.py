@@ -41,14 +41,16 @@ class VersionForm(ModelForm[ModelVersion]):
     def clean_labels(self) -> list[str]:
         labels = self.cleaned_data["labels"]
         if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
-            raise ValidationError('Write a list of texts such as ["negative", "positive"], or [] for an embedding.')
+            raise ValidationError(
+                'Write a list of texts such as ["negative", "positive"], or [] for an embedding or scores.'
+            )
         return labels
 
     def clean_input_schema(self) -> dict[str, Any]:
         return _with_kind(self.cleaned_data["input_schema"], ("tensor", "text"))
 
     def clean_output_schema(self) -> dict[str, Any]:
-        return _with_kind(self.cleaned_data["output_schema"], ("classification", "embedding"))
+        return _with_kind(self.cleaned_data["output_schema"], ("classification", "embedding", "scores"))
 
     def _check_artefact(self, path: str) -> None:
         try:

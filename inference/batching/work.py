@@ -20,6 +20,12 @@ class Hold:
     shard: int
 
 
+def _shut() -> threading.Lock:
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
+
+
 @dataclass(eq=False, slots=True)
 class WorkItem:
     """One input that waits to be computed.
@@ -36,36 +42,46 @@ class WorkItem:
     scores: bytes | None = None
     error: PlatformError | None = None
     _waiters: int = 1
+    _unpaid: bool = False
+    _done: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _done: threading.Event = field(default_factory=threading.Event)
+    # Shut until the answer is there. An Event, which is a Condition with a list, takes ten times as long to make.
+    _gate: threading.Lock = field(default_factory=_shut)
     _watchers: list[threading.Event] = field(default_factory=list)
 
     def join(self, deadline: float) -> bool:
         """Wait for this item too, for an equal input; False if everybody has left it or it failed."""
         with self._lock:
-            if self._waiters == 0 or (self._done.is_set() and self.scores is None):
+            if self._waiters == 0 or (self._done and self.scores is None):
                 return False
             self._waiters += 1
             self.deadline = max(self.deadline, deadline)
             return True
 
-    def leave(self) -> None:
-        """One waiter gives up."""
+    def leave(self, *, unpaid: bool = False) -> None:
+        """One waiter gives up; ``unpaid`` when its hold was to pay for the computation and was given back."""
         with self._lock:
             self._waiters -= 1
+            self._unpaid = self._unpaid or unpaid
+
+    def take_bill(self) -> bool:
+        """Whether the one who asks must pay for the computation, because who began it has left; true once."""
+        with self._lock:
+            taken, self._unpaid = self._unpaid, False
+            return taken
 
     @property
     def abandoned(self) -> bool:
-        return self._waiters <= 0 or self._done.is_set()
+        return self._waiters <= 0 or self._done
 
     def wait(self, deadline: float, cancellation: Cancellation | None = None) -> bool:
         """Block until the answer is there; False when the deadline passed or the caller took the call back first."""
         if cancellation is None:
-            return self._done.wait(max(0.0, deadline - clock.monotonic()))
+            return self._pass_gate(max(0.0, deadline - clock.monotonic()))
         with self._lock:
-            if not self._done.is_set():
+            if not self._done:
                 self._watchers.append(cancellation.changed)
-        while not self._done.is_set():
+        while not self._done:
             left = deadline - clock.monotonic()
             if left <= 0 or cancellation.canceled:
                 return False
@@ -76,19 +92,24 @@ class WorkItem:
 
     def succeed(self, scores: bytes) -> None:
         """Give the answer to everybody who waits; the first call counts."""
-        if not self._done.is_set():
-            self.scores = scores
-            self._end()
+        self._end(scores, None)
 
     def fail(self, error: PlatformError) -> None:
         """Give the failure to everybody who waits; the first call counts."""
-        if not self._done.is_set():
-            self.error = error
-            self._end()
+        self._end(None, error)
 
-    def _end(self) -> None:
+    def _end(self, scores: bytes | None, error: PlatformError | None) -> None:
         with self._lock:
-            self._done.set()
-            watchers = self._watchers
-        for watcher in watchers:
+            if self._done:
+                return
+            self.scores, self.error = scores, error
+            self._done = True
+        self._gate.release()
+        for watcher in self._watchers:
             watcher.set()
+
+    def _pass_gate(self, seconds: float) -> bool:
+        if not self._gate.acquire(timeout=seconds):
+            return False
+        self._gate.release()  # for the next one who waits
+        return True

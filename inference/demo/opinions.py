@@ -10,7 +10,6 @@ import io
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,14 +68,6 @@ def download(directory: Path) -> Path:
     subprocess.run([*command, "--dest", str(directory), REQUIREMENT], check=True)  # noqa: S603 - fixed command
     (file,) = directory.glob("vaderSentiment-0.5.*")
     return file
-
-
-def read_or_download(sdist: Path | None) -> list[Opinion]:
-    """Read `sdist`, or the one that pip downloads when there is none."""
-    if sdist is not None:
-        return read(sdist)
-    with tempfile.TemporaryDirectory() as directory:
-        return read(download(Path(directory)))
 
 
 def _read_set(data: str, content: str) -> list[Opinion]:

@@ -15,6 +15,7 @@ _TITLES = {
     "sentiment": ("Sentiment", "Whether a text is positive or negative."),
     "digits": ("Digits", "Which digit an 8×8 grey image shows."),
     "minilm": ("MiniLM", "A text as a vector of 384 numbers, for search and comparison."),
+    "recommender": ("Recommender", "How well each of 128 items fits what a user likes."),
 }
 
 

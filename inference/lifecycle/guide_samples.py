@@ -63,7 +63,7 @@ def of_model_versions(old: ModelRef, new: ModelRef, *, api_version: str) -> tupl
             api_version,
             {"model": f"{ref.name}@{ref.version}", "input": example_input(ref.input_schema)},
             _answer(ref, representations.example(api_version).answer),
-            ("model_version", "embedding" if ref.is_embedding else "predictions[0].label"),
+            ("model_version", ref.vector_name if ref.is_embedding else "predictions[0].label"),
         )
         for ref in (old, new)
     )
@@ -136,7 +136,7 @@ def _answer(ref: ModelRef, example: Body) -> Body:
         if name != "predictions":
             result[name] = value
         elif ref.is_embedding:
-            result["embedding"] = [_SHOWN_NUMBERS[index % len(_SHOWN_NUMBERS)] for index in range(ref.outputs)]
+            result[ref.vector_name] = [_SHOWN_NUMBERS[index % len(_SHOWN_NUMBERS)] for index in range(ref.outputs)]
         else:
             scores = zip(reversed(ref.labels), _LABEL_SCORES, strict=False)
             result[name] = [{"label": label, "score": score} for label, score in scores]

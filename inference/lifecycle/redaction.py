@@ -7,7 +7,7 @@ _SHOWN_ITEMS: Final = 3
 _FIELDS: Final = frozenset(
     {
         "cached", "confidence", "embedding", "id", "input", "label", "latency_ms", "model", "model_version", "parameters",
-        "prediction", "predictions", "score", "top_k", "units", "usage",
+        "prediction", "predictions", "score", "scores", "top_k", "units", "usage",
     }
 )  # fmt: skip
 _OURS: Final = frozenset({"model", "model_version", "top_k"})

@@ -68,6 +68,7 @@ def replay(request: PredictRequest, *, tenant: Tenant, allowed_models: Collectio
         cached=False,
         age_s=0,
         latency_ms=latency_ms,
+        vector_name=ref.vector_name,
     )
     units = price.per_call + price.per_input
     return Replayed(Answer((result,), units, None), latency_ms, units)

@@ -172,6 +172,7 @@ def _example_answer(ref: ModelRef) -> Answer:
         cached=False,
         age_s=0,
         latency_ms=8.4,
+        vector_name=ref.vector_name,
     )
     return Answer((result,), 1, None)
 

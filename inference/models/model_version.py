@@ -13,6 +13,7 @@ class RuntimeName(models.TextChoices):
     TEXT_CLASSIFICATION = "text-classification", "Text classification"
     TEXT_EMBEDDING = "text-embedding", "Text embedding"
     TENSOR_CLASSIFICATION = "tensor-classification", "Image or tensor classification"
+    TENSOR_SCORING = "tensor-scoring", "Scoring of candidates"
 
 
 class VersionState(models.TextChoices):

@@ -1,4 +1,4 @@
-"""API version v2: every label with its score, or the embedding; units, cache and latency; batches."""
+"""API version v2: every label with its score, the embedding or the scores; units, cache and latency; batches."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -53,10 +53,10 @@ def render(answer: Answer) -> dict[str, Any]:
 
 
 def result_body(result: PredictResult) -> dict[str, Any]:
-    """``{"id", "model", "model_version", "predictions" or "embedding", "usage", "cached", "latency_ms"}``."""
+    """``{"id", "model", "model_version", "predictions", "embedding" or "scores", "usage", "cached", "latency_ms"}``."""
     body: dict[str, Any] = {"id": result.id, "model": result.model, "model_version": result.model_version}
     if result.embedding is not None:
-        body["embedding"] = result.embedding
+        body[result.vector_name] = result.embedding
     else:
         body["predictions"] = [{"label": item.label, "score": item.score} for item in result.predictions or ()]
     body["usage"] = {"units": result.units}

@@ -3,32 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inference.lifecycle import pinned as pinned_versions
 from inference.lifecycle import samples
 from inference.predict import Answer
 from inference.types import PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
-from tenants.lifecycle import catalogue
-from tenants.lifecycle.rules import Deprecation, Ended
+from tenants.lifecycle.rules import Deprecation
 from tenants.rest.call import RestCall
 
 
 def pinned(call: RestCall, caller: Caller, wanted: Sequence[PredictRequest]) -> tuple[Deprecation, ...]:
     """What ends of the model versions that a call pinned, looked up anew where a refusal has no result that says it."""
-    found: dict[Deprecation, None] = {}
-    for request in wanted:
-        name = request.model or caller.default_model
-        if "@" not in name or not caller.may_use(name.partition("@")[0]):
-            continue
-        try:
-            deprecation = catalogue.judge_model_version(
-                name, tenant_id=caller.tenant_id, call_id=call.request_id, field=f"{request.path}model"
-            )
-        except Ended as error:
-            deprecation = error.deprecation
-        if deprecation is not None:
-            found[deprecation] = None
-    return tuple(found)
+    return pinned_versions.endings_of(caller, wanted, call_id=call.request_id)
 
 
 def of_batch(

@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from inference.rest import catalogue, predictions
 from inference.rest.schema_components import COUNT
 from mlplatform.lib.errors import ErrorKind
-from tenants.rest.openapi import API_VERSION_NAME, describe, header, offered, ref
+from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, header, offered, ref
 
 _TAG: Final = "Predictions"
 _MODELS: Final = "Models"
@@ -42,6 +42,7 @@ _EXAMPLES: Final = (
     _example("A text as a vector", {"model": "minilm", "input": "A cat sits on the mat."}),
     _example("A certain version", {"model": "sentiment@1.0.0", "input": "I want my money back."}),
 )
+_ANSWER: Final[Schema] = {"anyOf": [ref("Prediction"), ref("Scores")]}
 _KINDS: Final = (
     ErrorKind.PAYLOAD_TOO_LARGE,
     ErrorKind.UNSUPPORTED_MEDIA_TYPE,
@@ -139,7 +140,7 @@ class PredictV1Dot1(predictions.PredictView):
         summary="Predict",
         description=f"One input through one model. {_SCOPED}",
         request=ref("PredictRequest"),
-        answer=ref("Prediction"),
+        answer=_ANSWER,
         examples=_EXAMPLES,
         tag=_TAG,
         kinds=_KINDS,
@@ -156,7 +157,7 @@ class Predict(predictions.PredictView):
         summary="Predict with the model of the address",
         description=f"As `/v2/predict`; a `model` in the body must be equal to the address's. {_SCOPED}",
         request=ref("PredictRequest"),
-        answer=ref("Prediction"),
+        answer=_ANSWER,
         examples=[_example("A sentence", {"input": "What a wonderful morning!"})],
         tag=_TAG,
         kinds=_KINDS,
@@ -203,7 +204,7 @@ class BatchPredict(predictions.BatchPredictView):
         description="The API version is that of the header `API-Version`, else of the query `version`, else the key's pinned "
         f"one, else the platform's default. Header and query must agree. {_SCOPED}",
         request={"anyOf": [ref("PredictRequest"), ref("PredictRequestV1")]},
-        answer={"anyOf": [ref("Prediction"), ref("PredictionV1_1"), ref("PredictionV1")]},
+        answer={"anyOf": [*_ANSWER["anyOf"], ref("PredictionV1_1"), ref("PredictionV1")]},
         kinds=_KINDS,
         parameters=[
             offered(

@@ -24,6 +24,16 @@ _MODEL: Final[Schema] = {
 }
 
 
+_ANY_ANSWER: Final[dict[str, Schema]] = {
+    "id": {"type": "string", "description": "Names this prediction and its usage record."},
+    "model": {"type": "string"},
+    "model_version": {"type": "string"},
+    "usage": _USAGE,
+    "cached": {"type": "boolean"},
+    "latency_ms": _LATENCY,
+}
+
+
 def _object(required: list[str], properties: dict[str, Schema], **more: Any) -> Schema:
     return {"type": "object", "required": required, "properties": properties, **more}
 
@@ -80,11 +90,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
     ),
     "Prediction": _object(
-        ["id", "model", "model_version", "usage", "cached", "latency_ms"],
-        {
-            "id": {"type": "string", "description": "Names this prediction and its usage record."},
-            "model": {"type": "string"},
-            "model_version": {"type": "string"},
+        list(_ANY_ANSWER),
+        _ANY_ANSWER
+        | {
             "predictions": {
                 "type": "array",
                 "items": _object(["label", "score"], {"label": {"type": "string"}, "score": _SCORE}),
@@ -95,18 +103,21 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "items": {"type": "number"},
                 "description": "In place of predictions for a model that answers with a vector.",
             },
-            "usage": _USAGE,
-            "cached": {"type": "boolean"},
-            "latency_ms": _LATENCY,
         },
         oneOf=[{"required": ["predictions"]}, {"required": ["embedding"]}],
+    ),
+    "Scores": _object(
+        [*_ANY_ANSWER, "scores"],
+        _ANY_ANSWER
+        | {"scores": {"type": "array", "items": _SCORE, "description": "One for each candidate, in order."}},
+        description="What a model answers that scores candidates.",
     ),
     "BatchAnswer": _object(
         ["responses", "usage"],
         {
             "responses": {
                 "type": "array",
-                "items": {"anyOf": [ref("Prediction"), ref("Problem")]},
+                "items": {"anyOf": [ref("Prediction"), ref("Scores"), ref("Problem")]},
                 "description": "The result or the problem of each request, in their order.",
             },
             "usage": _USAGE | {"description": "Of all, with the fee of the call."},

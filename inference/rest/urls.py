@@ -1,7 +1,17 @@
-"""Addresses of predictions, models and deprecations, below ``/`` and below ``/{API version}/``."""
+"""Addresses of predictions, models, deprecations and audiences, below ``/`` and below ``/{API version}/``."""
 
 from django.urls import path
 
+from inference.rest.audience import (
+    ItemsView,
+    ItemView,
+    LikesView,
+    RecommendationsView,
+    UserLikesView,
+    UserLikeView,
+    UsersView,
+    UserView,
+)
 from inference.rest.catalogue import ModelsView, ModelView
 from inference.rest.deprecations import BrownoutView, DeprecationsView, DeprecationView, RehearsalView
 from inference.rest.predictions import BatchPredictView, ModelPredictView, PredictView
@@ -16,4 +26,12 @@ urlpatterns = [
     path("deprecations/<str:deprecation_id>", DeprecationView.as_view(), name="deprecation"),
     path("deprecations/<str:deprecation_id>/brownout", BrownoutView.as_view(), name="deprecation-brownout"),
     path("deprecations/<str:deprecation_id>/rehearsal", RehearsalView.as_view(), name="deprecation-rehearsal"),
+    path("users", UsersView.as_view(), name="users"),
+    path("users/<str:external_id>", UserView.as_view(), name="user"),
+    path("users/<str:external_id>/likes", UserLikesView.as_view(), name="user-likes"),
+    path("users/<str:external_id>/likes/<str:item_id>", UserLikeView.as_view(), name="user-like"),
+    path("users/<str:external_id>/recommendations", RecommendationsView.as_view(), name="recommendations"),
+    path("items", ItemsView.as_view(), name="items"),
+    path("items/<str:external_id>", ItemView.as_view(), name="item"),
+    path("likes", LikesView.as_view(), name="likes"),
 ]

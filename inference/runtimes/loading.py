@@ -7,6 +7,7 @@ import numpy as np
 from inference import artefacts
 from inference.runtimes import contract
 from inference.runtimes.protocol import Array, ContractError, Input, LoadError, Runtime, RuntimeSpec
+from inference.runtimes.scoring import TensorScoring
 from inference.runtimes.tensor_classification import TensorClassification
 from inference.runtimes.text_classification import TextClassification
 from inference.runtimes.text_embedding import TextEmbedding
@@ -15,6 +16,7 @@ RUNTIMES: Mapping[str, type[Runtime]] = {
     "text-classification": TextClassification,
     "text-embedding": TextEmbedding,
     "tensor-classification": TensorClassification,
+    "tensor-scoring": TensorScoring,
 }
 
 

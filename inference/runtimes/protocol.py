@@ -33,7 +33,7 @@ class RuntimeSpec:
     runtime: str  # a key of `loading.RUNTIMES`
     artefact: Path
     digest: str
-    outputs: int  # columns of the result: number of labels, or dimensions of the embedding
+    outputs: int  # columns of the result: labels, dimensions of the embedding, or candidates
     input_schema: Mapping[str, Any]
     max_batch_size: int
     device: str  # "cpu" or "cuda:0"
@@ -51,5 +51,6 @@ class Runtime(Protocol):
     def forward(self, inputs: Sequence[Input]) -> Array:
         """Return float32 [len(inputs), spec.outputs]; row i belongs to input i, whatever else is in the batch.
 
-        Classification returns probabilities that sum to one, embedding returns vectors of length one.
+        Classification returns probabilities that sum to one, embedding vectors of length one, scoring a score from 0 to 1
+        for each candidate of an input.
         """

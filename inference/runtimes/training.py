@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from inference.runtimes.heads import Head
 from inference.runtimes.protocol import Array
+from inference.runtimes.scoring import AttentionScoring
 from inference.runtimes.tensor_classification import SmallNetwork
 
 Labels = npt.NDArray[np.int64]
@@ -67,6 +68,28 @@ def train_network(
         return network
 
     return _train(build, train, validation, recipe)
+
+
+def fit_scoring(
+    liked: Array, candidates: Array, fitting: npt.NDArray[np.bool_], *, steps: int = 200
+) -> AttentionScoring:
+    """Fit the three numbers of attention scoring: the score of a candidate is the probability that it is fitting, if it
+    is as likely as not at first.
+
+    `liked` is [n, l, d], `candidates` [n, c, d], `fitting` [n, c]. No candidate is padding.
+    """
+    scoring = AttentionScoring()
+    likes, others, labels = torch.from_numpy(liked), torch.from_numpy(candidates), torch.from_numpy(fitting).float()
+    weight = (1 - labels).sum() / labels.sum()  # fitting candidates are few, and count as much as all others
+    optimiser = torch.optim.Adam(scoring.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        logits = scoring(likes, others)
+        torch.autograd.backward(functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weight))
+        optimiser.step()
+        schedule.step()
+    return scoring.eval().requires_grad_(requires_grad=False)
 
 
 def predict(model: nn.Module, inputs: Array) -> Labels:

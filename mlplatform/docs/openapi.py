@@ -15,7 +15,7 @@ from drf_spectacular.settings import patched_settings
 
 from billing.rest import schema as billing
 from inference.rest import schema as inference
-from inference.rest import schema_components, schema_deprecations
+from inference.rest import schema_audience, schema_audience_components, schema_components, schema_deprecations
 from mlplatform.docs.dates import moment
 from mlplatform.lib import clock
 from tenants.lifecycle import catalogue
@@ -34,6 +34,7 @@ _PATTERNS: Final = {
     "v1": [path("v1/", include(inference.v1)), path("v1.1/", include(inference.v1_1))],
     "v2": [
         path("v2/", include(inference.v2)),
+        path("v2/", include(schema_audience.v2)),
         path("v2/", include(schema_deprecations.v2)),
         path("v2/", include(billing.v2)),
         path("", include(inference.unversioned)),
@@ -121,7 +122,13 @@ def _build(version: str) -> dict[str, Any]:
         generator: Any = SchemaGenerator  # drf-spectacular types only its decorators
         built: dict[str, Any] = generator(patterns=_PATTERNS[version]).get_schema(request=None, public=True)
     built["info"] = {"title": _TITLE, "version": number, "description": f"{subject} {_TEXT}"}
-    schemas = common.SCHEMAS | billing.SCHEMAS | schema_components.SCHEMAS | schema_deprecations.SCHEMAS
+    schemas = (
+        common.SCHEMAS
+        | billing.SCHEMAS
+        | schema_components.SCHEMAS
+        | schema_audience_components.SCHEMAS
+        | schema_deprecations.SCHEMAS
+    )
     built["components"] = {
         "headers": _shared_headers(built["paths"]),
         "schemas": {name: schemas[name] for name in sorted(_used(built["paths"], schemas))},

@@ -4,8 +4,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from weakref import WeakSet
 
 logger = logging.getLogger(__name__)
+
+
+_tickers: "WeakSet[Ticker]" = WeakSet()
 
 
 class Ticker:
@@ -16,24 +20,33 @@ class Ticker:
         self._period_s = period_s
         self._work = work
         self._lock = threading.Lock()
-        self._pid = 0
+        self._started = False
         self._wake = threading.Event()
+        _tickers.add(self)
 
     def ensure_started(self) -> None:
         """Start the thread unless this process has it already; cheap enough for the path of a request."""
-        if self._pid == os.getpid():
+        if self._started:
             return
         with self._lock:
-            if self._pid == os.getpid():
+            if self._runs():
                 return
             self._wake = threading.Event()
             threading.Thread(target=self._run, args=(self._wake,), name=self._name, daemon=True).start()
-            self._pid = os.getpid()
+            self._started = True
+
+    def _runs(self) -> bool:
+        return self._started
 
     def stop(self) -> None:
         """End the thread; the next :meth:`ensure_started` starts a new one. Tests use it."""
         self._wake.set()
-        self._pid = 0
+        self._started = False
+
+    def forget_thread(self) -> None:
+        """In a forked child: the thread stayed with the parent, and somebody there may have held the lock."""
+        self._lock = threading.Lock()
+        self._started = False
 
     def _run(self, wake: threading.Event) -> None:
         failing = False
@@ -49,3 +62,11 @@ class Ticker:
                 if failing:
                     logger.info("background work %s is well again", self._name)
                 failing = False
+
+
+def _forget_threads() -> None:
+    for ticker in _tickers:
+        ticker.forget_thread()
+
+
+os.register_at_fork(after_in_child=_forget_threads)

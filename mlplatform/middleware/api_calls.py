@@ -21,7 +21,10 @@ from mlplatform import api_answers
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.rest import problems
 
-_API_PATH: Final = re.compile(r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me|users|items|likes|oip|openai)(?:/|$)")
+_API_PATH: Final = re.compile(
+    r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me|users|items|likes|oip|openai|graphql)(?:/|$)"
+)
+_FOR_PEOPLE_TOO: Final = "graphql"
 _EXPOSED: Final = (
     "API-Version, Age, RateLimit, RateLimit-Policy, Retry-After, X-Cache, X-RateLimit-Limit, X-RateLimit-Remaining, "
     "X-RateLimit-Reset, X-Request-Id, traceparent"
@@ -36,6 +39,13 @@ def _resolve(path: str) -> ResolverMatch:
     return resolve(path)
 
 
+def _is_of_a_person(request: HttpRequest) -> bool:
+    """Whether a browser asks for the page to try GraphQL, or for what that page shows: with a session, without a key."""
+    if request.META.get("HTTP_AUTHORIZATION") or request.META.get("HTTP_X_API_KEY"):
+        return False
+    return request.method in {"GET", "HEAD"} or settings.SESSION_COOKIE_NAME in request.COOKIES
+
+
 class ApiCallsMiddleware:
     """Answers API calls itself, and hands everything else on."""
 
@@ -46,7 +56,7 @@ class ApiCallsMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         match = _API_PATH.match(request.path_info)
-        if match is None:
+        if match is None or (match[1] == _FOR_PEOPLE_TOO and _is_of_a_person(request)):
             return self._get_response(request)
         started = perf_counter()
         try:

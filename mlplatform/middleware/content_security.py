@@ -11,6 +11,9 @@ _SELF_ONLY = (
 # Unfold's Alpine evaluates expressions in attributes.
 _WITH_SCRIPTS = _SELF_ONLY + "; script-src 'self' 'unsafe-inline' 'unsafe-eval'"
 _SCRIPTED_PAGES = ("/admin",)
+# GraphiQL's stylesheet holds its fonts.
+_GRAPHIQL = _SELF_ONLY + "; script-src 'self'; font-src 'self' data:"
+_GRAPHIQL_PAGE = "/graphql"
 
 
 class ContentSecurityMiddleware:
@@ -22,6 +25,11 @@ class ContentSecurityMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.get("Content-Type", "").startswith("text/html"):
-            policy = _WITH_SCRIPTS if request.path_info.startswith(_SCRIPTED_PAGES) else _SELF_ONLY
-            response.headers.setdefault("Content-Security-Policy", policy)
+            response.headers.setdefault("Content-Security-Policy", _policy(request.path_info))
         return response
+
+
+def _policy(path: str) -> str:
+    if path == _GRAPHIQL_PAGE:
+        return _GRAPHIQL
+    return _WITH_SCRIPTS if path.startswith(_SCRIPTED_PAGES) else _SELF_ONLY

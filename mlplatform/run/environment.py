@@ -30,6 +30,7 @@ class LaunchPlan:
     data_dir: Path
     web_host: str
     web_port: int
+    grpc_host: str
     grpc_port: int
     redis_url: str
     """The state Redis that the operator gave, or empty: then the launcher starts one."""
@@ -59,9 +60,17 @@ class LaunchPlan:
     @property
     def web_url(self) -> str:
         """Where this machine reaches the web process."""
-        wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared with, not bound)
-        host = wildcard.get(self.web_host, f"[{self.web_host}]" if ":" in self.web_host else self.web_host)
-        return f"http://{host}:{self.web_port}"
+        return f"http://{_reachable(self.web_host)}:{self.web_port}"
+
+    @property
+    def grpc_target(self) -> str:
+        """Where this machine reaches the gRPC process, as ``host:port``."""
+        return f"{_reachable(self.grpc_host)}:{self.grpc_port}"
+
+    @property
+    def grpc_tls(self) -> bool:
+        """Whether the gRPC process speaks TLS."""
+        return bool(self.environ.get("GRPC_TLS_CERT"))
 
 
 def read(environ: Mapping[str, str], *, root: Path = ROOT) -> LaunchPlan:
@@ -81,6 +90,7 @@ def read(environ: Mapping[str, str], *, root: Path = ROOT) -> LaunchPlan:
         "DATA_DIR": str(data_dir),
         "WEB_PORT": str(web_port),
         "GRPC_PORT": str(grpc_port),
+        "GRPC_HOST": environ.get("GRPC_HOST") or environ.get("WEB_HOST") or _DEFAULTS["WEB_HOST"],
         "PATH": os.pathsep.join([scripts, environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
         "PROMETHEUS_MULTIPROC_DIR": str(data_dir / "run" / "metrics"),
@@ -95,11 +105,18 @@ def read(environ: Mapping[str, str], *, root: Path = ROOT) -> LaunchPlan:
         data_dir=data_dir,
         web_host=made["WEB_HOST"],
         web_port=web_port,
+        grpc_host=made["GRPC_HOST"],
         grpc_port=grpc_port,
         redis_url=environ.get("REDIS_URL", "").strip(),
         cache_redis_url=environ.get("CACHE_REDIS_URL", "").strip(),
         environ=made,
     )
+
+
+def _reachable(host: str) -> str:
+    """The host as this machine reaches what is bound to it, for a URL."""
+    wildcard = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared with, not bound)
+    return wildcard.get(host, f"[{host}]" if ":" in host else host)
 
 
 def _port(environ: Mapping[str, str], name: str, default: int) -> int:

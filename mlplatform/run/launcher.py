@@ -77,7 +77,7 @@ def plan_name(environ: Mapping[str, str]) -> str:
 def _run(plan: LaunchPlan, *, console: Console, switch: StopSwitch) -> int:
     _clear_former_run(plan, console)
     text = (plan.root / "Procfile").read_text()
-    preflight.check(plan, uses_grpc="GRPC_PORT" in procfile.variables(text))
+    preflight.check(plan)
     secret_key.ensure(plan.data_dir)
     _clear_metrics(plan)
     servers, variables = redis_servers.prepare(plan)
@@ -162,7 +162,7 @@ def _set_up(supervision: Supervision, *, plan: LaunchPlan, console: Console, swi
 
     setup_runner.run(plan, console=console, switch=switch, done=done)
     set_up_before.touch()
-    console.step("Starting the web process and the workers")
+    console.step("Starting the web and gRPC processes and the workers")
     _start_what_takes_long(supervision)
 
 
@@ -181,6 +181,8 @@ def _wait_until_ready(supervision: Supervision, *, plan: LaunchPlan, console: Co
         unready = readiness.waiting_for(plan.web_url)
         if unready != ("web",):
             supervision.start_tier(Tier.WORKERS)
+        if not unready:
+            unready = readiness.waiting_for_grpc(plan)
         states = supervision.states()
         _refuse_failed(states, plan.log_dir)
         waiting = unready or tuple(state.name for state in states if state.state != "RUNNING")

@@ -57,7 +57,8 @@ def port_free(*, host: str, port: int, variable: str) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise LaunchError(f"WEB_HOST {host!r} is no address of this machine: use 127.0.0.1.") from error
+        name = variable.replace("PORT", "HOST")
+        raise LaunchError(f"{name} {host!r} is no address of this machine: use 127.0.0.1.") from error
     family, kind, protocol, _, address = found[0]
     with socket.socket(family, kind, protocol) as probe:
         # As the servers do: connections of a former run in TIME_WAIT are no obstacle, a listener is.
@@ -101,12 +102,11 @@ def redis_answers(*, url: str, variable: str) -> None:
         client.close()
 
 
-def check(plan: LaunchPlan, *, uses_grpc: bool) -> None:
+def check(plan: LaunchPlan) -> None:
     """Run every check that needs no files of the run; raises LaunchError at the first that fails."""
     free_disk(plan.data_dir)
     port_free(host=plan.web_host, port=plan.web_port, variable="WEB_PORT")
-    if uses_grpc:
-        port_free(host=plan.web_host, port=plan.grpc_port, variable="GRPC_PORT")
+    port_free(host=plan.grpc_host, port=plan.grpc_port, variable="GRPC_PORT")
     given = {"REDIS_URL": plan.redis_url, "CACHE_REDIS_URL": plan.cache_redis_url}
     for variable, url in given.items():
         if url:

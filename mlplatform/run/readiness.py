@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from typing import Any
 from urllib.parse import urlsplit
+
+from mlplatform.run.environment import LaunchPlan
 
 _TIMEOUT_S = 5.0
 _FINE = {"ok", "up", "ready", "pass"}
@@ -27,6 +30,29 @@ def waiting_for(web_url: str) -> tuple[str, ...]:
     finally:
         connection.close()
     return () if response.status == http.HTTPStatus.OK else unready_checks(body, status=response.status)
+
+
+def waiting_for_grpc(plan: LaunchPlan) -> tuple[str, ...]:
+    """Return ``grpc`` until the gRPC process says that it serves; over TLS, whose authority is not known here, until it
+    takes connections."""
+    # Imported when everything else is ready: the launcher itself has to be there at once.
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    if plan.grpc_tls:
+        host, _, port = plan.grpc_target.rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S):
+                return ()
+        except OSError:
+            return ("grpc",)
+    with grpc.insecure_channel(plan.grpc_target) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        try:
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
+        except grpc.RpcError:
+            return ("grpc",)
+    return () if answer.status == health_pb2.HealthCheckResponse.SERVING else ("grpc",)
 
 
 def unready_checks(body: bytes, *, status: int) -> tuple[str, ...]:

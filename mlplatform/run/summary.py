@@ -21,7 +21,10 @@ def render(plan: LaunchPlan) -> str:
     tenants: Mapping[str, Mapping[str, Any]] = demo.get("tenants") or {}
     lines = [
         "",
-        _row("API", f"{base}/v2/"),
+        _row("REST", f"{base}/v2/"),
+        _row("GraphQL", f"{base}/graphql"),
+        _row("gRPC", f"{plan.grpc_target} ({'TLS' if plan.grpc_tls else 'plain text'})"),
+        _row("Others", f"{base}/oip (Open Inference Protocol), {base}/openai/v1 (OpenAI's embeddings)"),
         _row("Documents", f"{base}/docs"),
         _row("Admin", str(demo.get("admin_url") or f"{base}/admin/")),
         _row("", f"{demo.get('admin_username', '')}  password {demo.get('admin_password', '')}"),
@@ -31,7 +34,8 @@ def render(plan: LaunchPlan) -> str:
     lines += [_row("Files, logs", str(plan.data_dir)), ""]
     first = next(iter(tenants.values()), None)
     if first is not None:
-        lines += ["Try:", *curl_lines(base, str(first.get("api_key", ""))), ""]
+        key = str(first.get("api_key", ""))
+        lines += ["Try:", *curl_lines(base, key), grpcurl_line(plan, key), ""]
     lines.append("Everything is ready. Ctrl-C stops it.")
     return "\n".join(lines)
 
@@ -45,6 +49,15 @@ def curl_lines(base: str, key: str) -> list[str]:
         f"  curl -s {base}/v2/models {authorization}",
         f"  curl -s {base}/v2/limits {authorization}",
     ]
+
+
+def grpcurl_line(plan: LaunchPlan, key: str) -> str:
+    """Return the same prediction over gRPC; the server tells grpcurl of its services by reflection."""
+    body = json.dumps({"model_name": "sentiment", "text": _SENTENCE})
+    return (
+        f"  grpcurl {'-insecure' if plan.grpc_tls else '-plaintext'} -H 'Authorization: Bearer {key}' -d '{body}' "
+        f"{plan.grpc_target} ml_inference.InferenceService/Predict"
+    )
 
 
 def read_demo(path: Path) -> Mapping[str, Any]:

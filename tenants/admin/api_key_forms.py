@@ -66,7 +66,8 @@ class ApiKeyForm(ModelForm[ApiKey]):
     class Meta:
         model = ApiKey
         fields = [
-            "tenant", "name", "mode", "scopes", "allowed_models", "allowed_cidrs", "pinned_api_version", "expires_at",
+            "tenant", "name", "mode", "scopes", "allowed_models", "allowed_cidrs", "pinned_api_version",
+            "trusted_documents_only", "expires_at",
         ]  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

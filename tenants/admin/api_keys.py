@@ -51,7 +51,14 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         who = ["tenant", "name", "mode"]
-        rights = ["scopes", "allowed_models", "allowed_cidrs", "pinned_api_version", "expires_at"]
+        rights = [
+            "scopes",
+            "allowed_models",
+            "allowed_cidrs",
+            "pinned_api_version",
+            "trusted_documents_only",
+            "expires_at",
+        ]
         if obj is None:
             return [(None, {"fields": who}), ("What it may do", {"fields": rights})]
         facts = ["state", "uid", "secrets_in_full", "last_used", "created_by", "created_at"]
@@ -84,6 +91,7 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
             allowed_models=obj.allowed_models,
             allowed_cidrs=obj.allowed_cidrs,
             pinned_api_version=obj.pinned_api_version,
+            trusted_documents_only=obj.trusted_documents_only,
             expires_at=obj.expires_at,
             created_by=request.user if isinstance(request.user, User) else None,
         )

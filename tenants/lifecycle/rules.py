@@ -170,6 +170,5 @@ def planned(schedule: Schedule, *, at: dt.datetime) -> tuple[Window, ...]:
 
 
 def _named(schedule: Schedule) -> str:
-    return (
-        f"API version {schedule.subject}" if schedule.kind == "api_version" else f"The model version {schedule.subject}"
-    )
+    kinds = {"api_version": "API version", "graphql_field": "The GraphQL field"}
+    return f"{kinds.get(schedule.kind, 'The model version')} {schedule.subject}"

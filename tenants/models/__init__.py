@@ -6,6 +6,7 @@ from tenants.models.deprecation import Audience, Brownout, DeprecationSchedule, 
 from tenants.models.event import Event
 from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant, TenantStatus
+from tenants.models.trusted_document import TrustedDocument
 from tenants.models.user import User
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "SubjectKind",
     "Tenant",
     "TenantStatus",
+    "TrustedDocument",
     "User",
 ]

@@ -40,6 +40,11 @@ class ApiKey(models.Model):
     pinned_api_version = models.CharField(
         max_length=16, blank=True, help_text="The API version of calls that select none, such as v1."
     )
+    trusted_documents_only = models.BooleanField(
+        "trusted documents only",
+        default=False,
+        help_text="At /graphql the key may run the tenant's trusted documents and no others.",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,

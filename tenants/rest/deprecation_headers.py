@@ -22,7 +22,8 @@ def of(*deprecations: Deprecation | None, path: str) -> dict[str, str]:
     for one in sorted(ending, key=lambda one: one.sunset_at):
         guide = f"<{settings.BASE_URL}{quote(one.guide, safe='/@')}>"
         links += [f'{guide}; rel="deprecation"; type="text/html"', f'{guide}; rel="sunset"; type="text/html"']
-        links.append(f'<{settings.BASE_URL}{quote(_successor(one, path), safe="/@")}>; rel="successor-version"')
+        if one.kind in SubjectKind.values:  # a GraphQL field's successor has no address of its own
+            links.append(f'<{settings.BASE_URL}{quote(_successor(one, path), safe="/@")}>; rel="successor-version"')
     # Sunset must not be earlier than Deprecation, and has whole seconds.
     since = min(int(one.deprecated_at.timestamp()) for one in ending)
     return {

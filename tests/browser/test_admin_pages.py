@@ -9,8 +9,10 @@ from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import UsageRollup
-from inference.models import MLModel, ModelVersion
+from inference.models import EndUser, Item, MLModel, ModelVersion
+from mlplatform import demo_audience
 from mlplatform.lib import clock
+from tenants import trusted_documents
 from tests.conftest import Customer
 from tests.support import staff
 
@@ -31,6 +33,15 @@ PAGES = {
     "prices": "/admin/billing/price/?sample-operation=predict&sample-inputs=3&sample-cached=1",
     "models": "/admin/inference/mlmodel/",
     "version": "/admin/inference/modelversion/{version}/change/",
+    "end users": "/admin/inference/enduser/",
+    "end user": "/admin/inference/enduser/{end_user}/change/",
+    "items": "/admin/inference/item/",
+    "item": "/admin/inference/item/{item}/change/",
+    "a long end user": "/admin/inference/enduser/{long_user}/change/",
+    "a long item": "/admin/inference/item/{long_item}/change/",
+    "trusted documents": "/admin/tenants/trusteddocument/",
+    "trusted document": "/admin/tenants/trusteddocument/{document}/change/",
+    "new trusted document": "/admin/tenants/trusteddocument/add/",
     "usage": "/admin/billing/usagerollup/",
     "audit": "/admin/auditlog/logentry/",
     "roles": "/admin/auth/group/",
@@ -64,7 +75,25 @@ def addresses(acme: Customer, live_server: LiveServer) -> dict[str, str]:
     )
     today = clock.now().date()
     UsageRollup.objects.create(day=today, tenant=acme.tenant, key_uid=acme.key.uid, model="digits", units=5000)
-    pks = {"tenant": acme.tenant.pk, "key": acme.key.pk, "plan": acme.plan.pk, "version": version.pk}
+    demo_audience.seed(acme.tenant)
+    categories = ["x" * 64, *(f"category {number}" for number in range(31))]
+    long_user = EndUser.objects.create(
+        tenant=acme.tenant, external_id="a" * 128, name="N" * 200, preferences={"categories": categories}
+    )
+    long_item = Item.objects.create(
+        tenant=acme.tenant, external_id="b" * 128, title="T" * 200, description="d" * 4000, categories=categories
+    )
+    document = trusted_documents.register(
+        tenant=acme.tenant, name="home", text="query Home {\n  me { keyName }\n}\n", judge=lambda _: ""
+    )
+    rows = {
+        "long_user": long_user.pk,
+        "long_item": long_item.pk,
+        "document": document.pk,
+        "end_user": EndUser.objects.get(external_id="reader-3").pk,
+        "item": Item.objects.get(external_id="book-9").pk,
+    }
+    pks = rows | {"tenant": acme.tenant.pk, "key": acme.key.pk, "plan": acme.plan.pk, "version": version.pk}
     return {name: live_server.url + page.format(**pks) for name, page in PAGES.items()}
 
 

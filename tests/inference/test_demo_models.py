@@ -36,6 +36,7 @@ def test_the_catalogue() -> None:
     assert [(card.name, card.version) for card in cards()] == [
         ("digits", "1.0.0"),
         ("minilm", "1.0.0"),
+        ("recommender", "1.0.0"),
         ("sentiment", "1.0.0"),
         ("sentiment", "2.0.0"),
     ]

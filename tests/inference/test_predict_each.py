@@ -36,6 +36,11 @@ def each(customer: Customer, *texts: Any, model: str = "large", **changes: Any) 
     return predict_each(caller_of(customer), requests, call(**changes))
 
 
+def paid_and_held(customer: Customer) -> list[tuple[int, int]]:
+    """Units of each usage record, and what was held for it; where it paid less, the ledger calls it cached."""
+    return sorted((record.units, record.body["held_units"]) for record in ledger.records(customer.tenant))
+
+
 def kinds(answer: Answer) -> list[ErrorKind | None]:
     return [result.kind if isinstance(result, PlatformError) else None for result in answer.results]
 
@@ -98,19 +103,19 @@ def test_limits_let_through_what_fits_and_refuse_the_rest(acme: Customer, large:
 def test_a_refused_one_leaves_the_computation_that_it_joined(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
 ) -> None:
-    amount = LARGE + LARGE_CACHED
+    amount = 2 * LARGE
     LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=3600)
     tiny_worker.go.clear()
     caller, request = caller_of(acme), PredictRequest("large", "same")
     first = begin(caller, [request], call(), separate=True)
     (running,) = flights._running.values()
-    # Joining costs one unit, which is all that is left.
+    # Who joins holds the whole price, which is all that is left, until it is known who pays for the computation.
     rest = begin(caller, [request, PredictRequest("large", "other"), request], call(), separate=True)
     assert running._waiters == 2, "the first, and the one that was admitted"
     tiny_worker.go.set()
     assert kinds(rest.finish()) == [None, ErrorKind.QUOTA_EXCEEDED, ErrorKind.QUOTA_EXCEEDED]
     assert single(first.finish()).units == LARGE
-    assert sorted(charges(acme)) == [("large", LARGE_CACHED, True), ("large", LARGE, False)]
+    assert paid_and_held(acme) == [(LARGE_CACHED, LARGE), (LARGE, LARGE)]
 
 
 def test_when_the_key_changes_amid_refusals_what_was_admitted_is_answered(
@@ -188,18 +193,23 @@ def test_a_call_that_is_taken_back_is_not_charged(acme: Customer, tiny_worker: T
 def test_a_call_that_is_taken_back_leaves_an_equal_one(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
 ) -> None:
-    """The first to ask goes; whoever waits with it still gets the answer."""
+    """The first to ask goes; whoever waits with it still gets the answer, and pays for it, for nobody else does."""
     tiny_worker.go.clear()
     caller = caller_of(acme)
     request = PredictRequest("large", "hello")
     cancellation = Cancellation()
     first = begin(caller, [request], call(cancellation=cancellation), separate=True)
     second = begin(caller, [request], call(), separate=True)
+    third = begin(caller, [request], call(), separate=True)
     cancellation.cancel()
     assert kind_of(lambda: single(first.finish())) is ErrorKind.TIMEOUT
     tiny_worker.go.set()
-    assert single(second.finish()).units == LARGE_CACHED
-    assert charges(acme) == [("large", LARGE_CACHED, True)]
+    paid, joined = single(second.finish()), single(third.finish())
+    assert (paid.units, paid.cached) == (LARGE, False)
+    assert (joined.units, joined.cached) == (LARGE_CACHED, True)
+    assert large.computed == ["hello"]
+    assert paid_and_held(acme) == [(LARGE_CACHED, LARGE), (LARGE, LARGE)]
+    assert open_holds(acme) == 0
 
 
 def test_an_answer_that_came_before_it_was_taken_back_is_the_callers(

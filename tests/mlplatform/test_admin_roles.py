@@ -20,10 +20,13 @@ LISTS = {
     "tenants": "/admin/tenants/tenant/",
     "people": "/admin/tenants/user/",
     "keys": "/admin/tenants/apikey/",
+    "documents": "/admin/tenants/trusteddocument/",
     "plans": "/admin/billing/plan/",
     "limits": "/admin/billing/limitrule/",
     "subscriptions": "/admin/billing/subscription/",
     "prices": "/admin/billing/price/",
+    "end users": "/admin/inference/enduser/",
+    "items": "/admin/inference/item/",
     "models": "/admin/inference/mlmodel/",
     "versions": "/admin/inference/modelversion/",
     "API versions": "/admin/tenants/apiversion/",
@@ -35,12 +38,17 @@ LISTS = {
     "audit": "/admin/auditlog/logentry/",
 }
 READ = {
-    "tenants", "keys", "plans", "limits", "subscriptions", "prices", "models", "versions", "API versions", "ends", "timeline",
-    "days", "records",
+    "tenants", "keys", "documents", "plans", "limits", "subscriptions", "prices", "models", "versions", "API versions", "ends",
+    "timeline", "days", "records",
 }  # fmt: skip
-SEES = {"support": READ | {"people", "audit"}, "models": READ, "billing": READ | {"audit"}, "": set()}
+SEES = {
+    "support": READ | {"people", "audit", "end users", "items"},
+    "models": READ,
+    "billing": READ | {"audit"},
+    "": set(),
+}
 ADDS = {
-    "support": {"tenants", "people", "keys"},
+    "support": {"tenants", "people", "keys", "documents"},
     "models": {"models", "versions", "ends"},  # API versions, too, while one has a file and no row
     "billing": {"plans", "limits", "subscriptions", "prices"},
     "": set(),

@@ -9,6 +9,8 @@ from django.contrib.auth import authenticate as sign_in
 from pytest_django import Settings
 
 from billing.models import LimitRule, Plan, Price, Subscription
+from inference.models import EndUser, Item, Like
+from inference.recommending import entries
 from mlplatform import demo_data
 from tenants import authentication
 from tenants.lifecycle import schedules
@@ -27,8 +29,10 @@ def data_dir(tmp_path: Path, settings: Settings) -> Path:
 def rows() -> tuple[int, ...]:
     return tuple(
         model.objects.count()
-        for model in (Tenant, ApiKey, User, Plan, LimitRule, Price, Subscription, DeprecationSchedule)
-    )
+        for model in (
+            Tenant, ApiKey, User, Plan, LimitRule, Price, Subscription, DeprecationSchedule, EndUser, Item, Like
+        )
+    )  # fmt: skip
 
 
 def test_what_is_written_works_and_only_its_owner_can_read_it(data_dir: Path) -> None:
@@ -97,3 +101,27 @@ def test_a_default_version_is_not_ended(settings: Settings) -> None:
     settings.DEFAULT_API_VERSION = "v1"
     demo_data.seed()
     assert not DeprecationSchedule.objects.exists()
+
+
+def test_acme_sells_books_to_readers_and_globex_has_none(data_dir: Path) -> None:
+    demo_data.seed()
+    assert set(Item.objects.values_list("tenant__slug", flat=True)) == {"acme"}
+    assert (Item.objects.count(), EndUser.objects.count(), Like.objects.count()) == (40, 5, 10)
+    for item in Item.objects.all():
+        entries.items(
+            {
+                "items": [
+                    {
+                        "external_id": item.external_id,
+                        "title": item.title,
+                        "description": item.description,
+                        "categories": item.categories,
+                    }
+                ]
+            },
+            at_most=1,
+        )
+    EndUser.objects.get(external_id="reader-1").delete()
+    (data_dir / "demo.json").unlink()
+    demo_data.seed()
+    assert EndUser.objects.count() == 4, "what somebody deleted stays deleted"

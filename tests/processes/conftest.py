@@ -167,9 +167,9 @@ def unwrapped(content: bytes) -> bytes:
 
 
 def listening(processes: Sequence[psutil.Process]) -> set[str]:
-    """The addresses on which these processes accept TCP connections."""
+    """The addresses on which these processes accept TCP connections; gRPC's library writes those of IPv4 as IPv6."""
     return {
-        connection.laddr.ip
+        connection.laddr.ip.removeprefix("::ffff:")
         for process in processes
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from inference.grpc.generated import ml_inference_pb2 as pb
 from tests.processes.conftest import (
     BATCH_SIZE,
     Client,
@@ -23,6 +24,7 @@ from tests.processes.conftest import (
     secrets_of,
     unwrapped,
 )
+from tests.support.grpc import Grpc, listens
 from tests.support.http import Answer, Http, Load
 from tests.support.stack import Process, Stack
 from tests.support.waiting import settle_down, until
@@ -36,7 +38,7 @@ def test_servers_and_workers_listen_on_loopback_only(stack: Stack) -> None:
     for name, process in stack.processes.items():
         tree = process.tree()
         assert tree, name
-        assert listening(tree) == ({"127.0.0.1"} if name.startswith("web-") else set()), name
+        assert listening(tree) == ({"127.0.0.1"} if name.startswith(("web-", "grpc")) else set()), name
 
 
 def test_a_key_revoked_elsewhere_is_refused_by_every_web_process_at_once(stack: Stack, client: Client) -> None:
@@ -272,6 +274,53 @@ def test_a_web_process_that_is_told_to_stop_answers_what_it_has_begun(stack: Sta
     assert [answer.status for answer in answers] == [200] * 8, answers
     assert ended == 0
     stack.wait_until_ready()
+
+
+def test_a_grpc_process_that_is_told_to_stop_answers_what_it_has_begun(stack: Stack, client: Client) -> None:
+    process = stack.processes["grpc"]
+    worker = stack.gpu_worker.tree()
+    texts = [f"in flight {number}" for number in range(8)]
+    with Grpc(stack.grpc_target, secret=client.secret) as grpc, ThreadPoolExecutor(8) as pool:
+        # The first call waits until the process is there.
+        warm = grpc.predict(model_name="sentiment", text="a worker is there", wait_for_ready=True)
+        for one in worker:
+            one.suspend()
+        try:
+            calls = [pool.submit(grpc.predict, model_name="sentiment", text=text) for text in texts]
+            stream = grpc.stream(iter([pb.PredictRequest(model_name="sentiment", text="in a stream")]))
+            until(lambda: stack.shell("remaining", secret=client.secret)["concurrent"], lambda left: left == 500 - 9)
+            process.terminate()
+            until(lambda: listens(stack.grpc_target), lambda open_: not open_)
+        finally:
+            for one in worker:
+                one.resume()
+        answers = [call.result().message for call in calls]
+        (streamed,) = list(stream)
+    ended = process.wait()
+    process.start()
+    assert [len(answer.predictions) for answer in (warm.message, *answers, streamed)] == [2] * 10
+    assert ended == 0
+    paid = until(
+        lambda: stack.shell("ledger", tenant_id=client.tenant_id),
+        lambda ledger: ledger["day_units"] == 100,
+        within_s=60,
+    )
+    assert paid["day_calls"] == 10
+
+
+def test_a_killed_grpc_process_comes_back_and_charges_only_what_it_answered(stack: Stack, client: Client) -> None:
+    process = stack.processes["grpc"]
+    with Grpc(stack.grpc_target, secret=client.secret) as grpc:
+        grpc.predict(model_name="sentiment", text="before", wait_for_ready=True)
+        starts = process.starts
+        process.kill()
+        until(lambda: process.starts, lambda now: now > starts)
+        # Its client finds the new process by itself, on the same channel.
+        grpc.predict(model_name="sentiment", text="after", wait_for_ready=True)
+    left = until(
+        lambda: stack.shell("ledger", tenant_id=client.tenant_id), lambda ledger: ledger["day_units"] == 20, within_s=60
+    )
+    assert left["day_calls"] == 2
 
 
 def test_a_gpu_worker_that_is_told_to_stop_answers_its_batch(stack: Stack, client: Client) -> None:

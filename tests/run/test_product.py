@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mlplatform.run.environment import ROOT
+from tests.support.grpc import Grpc
 from tests.support.product import Product
 from tests.support.redis_server import free_port
 
@@ -53,6 +54,10 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
             assert stat.S_IMODE((data_dir / secret).stat().st_mode) == 0o600
         assert product.demo()["tenants"]["acme"]["api_key"] in product.said()
 
+        key = product.demo()["tenants"]["acme"]["api_key"]
+        with Grpc(f"127.0.0.1:{product.environ['GRPC_PORT']}", secret=key) as over_grpc:
+            assert over_grpc.predict(model_name="sentiment", text="What a wonderful morning!").message.cached
+
         second = subprocess.run(
             [sys.executable, "-m", "mlplatform.run"],
             cwd=ROOT,
@@ -77,6 +82,7 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
         said = product.said()
         order = [said.index(f"{name} has stopped") for name in ("web", "gpu-worker", "redis-state")]
         assert order == sorted(order)
+        assert said.index("grpc has stopped") < said.index("gpu-worker has stopped")
         assert "Traceback" not in said
 
 
@@ -100,16 +106,17 @@ def test_what_a_killed_launcher_left_is_ended_by_the_next_start(tmp_path: Path) 
         assert product.processes() == {}
 
 
-def test_a_port_in_use_is_one_line_and_starts_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["WEB_PORT", "GRPC_PORT"])
+def test_a_port_in_use_is_one_line_and_starts_nothing(tmp_path: Path, variable: str) -> None:
     port = free_port()
     with (
         socket.create_server(("127.0.0.1", port)),
-        Product(tmp_path / "data", WEB_PORT=str(port)) as product,
+        Product(tmp_path / "data", **{variable: str(port)}) as product,
     ):
         product.launch()
         assert product.wait() == 1
         assert len(product.said().strip().splitlines()) == 1
-        assert str(port) in product.said()
+        assert f"{port} on 127.0.0.1 is in use ({variable})" in product.said()
         assert product.processes() == {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def test_checks_that_have_not_passed_are_named(body: object, waiting: tuple[str,
 def test_no_answer_is_waiting_for_web() -> None:
     assert readiness.unready_checks(b"<html>", status=502) == ("/readyz (it answers 502)",)
     assert readiness.waiting_for(f"http://127.0.0.1:{free_port()}") == ("web",)
+
+
+def test_no_answer_is_waiting_for_grpc(tmp_path: Path) -> None:
+    port = str(free_port())
+    assert readiness.waiting_for_grpc(read({"DATA_DIR": str(tmp_path), "GRPC_PORT": port})) == ("grpc",)
+    tls = read({"DATA_DIR": str(tmp_path), "GRPC_PORT": port, "GRPC_TLS_CERT": "cert.pem"})
+    assert readiness.waiting_for_grpc(tls) == ("grpc",)
+    with socket.create_server(("127.0.0.1", int(port))):
+        assert readiness.waiting_for_grpc(tls) == ()
 
 
 def test_a_log_ends_with_its_last_lines(tmp_path: Path) -> None:
@@ -98,4 +108,6 @@ def test_the_table_holds_logins_and_lines_to_paste(tmp_path: Path) -> None:
     for expected in ("http://127.0.0.1:8000/admin/", "pw-of-the-admin", "mlp_live_g", "/docs"):
         assert expected in table
     assert "curl -s http://127.0.0.1:8000/v2/predict -H 'Authorization: Bearer mlp_live_a'" in table
+    assert "127.0.0.1:50051 (plain text)" in table
+    assert "grpcurl -plaintext -H 'Authorization: Bearer mlp_live_a' -d" in table
     assert stat.S_ISREG((tmp_path / "demo.json").stat().st_mode)

@@ -25,7 +25,8 @@ _NAME: Final = "x-component"
 def incompatible(old: Document, new: Document, *, growing: Mapping[str, str] | None = None) -> list[str]:
     """Every incompatible change, as ``place: what``; empty when every client of ``old`` can go on with ``new``.
 
-    ``growing`` names places of answers, such as ``Problem.type``, whose values were never a closed set, each with the reason.
+    ``growing`` names places of answers, such as ``Problem.type``, whose values were never a closed set, each with the reason; a
+    component with ``?`` at its end, such as ``Scores?``, is a form of answer that only who asks for it can meet.
     """
     return sorted(set(_Comparison(old, new, growing or {}).run()))
 
@@ -124,6 +125,8 @@ class _Comparison:
             self._under_way.add(names)
         found: list[str] = []
         for one in _branches(a, of_a):
+            if answer and f"{one.get(_NAME)}?" in self.growing:
+                continue
             others = (self._plain_subset(one, other, of_a, of_b, place, answer=answer) for other in _branches(b, of_b))
             fewest_first = sorted(others, key=len)
             found += fewest_first[0] if fewest_first else [f"{place}: nothing is admitted any more"]

@@ -17,7 +17,8 @@ from django.db import close_old_connections
 from django.db.utils import ConnectionHandler
 from django.test import RequestFactory
 
-from mlplatform import api_answers, short_way
+from mlplatform import api_answers
+from mlplatform.lib import sql_connections
 from mlplatform.lib.errors import ErrorKind
 from mlplatform.short_way import ShortWay
 from tenants.rest import problems
@@ -93,7 +94,7 @@ def one_transaction() -> Iterator[None]:
     for signal in (signals.request_started, signals.request_finished):
         signal.disconnect(close_old_connections)
     try:
-        with mock.patch.object(short_way, "connections", ConnectionHandler({})):
+        with mock.patch.object(sql_connections, "connections", ConnectionHandler({})):
             yield
     finally:
         for signal in (signals.request_started, signals.request_finished):

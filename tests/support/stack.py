@@ -129,12 +129,14 @@ class Process:
 
 
 class Stack:
-    """Redis servers, two web processes, GPU worker, jobs worker and beat on a fresh DATA_DIR with the demo in it."""
+    """Redis servers, two web processes, the gRPC process, GPU worker, jobs worker and beat on a fresh DATA_DIR with the
+    demo in it."""
 
     def __init__(self, data_dir: Path, *, webs: Sequence[Mapping[str, str]] = ({}, {}), **variables: str) -> None:
         self.data_dir = data_dir
         self.state = RedisServer(role="state")
         self.cache = RedisServer(role="cache")
+        self.grpc_port = free_port()
         self.processes: dict[str, Process] = {}
         self.webs: list[Http] = []
         self._database = ""
@@ -178,6 +180,10 @@ class Stack:
         """Every web process answers /readyz with 200; raises AssertionError with what it says instead."""
         for web in self.webs:
             until(partial(web.get, "/readyz"), lambda answer: answer.status == 200, within_s=READY_S)
+
+    @property
+    def grpc_target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
 
     def readyz(self) -> Answer:
         return self.webs[0].get("/readyz")
@@ -279,6 +285,8 @@ class Stack:
         for program in procfile.read(text, environ):
             if program.tier is procfile.Tier.WORKERS:
                 self._add(program.name, program.argv, environ)
+            elif program.name == "grpc":
+                self._add("grpc", program.argv, {**environ, "GRPC_PORT": str(self.grpc_port)})
 
     def _add(self, name: str, argv: Sequence[str], environ: Mapping[str, str]) -> None:
         self.processes[name] = Process(name, argv, environ, self.logs / f"{name}.log")

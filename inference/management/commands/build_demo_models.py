@@ -22,6 +22,8 @@ class Command(BaseCommand):
             help="source distribution of vaderSentiment 0.5; downloaded with pip when not given",
         )
 
+        parser.add_argument("--only", default="", help="name of the one model to build, such as recommender")
+
     def handle(self, *args: Any, **options: Any) -> None:
         # Imported here: torch takes seconds, which `manage.py help` and every other command need not wait
         # for.
@@ -29,7 +31,9 @@ class Command(BaseCommand):
         from inference.demo.installation import EncoderMissing
 
         try:
-            built = build.build(vader_sdist=options["vader_sdist"], report=self.stdout.write)
+            built = build.build(vader_sdist=options["vader_sdist"], report=self.stdout.write, only=options["only"])
         except (OSError, ValueError, EncoderMissing) as error:
             raise CommandError(str(error)) from error
+        if not built:
+            raise CommandError(f"There is no demo model {options['only']!r}.")
         self.stdout.write(self.style.SUCCESS(f"Built {len(built)} model versions."))

@@ -17,7 +17,7 @@ def test_every_model_with_its_versions_and_price(acme: Customer) -> None:
     answer = Api(acme).get("/v2/models")
     assert answer.status == 200
     models = {model["name"]: model for model in answer.body["models"]}
-    assert set(models) == {"digits", "minilm", "sentiment"}
+    assert set(models) == {"digits", "minilm", "recommender", "sentiment"}
     sentiment = models["sentiment"]
     assert sentiment["live_version"] == "1.0.0"
     assert [(version["version"], version["state"]) for version in sentiment["versions"]] == [

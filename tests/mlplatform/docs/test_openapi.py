@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 
 from billing.rest.views import KeyedView
 from inference.lifecycle import samples
+from inference.models import EndUser, Item
 from inference.representations import VERSIONS
 from mlplatform.docs import openapi
 from mlplatform.lib import clock
@@ -179,6 +180,8 @@ def test_the_versions_are_all_there() -> None:
 def test_the_examples_work(acme: Customer, prices: None, live_worker: LiveWorker, version: str) -> None:
     make_schedule(pk=1)
     samples.opt_in(tenant=acme.tenant)
+    EndUser.objects.create(tenant=acme.tenant, external_id="user-17")
+    Item.objects.create(tenant=acme.tenant, external_id="book-1", title="A book that somebody likes")
     tried = 0
     for path, method, operation in operations(version):
         for content in operation.get("requestBody", {}).get("content", {}).values():

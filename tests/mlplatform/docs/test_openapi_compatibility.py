@@ -18,6 +18,8 @@ RELEASED: Final = Path(__file__).parent / "released"
 GROWING: Final = {
     "Problem.type": "RFC 9457: a client treats a type that it does not know by its status, so there may be more.",
     "Me.key.scopes[]": "Scopes come with operations that need them; a client looks for those that it knows.",
+    "ModelVersion.task": "A task comes with models of its own; a client of the others never meets it in an answer.",
+    "Scores?": "What a model answers that scores candidates; only who calls such a model meets it.",
     "Me.key.pinned_api_version": "Which API versions there are is data; the key's owner pins it.",
 }
 
@@ -36,7 +38,9 @@ def test_a_document_is_compatible_with_itself(version: str) -> None:
     assert incompatible(released(version), released(version)) == []
     # A release leaves no list of exceptions behind: each is still needed, or is to be deleted.
     found = incompatible(released("v2"), json.loads(openapi.document("v2")))
-    assert {place.partition(":")[0] for place in found} == set(GROWING)
+    places = {place.partition(":")[0] for place in found}
+    forms = {place for place in places if f"{place.partition('.')[0]}?" in GROWING}
+    assert (places - forms) | {f"{place.partition('.')[0]}?" for place in forms} == set(GROWING)
 
 
 # --- Each rule, on a document that breaks it --------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Daemon threads that repeat one function. The suite's fixture keeps them from starting, so these tests undo it."""
 
 import logging
+import os
 import threading
 
 import pytest
@@ -46,11 +47,18 @@ def test_after_a_stop_it_can_start_again(tickers: None) -> None:
     ticker.stop()
 
 
-def test_a_forked_child_starts_a_thread_of_its_own(tickers: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[str] = []
-    monkeypatch.setattr(threading.Thread, "start", lambda thread: started.append(thread.name))
-    ticker = Ticker("forked", 1.0, lambda: None)
+def test_a_forked_child_starts_a_thread_of_its_own(tickers: None) -> None:
+    """A real fork: the child has the memory of its parent, but not its threads."""
+    ticked = threading.Event()
+    ticker = Ticker("forked", 0.001, ticked.set)
     ticker.ensure_started()
-    monkeypatch.setattr("mlplatform.lib.background.os.getpid", lambda: 4711)
-    ticker.ensure_started()
-    assert started == ["forked", "forked"]
+    assert ticked.wait(10)
+    with ticker._lock:  # as if another thread of the parent were just starting it
+        ticked.clear()
+        child = os.fork()
+        if child == 0:
+            ticker.ensure_started()
+            os._exit(0 if ticked.wait(10) else 1)
+    _, status = os.waitpid(child, 0)
+    ticker.stop()
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -1,0 +1,111 @@
+"""What the tenant used, grouped by as much as is asked for."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import graphene
+
+from billing import usage_rows
+from billing.usage import Grouping
+from billing.usage_rows import UsageRow
+from mlplatform.lib import clock
+from mlplatform.lib.graphql_cost import cost
+from tenants.graphql.call import GraphQLCall
+
+_DEFAULT_DAYS: Final = 30
+_POINTS: Final = 10
+
+
+class UsageDimension(graphene.Enum):
+    """What usage is grouped by."""
+
+    DAY = "day"
+    MODEL = "model"
+    KEY = "key"
+    API_VERSION = "api_version"
+    OPERATION = "operation"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Usage of a period; see :func:`billing.usage_rows.read`."""
+
+    from_: dt.date
+    to: dt.date
+    rows: Sequence[UsageRow]
+
+
+class UsageNumbers:
+    """What every sum of usage has."""
+
+    calls = graphene.BigInt(required=True)
+    inputs = graphene.BigInt(required=True)
+    cached_inputs = graphene.BigInt(required=True)
+    units = graphene.BigInt(required=True)
+
+
+class UsageLine(UsageNumbers, graphene.ObjectType):
+    """A sum over everything that is alike in what the rows are grouped by; the other dimensions are null."""
+
+    class Meta:
+        name = "UsageRow"
+        possible_types = (UsageRow,)
+
+    day = graphene.Date(description="UTC.")
+    model = graphene.String(description="Empty for what belongs to no model, such as the fee of a batch.")
+    key = graphene.String(description="The key's public id.")
+    api_version = graphene.String(description="Of REST, or the name of the protocol, such as `graphql`.")
+    operation = graphene.String()
+
+
+class UsageTotal(UsageNumbers, graphene.ObjectType):
+    """The sum of all rows."""
+
+
+class Usage(graphene.ObjectType):
+    """What the tenant used in a period; a few seconds behind."""
+
+    class Meta:
+        possible_types = (Report,)
+
+    from_ = graphene.Date(name="from", required=True)
+    to = graphene.Date(required=True)
+    # Free as points, but each row is work: many full reports at once are more fields than an answer may have.
+    rows = cost(graphene.List(graphene.NonNull(UsageLine), required=True), complexity=0, assumed=usage_rows.MAX_ROWS)
+    total = cost(graphene.Field(UsageTotal, required=True), complexity=0)
+
+    @staticmethod
+    def resolve_total(root: Report, info: graphene.ResolveInfo) -> UsageTotal:
+        names = ("calls", "inputs", "cached_inputs", "units")
+        return UsageTotal(**{name: sum(getattr(row, name) for row in root.rows) for name in names})
+
+
+def usage_field() -> Any:
+    """The field ``usage``; resolved by :func:`report`."""
+    return cost(
+        graphene.Field(
+            Usage,
+            from_=graphene.Date(name="from", description="The first day (UTC); 30 days without it."),
+            to=graphene.Date(description="The last day (UTC), included; today without it."),
+            by=graphene.List(
+                graphene.NonNull(UsageDimension), description="What the rows are grouped by; the day without it."
+            ),
+            description="What the tenant used, from the ledger's daily sums.",
+        ),
+        complexity=_POINTS,
+        scope="usage:read",
+    )
+
+
+def report(
+    call: GraphQLCall, *, from_: dt.date | None = None, to: dt.date | None = None, by: Sequence[Any] | None = None
+) -> Report:
+    """The tenant's usage. Raises INVALID_INPUT that names the argument."""
+    last = to or clock.now().date()
+    if from_ is None:
+        from_ = max(last, dt.date.min + dt.timedelta(days=_DEFAULT_DAYS - 1)) - dt.timedelta(days=_DEFAULT_DAYS - 1)
+    wanted: list[Grouping] = ["day"] if by is None else [getattr(one, "value", one) for one in by]
+    rows = usage_rows.read(tenant_id=call.key.tenant_id, first=from_, last=last, by=wanted)
+    return Report(from_, last, rows)

@@ -1,0 +1,80 @@
+"""From a field's arguments to what a prediction takes."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import graphene
+import numpy as np
+
+from inference.types import MAX_TOP_K, FlatTensor
+from mlplatform.lib.errors import invalid
+
+_MAX_RANK: Final = 8
+_MAX_MODEL_CHARS: Final = 130
+
+
+class TensorInput(graphene.InputObjectType):
+    """Numbers with their shape."""
+
+    shape = graphene.List(graphene.NonNull(graphene.Int), required=True, description="Such as [8, 8].")
+    values = graphene.List(graphene.NonNull(graphene.Float), required=True, description="In row-major order.")
+
+
+class PredictionInput(graphene.InputObjectType):
+    """What a model reads: exactly one of the fields."""
+
+    text = graphene.String()
+    tensor = TensorInput()
+    values = graphene.List(
+        graphene.NonNull(graphene.Float), description="The numbers of a tensor whose shape the model knows, row-major."
+    )
+
+
+def read(input_data: str | None, structured: Mapping[str, Any] | None) -> tuple[Any, str]:
+    """The input and the name of the argument that has it. Raises INVALID_INPUT unless there is exactly one."""
+    if (input_data is None) == (structured is None):
+        raise invalid("inputData", "Give either inputData or input.")
+    if structured is None:
+        return input_data, "inputData"
+    given = [name for name in ("text", "tensor", "values") if structured.get(name) is not None]
+    if len(given) != 1:
+        raise invalid("input", "Give exactly one of text, tensor and values.")
+    match given[0]:
+        case "text":
+            return structured["text"], "input.text"
+        case "tensor":
+            return _tensor(structured["tensor"]), "input.tensor"
+        case _:
+            return FlatTensor(_float32(structured["values"])), "input.values"
+
+
+def top_k(value: int | None) -> int | None:
+    """Raises INVALID_INPUT for a number of labels that nobody can want."""
+    if value is not None and not 1 <= value <= MAX_TOP_K:
+        raise invalid("topK", f"topK is a whole number from 1 to {MAX_TOP_K}.")
+    return value
+
+
+def model_name(value: str | None, *, field: str = "model") -> str:
+    """The model's name, or empty for the tenant's default."""
+    if value is not None and len(value) > _MAX_MODEL_CHARS:
+        raise invalid(field, "The model is text such as sentiment or sentiment@1.2.0.")
+    return value or ""
+
+
+def _tensor(tensor: Mapping[str, Any]) -> Any:
+    shape, values = tensor["shape"], tensor["values"]
+    if not 1 <= len(shape) <= _MAX_RANK or min(shape) < 1:
+        raise invalid("input.tensor.shape", f"A shape has from 1 to {_MAX_RANK} dimensions of at least 1.")
+    if math.prod(shape) != len(values):
+        raise invalid(
+            "input.tensor.values", f"The shape {shape} has {math.prod(shape):,} numbers, not {len(values):,}."
+        )
+    return _float32(values).reshape(shape)
+
+
+def _float32(values: list[float]) -> Any:
+    # What is too large for float32 becomes infinite here, and is refused with the model's own bounds.
+    with np.errstate(over="ignore"):
+        return np.array(values, dtype=np.float32)

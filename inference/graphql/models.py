@@ -1,0 +1,255 @@
+"""Models and their versions: from memory what answers, from SQL what a tenant's past calls used."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import graphene
+from graphene import relay
+
+from billing import pricing
+from billing.models import Operation
+from billing.pricing import Tariff
+from inference import registry
+from inference.graphql.endings import Ending, ModelVersionDeprecation, ending_of
+from inference.models import MLModel, ModelVersion, VersionState
+from inference.types import ModelRef
+from mlplatform.lib.deferred import Loader
+from mlplatform.lib.graphql_cost import cost
+from tenants.graphql import ids, paging
+from tenants.graphql.call import GraphQLCall
+from tenants.graphql.ids import Node
+from tenants.graphql.scalars import JSON
+
+ORDER: Final = paging.Order("models", (("name", str),))
+_VERSIONS: Final = 5
+"""How many versions of a model the cost of a query assumes; what there is beyond them is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that the caller may use."""
+
+    name: str
+    title: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of such a model: one that answers, or one that is retired."""
+
+    ref: ModelRef
+    state: str
+
+
+class VersionStateEnum(graphene.Enum):
+    """Live: it answers calls that name the model alone. Ready: it answers calls that pin it. Retired: it answers nobody."""
+
+    class Meta:
+        name = "ModelVersionState"
+
+    LIVE = "live"
+    READY = "ready"
+    RETIRED = "retired"
+
+
+class Price(graphene.ObjectType):
+    """What a prediction costs, in units."""
+
+    class Meta:
+        possible_types = (Tariff,)
+
+    per_call = graphene.Int(required=True)
+    per_input = graphene.Int(required=True)
+    per_cached_input = graphene.Int(required=True)
+
+    @staticmethod
+    def resolve_per_cached_input(root: Tariff, info: graphene.ResolveInfo) -> int:
+        return root.cached_per_input
+
+
+class ModelVersionType(graphene.ObjectType):
+    """One semantic version of a model."""
+
+    class Meta:
+        name = "ModelVersion"
+        interfaces = (Node,)
+        possible_types = (Version,)
+
+    version = graphene.String(required=True, description="A semantic version, such as 1.2.0.")
+    reference = graphene.String(required=True, description="What a call names to pin it, such as sentiment@1.2.0.")
+    state = graphene.Field(VersionStateEnum, required=True)
+    live = graphene.Boolean(required=True)
+    task = graphene.String(required=True, description="Such as text-classification.")
+    input_schema = JSON(required=True)
+    output_schema = JSON(required=True)
+    labels = graphene.List(graphene.NonNull(graphene.String), required=True, description="Empty for embeddings.")
+    accuracy = graphene.Float(description="Held out, 0 to 1.")
+    accuracy_note = graphene.String(description="How it was measured.")
+    max_batch_size = graphene.Int(required=True)
+    deprecation = cost(graphene.Field(ModelVersionDeprecation, description="Null while no end is announced."))
+    model = cost(graphene.Field(lambda: ModelType, required=True))
+
+    @staticmethod
+    def resolve_id(root: Version, info: graphene.ResolveInfo) -> str:
+        return ids.encode("ModelVersion", _reference(root.ref))
+
+    @staticmethod
+    def resolve_version(root: Version, info: graphene.ResolveInfo) -> str:
+        return root.ref.version
+
+    @staticmethod
+    def resolve_reference(root: Version, info: graphene.ResolveInfo) -> str:
+        return _reference(root.ref)
+
+    @staticmethod
+    def resolve_live(root: Version, info: graphene.ResolveInfo) -> bool:
+        return root.ref.live
+
+    @staticmethod
+    def resolve_task(root: Version, info: graphene.ResolveInfo) -> str:
+        return root.ref.runtime
+
+    @staticmethod
+    def resolve_input_schema(root: Version, info: graphene.ResolveInfo) -> Mapping[str, Any]:
+        return root.ref.input_schema
+
+    @staticmethod
+    def resolve_output_schema(root: Version, info: graphene.ResolveInfo) -> Mapping[str, Any]:
+        return root.ref.output_schema
+
+    @staticmethod
+    def resolve_labels(root: Version, info: graphene.ResolveInfo) -> Sequence[str]:
+        return root.ref.labels
+
+    @staticmethod
+    def resolve_accuracy(root: Version, info: graphene.ResolveInfo) -> float | None:
+        return root.ref.accuracy
+
+    @staticmethod
+    def resolve_accuracy_note(root: Version, info: graphene.ResolveInfo) -> str | None:
+        return root.ref.accuracy_note or None
+
+    @staticmethod
+    def resolve_max_batch_size(root: Version, info: graphene.ResolveInfo) -> int:
+        return root.ref.max_batch_size
+
+    @staticmethod
+    def resolve_deprecation(root: Version, info: graphene.ResolveInfo) -> Ending | None:
+        return ending_of(_reference(root.ref), tenant_id=info.context.key.tenant_id)
+
+    @staticmethod
+    def resolve_model(root: Version, info: graphene.ResolveInfo) -> Model:
+        return _model(root.ref)
+
+
+class ModelType(graphene.ObjectType):
+    """A model on sale, under a name that stays while its versions change."""
+
+    class Meta:
+        name = "Model"
+        interfaces = (Node,)
+        possible_types = (Model,)
+
+    name = graphene.String(required=True)
+    title = graphene.String(required=True)
+    description = graphene.String(required=True)
+    price = cost(graphene.Field(Price, required=True, description="Of one prediction."))
+    live_version = cost(graphene.Field(ModelVersionType, description="Answers calls that name the model alone."))
+    versions = cost(
+        graphene.List(graphene.NonNull(ModelVersionType), required=True, description="Those that answer."),
+        assumed=_VERSIONS,
+    )
+
+    @staticmethod
+    def resolve_id(root: Model, info: graphene.ResolveInfo) -> str:
+        return ids.encode("Model", root.name)
+
+    @staticmethod
+    def resolve_price(root: Model, info: graphene.ResolveInfo) -> Tariff:
+        return pricing.tariff(operation=Operation.PREDICT.value, model=root.name)
+
+    @staticmethod
+    def resolve_live_version(root: Model, info: graphene.ResolveInfo) -> Version | None:
+        return next((version for version in versions_of(info.context, root.name) if version.ref.live), None)
+
+    @staticmethod
+    def resolve_versions(root: Model, info: graphene.ResolveInfo) -> list[Version]:
+        return versions_of(info.context, root.name)
+
+
+class ModelConnection(relay.Connection):
+    class Meta:
+        node = ModelType
+        name = "ModelConnection"
+        strict_types = True
+
+
+class VersionLoader(Loader[tuple[str, str], Version]):
+    """Versions that the tenant's calls used, by model and version: those that answer, and retired ones; no others."""
+
+    def fetch(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Version]:
+        may_use = self.call.key.may_use
+        answering = {(ref.name, ref.version): ref for ref in registry.answering() if may_use(ref.name)}
+        found = {key: _answering(answering[key]) for key in keys if key in answering}
+        missing = [key for key in keys if key not in found and may_use(key[0])]
+        if missing:
+            rows = ModelVersion.objects.select_related("model").filter(
+                state=VersionState.RETIRED,
+                model__name__in={name for name, _ in missing},
+                version__in={version for _, version in missing},
+            )
+            found |= {(row.model.name, row.version): Version(registry.reference(row), row.state) for row in rows}
+        return {key: version for key, version in found.items() if key in set(keys)}
+
+
+class ModelLoader(Loader[str, Model]):
+    """Models by name, whether or not a version answers."""
+
+    def fetch(self, keys: Sequence[str]) -> Mapping[str, Model]:
+        may_use = self.call.key.may_use
+        answering = {ref.name: ref for ref in registry.answering() if may_use(ref.name)}
+        found = {key: _model(answering[key]) for key in keys if key in answering}
+        missing = [key for key in keys if key not in found and may_use(key)]
+        if missing:
+            # What only staged versions make is not known to customers yet.
+            rows = MLModel.objects.filter(name__in=missing, versions__state=VersionState.RETIRED).distinct()
+            found |= {row.name: Model(row.name, row.title, row.description) for row in rows}
+        return found
+
+
+def models_of(call: GraphQLCall) -> list[Model]:
+    """Every model with a version that answers, among those that the key may use, by name."""
+    found = {ref.name: _model(ref) for ref in registry.answering() if call.key.may_use(ref.name)}
+    return [found[name] for name in sorted(found)]
+
+
+def versions_of(call: GraphQLCall, name: str) -> list[Version]:
+    """The versions of a model that answer, oldest first; none for a model that the key may not use."""
+    if not call.key.may_use(name):
+        return []
+    return [_answering(ref) for ref in registry.answering() if ref.name == name]
+
+
+def model_node(call: GraphQLCall, key: str) -> Any:
+    """For ``node(id)``."""
+    return call.loader(ModelLoader).load(key).then(ids.found)
+
+
+def version_node(call: GraphQLCall, key: str) -> Any:
+    """For ``node(id)``."""
+    name, _, version = key.partition("@")
+    return call.loader(VersionLoader).load((name, version)).then(ids.found)
+
+
+def _answering(ref: ModelRef) -> Version:
+    return Version(ref, "live" if ref.live else "ready")
+
+
+def _model(ref: ModelRef) -> Model:
+    return Model(ref.name, ref.title, ref.description)
+
+
+def _reference(ref: ModelRef) -> str:
+    return f"{ref.name}@{ref.version}"

@@ -1,0 +1,244 @@
+"""What every call with a key goes through, of all gRPC services: caller, deadline, cancellation, limits, problems.
+
+A servicer's method is one line: ``return answer_unary(context, lambda caller, info: …)``.
+"""
+
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, NoReturn, TypeVar
+from urllib.parse import unquote
+
+import grpc
+from django.conf import settings
+
+from billing import admission, usage
+from billing.admission import Decision
+from billing.charging import Refused
+from billing.contracts import contract_of
+from billing.models import Operation
+from billing.rest import limit_headers
+from inference.grpc import first_metadata, statuses
+from inference.predict import Answer
+from inference.rest import parsing
+from inference.types import CachePolicy, CallContext
+from mlplatform.lib import ids, tracing
+from mlplatform.lib.cancellation import Cancellation
+from mlplatform.lib.client_address import client_address
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants import calling
+from tenants.authentication import Caller
+from tenants.lifecycle.rules import Deprecation, Ended
+from tenants.rest import deprecation_headers, problems
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PEER: Final = re.compile(r"ipv[46]:(?P<address>.+):\d+")
+_LEAST_S: Final = 0.001
+_LISTS: Final = frozenset({"cache-control", "x-forwarded-for"})
+
+
+@dataclass(slots=True)
+class CallInfo:
+    """One gRPC call as handlers see it. They fill in what its answer says beside the message: see :meth:`note`.
+
+    ``timeout_s`` is the client's deadline, at most ``PREDICT_TIMEOUT_S``; ``client`` the user agent; ``address`` the
+    client's. ``headers`` are further ones for the initial metadata, lower-case.
+    """
+
+    request_id: str
+    client: str
+    timeout_s: float
+    cancellation: Cancellation
+    cache: CachePolicy
+    address: str
+    metadata: Mapping[str, str] = field(repr=False)  # It holds the key.
+    decision: Decision | None = None
+    deprecations: tuple[Deprecation, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    begun: bool = False
+    """Whether the initial metadata went out, as it does before the first answer of a stream."""
+
+    def context(self, operation: Operation, api_version: str = "grpc") -> CallContext:
+        """What ``inference.predict`` wants to know of the call as a whole."""
+        return CallContext(
+            request_id=self.request_id,
+            operation=operation.value,
+            api_version=api_version,
+            client=self.client,
+            timeout_s=self.timeout_s,
+            cache=self.cache,
+            cancellation=self.cancellation,
+        )
+
+    def note(self, answer: Answer) -> None:
+        """The limits after the call, and what ends of the versions that it pinned; for one result its cache state."""
+        self.decision = answer.decision
+        results = [result for result in answer.results if not isinstance(result, PlatformError)]
+        self.deprecations = tuple(dict.fromkeys(one.deprecation for one in results if one.deprecation is not None))
+        if len(answer.results) == len(results) == 1:
+            result = results[0]
+            self.headers["x-cache"] = "HIT" if result.cached else "MISS"
+            if result.cached:
+                self.headers["age"] = str(result.age_s)
+
+
+Handler = Callable[[Caller, CallInfo], T]
+"""``handle(caller, info)`` gives the message, or raises a problem. It may be called twice, with a fresh caller."""
+
+
+def answer_unary(context: grpc.ServicerContext, handle: Handler[T]) -> T:
+    """Run a handler as the caller of a unary call; a problem becomes its status."""
+    info = info_of(context)
+    headers: dict[str, str] = {}
+
+    def work(caller: Caller) -> T:
+        headers.clear()
+        info.decision, info.deprecations = None, ()
+        info.headers.clear()
+        try:
+            message = handle(caller, info)
+        except PlatformError as error:
+            # Within the caller's try: a guard that changed must end in UNAUTHENTICATED, not in a problem for a revoked key.
+            headers.update(after_problem(error, caller, info))
+            raise
+        headers.update(answer_headers(caller, info))
+        return message
+
+    try:
+        message = as_caller(info, work)
+    except Exception as error:  # noqa: BLE001 - each exception has its status; what nobody expected is logged there
+        fail(context, error, info, headers)
+    first_metadata.send(context, tuple(headers.items()))
+    return message
+
+
+def as_caller(info: CallInfo, work: Callable[[Caller], T]) -> T:
+    """Run ``work`` as the one whose key the metadata holds. Raises the problems of keys."""
+    return calling.as_caller(secret_of(info), address=info.address, work=work)
+
+
+def secret_of(info: CallInfo) -> str:
+    """The key of the call. Raises UNAUTHENTICATED for none, MALFORMED for two."""
+    metadata = info.metadata
+    return calling.secret_of(
+        authorization=metadata.get("authorization", ""), api_key=metadata.get("x-api-key", "").strip()
+    )
+
+
+def info_of(context: grpc.ServicerContext) -> CallInfo:
+    """Read the metadata, the deadline and the address of a call, name it on log lines, and listen for its cancellation."""
+    metadata = _metadata(context.invocation_metadata())
+    request_id = ids.request_id(metadata.get("x-request-id"))
+    tracing.enter_request(request_id)
+    cancellation = Cancellation()
+    if not context.add_callback(cancellation.cancel):
+        cancellation.cancel()
+    return CallInfo(
+        request_id=request_id,
+        client=metadata.get("user-agent", ""),
+        timeout_s=timeout_of(context),
+        cancellation=cancellation,
+        cache=parsing.cache_policy(metadata.get("cache-control", "")),
+        address=client_address(
+            {"REMOTE_ADDR": peer_address(context.peer()), "HTTP_X_FORWARDED_FOR": metadata.get("x-forwarded-for", "")},
+            trusted_proxies=settings.TRUSTED_PROXIES,
+        ),
+        metadata=metadata,
+    )
+
+
+def timeout_of(context: grpc.ServicerContext) -> float:
+    """Seconds until nobody waits any more; at least a millisecond, so that what is late ends as such."""
+    remaining = context.time_remaining()
+    most: float = settings.PREDICT_TIMEOUT_S
+    # grpcio says "no deadline" with None, or with one that is centuries away.
+    return most if remaining is None else min(most, max(remaining, _LEAST_S))
+
+
+def answer_headers(caller: Caller, info: CallInfo) -> dict[str, str]:
+    """What REST says in headers, lower-case, for the initial metadata of an answer."""
+    decision = info.decision or _peek(caller)
+    return _headers(info, limit_headers.of(decision), deprecation_headers.of(*info.deprecations, path=""))
+
+
+def end_headers(info: CallInfo) -> dict[str, str]:
+    """The same after the last answer of a stream. The limits are those after its last admission; a stream without one has
+    told them at its beginning, and is not failed at its end because they cannot be read again."""
+    limits = limit_headers.of(info.decision) if info.decision is not None else {}
+    return _headers(info, limits, deprecation_headers.of(*info.deprecations, path=""))
+
+
+def after_problem(error: PlatformError, caller: Caller, info: CallInfo) -> dict[str, str]:
+    """The same beside a problem; a state Redis that is away must not hide the problem behind its own."""
+    decision = error.decision if isinstance(error, Refused) else info.decision
+    if decision is None and error.kind not in {ErrorKind.UNAVAILABLE, ErrorKind.UNAUTHENTICATED}:
+        try:
+            decision = _peek(caller)
+        except PlatformError:
+            logger.info("no limits in the metadata: their state could not be read")
+    deprecations = (error.deprecation,) if isinstance(error, Ended) else info.deprecations
+    limits = limit_headers.of(decision) if decision is not None else {}
+    return _headers(info, limits, deprecation_headers.of(*deprecations, path=""))
+
+
+def fail(
+    context: grpc.ServicerContext, error: Exception, info: CallInfo, headers: Mapping[str, str] | None = None
+) -> NoReturn:
+    """End the call with the error's status. ``headers`` go with it, in the initial and in the trailing metadata."""
+    problem = problems.kind_of(error)
+    sent = dict(headers or _headers(info))
+    retry_after_s = statuses.retry_after(problem)
+    if retry_after_s:
+        sent["retry-after"] = str(max(1, math.ceil(retry_after_s)))
+    if not info.begun:
+        first_metadata.send(context, tuple(sent.items()))
+    status = statuses.status_of(problem, request_id=info.request_id)
+    # Clients of most languages show the trailing metadata of a failed call, and not the initial one.
+    context.set_trailing_metadata((*sent.items(), (statuses.DETAILS_KEY, status.SerializeToString())))
+    context.abort(statuses.TABLE[problem.kind], status.message)
+    raise AssertionError("abort raises")
+
+
+def _headers(info: CallInfo, *more: Mapping[str, str]) -> dict[str, str]:
+    headers = {
+        "x-request-id": info.request_id,
+        "traceparent": tracing.child_traceparent(info.metadata.get("traceparent")),
+    }
+    for found in more:
+        headers.update((name.lower(), value) for name, value in found.items())
+    headers.update(info.headers)
+    return headers
+
+
+def _peek(caller: Caller) -> Decision:
+    contract = contract_of(caller)
+    return admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date)
+
+
+def _metadata(pairs: Iterable[Any]) -> dict[str, str]:
+    """The first value of each key, as HTTP's servers do for what must come once; binary ones are nobody's.
+
+    Lists are joined in order: a proxy may add its entry as another value behind that of the client.
+    """
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if not isinstance(value, str):
+            continue
+        if key in _LISTS and key in found:
+            found[key] = f"{found[key]}, {value}"
+        else:
+            found.setdefault(key, value)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def peer_address(peer: str) -> str:
+    """``ipv4:127.0.0.1:5000`` and ``ipv6:[::1]:5000``, percent-encoded or not, as a bare address; others as unknown."""
+    match = _PEER.fullmatch(unquote(peer))
+    return match["address"].strip("[]") if match else ""

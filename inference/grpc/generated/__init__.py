@@ -1,0 +1,1 @@
+"""Made by ``make protos`` from ``inference/grpc/protos``; not to be edited."""

@@ -1,0 +1,122 @@
+"""``ml_inference.InferenceService``: each method parses, calls ``inference.predict``, renders."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from django.conf import settings
+
+from billing.models import Operation
+from inference import predict as prediction
+from inference.grpc import endings, messages
+from inference.grpc.calls import CallInfo, answer_headers, answer_unary, as_caller, end_headers, fail, info_of
+from inference.grpc.generated import ml_inference_pb2 as pb
+from inference.grpc.generated import ml_inference_pb2_grpc
+from inference.grpc.messages import Malformed
+from inference.grpc.streaming import HELPERS, Stream
+from inference.predict import single
+from inference.types import PredictRequest
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from tenants.authentication import Caller
+
+
+class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
+    """The methods of the service."""
+
+    def __init__(self, prepare_thread: Callable[[], None] | None = None) -> None:
+        # A stream keeps a thread for as long as it is open: half of them are left for other calls.
+        streams = max(1, settings.GRPC_THREADS // 2)
+        self._streams = threading.BoundedSemaphore(streams)
+        self._helpers = ThreadPoolExecutor(HELPERS * streams, "grpc-stream", initializer=prepare_thread)
+
+    def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:  # noqa: N802
+        """One input."""
+
+        def handle(caller: Caller, info: CallInfo) -> pb.PredictResponse:
+            parsed = messages.parse(request)
+            try:
+                answer = prediction.predict(caller, parsed, info.context(Operation.PREDICT))
+            except PlatformError:
+                info.deprecations = endings.pinned(info, caller, [parsed])
+                raise
+            info.note(answer)
+            endings.sample(info, caller, [parsed], answer)
+            return messages.response(single(answer), request, request_id=parsed.call_id or info.request_id)
+
+        return answer_unary(context, handle)
+
+    def BatchPredict(self, request: pb.BatchPredictRequest, context: grpc.ServicerContext) -> pb.BatchPredictResponse:  # noqa: N802
+        """Many inputs, admitted at once."""
+        return answer_unary(context, lambda caller, info: _batch(request, caller, info))
+
+    def StreamPredict(  # noqa: N802
+        self, request_iterator: Iterator[pb.PredictRequest | Malformed], context: grpc.ServicerContext
+    ) -> Iterator[pb.PredictResponse]:
+        """Any number of inputs, answered in order."""
+        info = info_of(context)
+        if not self._streams.acquire(blocking=False):
+            too_many = "As many streams are open as this server takes; please try again."
+            fail(context, PlatformError(ErrorKind.OVERLOADED, too_many, retry_after_s=1.0), info)
+        try:
+            yield from _stream(Stream(info, context, request_iterator, self._helpers))
+        finally:
+            self._streams.release()
+
+
+def _stream(stream: Stream) -> Iterator[pb.PredictResponse]:
+    info, context = stream.info, stream.context
+    callers: list[Caller] = []
+
+    def begin(caller: Caller) -> dict[str, str]:
+        callers[:] = [caller]
+        return answer_headers(caller, info)
+
+    try:
+        context.send_initial_metadata(tuple(as_caller(info, begin).items()))
+        info.begun = True
+        yield from stream.answers(callers[0])
+    except (grpc.RpcError, GeneratorExit):
+        raise  # The client has gone.
+    except Exception as error:  # noqa: BLE001 - each exception has its status; what nobody expected is logged there
+        fail(context, error, info)
+    # Limits and endings as they are after the last answer; at the beginning nobody knew them.
+    info.deprecations = stream.deprecations()
+    context.set_trailing_metadata(tuple(end_headers(info).items()))
+
+
+def _batch(request: pb.BatchPredictRequest, caller: Caller, info: CallInfo) -> pb.BatchPredictResponse:
+    count = len(request.requests)
+    if not count:
+        raise invalid("requests", "The requests are a list of at least one.")
+    if count > settings.MAX_BATCH_REQUESTS:
+        raise invalid("requests", f"A call takes at most {settings.MAX_BATCH_REQUESTS} requests, not {count}.")
+    parsed = [_parsed(item, index, request.model_name) for index, item in enumerate(request.requests)]
+    wanted = [item for item in parsed if isinstance(item, PredictRequest)]
+    try:
+        answer = prediction.predict_many(caller, wanted, info.context(Operation.BATCH))
+    except PlatformError:
+        info.deprecations = endings.pinned(info, caller, wanted)
+        raise
+    info.note(answer)
+    if any(isinstance(result, PlatformError) for result in answer.results):
+        info.deprecations = endings.pinned(info, caller, wanted)
+    endings.sample(info, caller, wanted, answer)
+    answers = iter(answer.results)
+    reply = pb.BatchPredictResponse(units=answer.units, request_id=info.request_id)
+    for sent, item in zip(request.requests, parsed, strict=True):
+        outcome = item if isinstance(item, PlatformError) else next(answers)
+        item_id = sent.id or info.request_id
+        reply.responses.append(
+            messages.problem(outcome, sent, request_id=item_id)
+            if isinstance(outcome, PlatformError)
+            else messages.response(outcome, sent, request_id=item_id)
+        )
+    return reply
+
+
+def _parsed(item: pb.PredictRequest, index: int, model: str) -> PredictRequest | PlatformError:
+    try:
+        return messages.parse(item, model=model, path=f"requests[{index}].")
+    except PlatformError as problem:
+        return problem

@@ -1,0 +1,162 @@
+"""The Open Inference Protocol over HTTP, below ``/oip``: thin views over :mod:`inference.oip.inferring`."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.admission import Decision
+from billing.models import Operation
+from billing.rest import keyed
+from billing.rest.keyed import Handler
+from billing.rest.views import KeyedView
+from inference import whole
+from inference.oip import bodies, metadata, problems, wire
+from inference.oip.inferring import API_VERSION, infer, reference
+from inference.rest import parsing
+from inference.types import CallContext
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.authentication import Caller
+from tenants.rest.call import Reply, RestCall
+
+
+class OipView(KeyedView):
+    """Answers and problems in the protocol's own shape."""
+
+    def answer(self, request: Request, handle: Handler) -> Response:
+        reply = keyed.answer(self.call(request), handle, known=keyed.UNVERSIONED, render_problem=problems.reply)
+        return self.write(reply)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return self.write(problems.reply(exc, request_id=self.request._request.request_id))  # type: ignore[attr-defined]
+
+
+class ServerView(OipView):
+    """Who answers; needs no key."""
+
+    def get(self, request: Request) -> Response:
+        return Response(
+            {
+                "name": metadata.SERVER,
+                "version": metadata.SERVER_VERSION,
+                "extensions": list(metadata.EXTENSIONS),
+            }
+        )
+
+
+class LiveView(OipView):
+    """The process answers; needs no key."""
+
+    def get(self, request: Request) -> Response:
+        return Response({"live": True})
+
+
+class ReadyView(OipView):
+    """Whether predictions can be answered; needs no key."""
+
+    def get(self, request: Request) -> Response:
+        ready = metadata.is_ready()
+        return Response({"ready": ready}, status=200 if ready else 503, headers={"Cache-Control": "no-store"})
+
+
+class ModelView(OipView):
+    """The tensors and versions of a model."""
+
+    def get(self, request: Request, model: str, version: str = "") -> Response:
+        def handle(caller: Caller, _: str) -> dict[str, Any]:
+            info = metadata.describe(metadata.find(caller, model, version))
+            body: dict[str, Any] = {
+                "name": info.name,
+                "versions": list(info.versions),
+                "platform": info.platform,
+                "inputs": [_tensor(one) for one in info.inputs],
+                "outputs": [_tensor(one) for one in info.outputs],
+            }
+            if info.labels:
+                body["parameters"] = {"labels": list(info.labels)}
+            return body
+
+        return self.read(request, metadata.SCOPE, handle)
+
+
+class ModelReadyView(OipView):
+    """Whether a model can be asked now. Any key that may use it may ask, for a prediction would tell the same."""
+
+    def get(self, request: Request, model: str, version: str = "") -> Response:
+        def handle(caller: Caller, _: str) -> Reply:
+            ref = metadata.find(caller, model, version)
+            ready = metadata.is_ready()
+            return Reply({"name": ref.name, "ready": ready}, status=200 if ready else 503)
+
+        return self.read(request, "", handle)
+
+
+class InferView(OipView):
+    """One row or several; the body is JSON, binary tensors may follow it."""
+
+    def post(self, request: Request, model: str, version: str = "") -> Response:
+        call = self.call(request)
+        name = reference(model, version)
+
+        def handle(caller: Caller, _: str) -> tuple[Any, Decision | None]:
+            try:
+                asked = wire.parse(
+                    call.parse(), header_length=call.header("INFERENCE_HEADER_CONTENT_LENGTH"), model=name
+                )
+                inferred = infer(
+                    caller, asked, request_id=call.request_id, context=lambda operation: _context(call, operation)
+                )
+            except Exception:
+                call.deprecations = whole.endings(caller, name, request_id=call.request_id)
+                raise
+            body, json_size = wire.render(asked, inferred)
+            response = HttpResponse(
+                body, content_type=wire.BINARY_TYPE if json_size is not None else "application/json"
+            )
+            headers = inferred.answer.cache_headers()
+            if json_size is not None:
+                headers[wire.HEADER_LENGTH] = str(json_size)
+            answer = inferred.answer
+            return Reply(response, headers=headers, deprecations=answer.deprecations), answer.decision
+
+        return self.write(keyed.answer(call, handle, known=keyed.UNVERSIONED, render_problem=problems.reply))
+
+    def call(self, request: Request) -> RestCall:
+        call = super().call(request)
+        read: list[bytes] = []
+
+        def parse() -> bytes:
+            # Read once, although the handler runs again when the caller turns out to be stale.
+            if not read:
+                read.append(bodies.read(request._request))
+            return read[0]
+
+        call.parse = parse
+        return call
+
+
+class NothingView(OipView):
+    """Addresses that other servers of the protocol have and this one has not, in the protocol's shape."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise PlatformError(
+            ErrorKind.NOT_FOUND,
+            f"There is nothing at {request.path_info[:200]}; the server offers health, metadata and infer.",
+        )
+
+
+def _tensor(info: metadata.TensorInfo) -> dict[str, Any]:
+    return {"name": info.name, "datatype": info.datatype, "shape": list(info.shape)}
+
+
+def _context(call: RestCall, operation: Operation) -> CallContext:
+    return CallContext(
+        request_id=call.request_id,
+        operation=operation.value,
+        api_version=API_VERSION,
+        client=call.header("USER_AGENT"),
+        timeout_s=settings.PREDICT_TIMEOUT_S,
+        cache=parsing.cache_policy(call.header("CACHE_CONTROL")),
+    )

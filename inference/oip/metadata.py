@@ -1,0 +1,79 @@
+"""What the protocol tells of the server and of a model: names, versions, and the tensors that go in and out."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from django.db import DatabaseError, connection
+
+from inference import registry, workers
+from inference.oip import outputs
+from inference.oip.inferring import reference
+from inference.oip.tensors import BYTES, FP32, expected
+from inference.types import ModelRef
+from mlplatform.lib import redis
+from tenants.authentication import Caller
+
+SERVER: Final = "mlplatform"
+SERVER_VERSION: Final = "2"  # the newest API version of the product, whose models these are
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
+SCOPE: Final = "models:read"
+ANY: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor of a model; -1 in ``shape`` is any number: of rows, and of labels where ``top_k`` may ask for fewer."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model: ``versions`` are those that answer, oldest first; ``labels`` is empty for an embedding."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    labels: tuple[str, ...]
+
+
+def find(caller: Caller, model: str, version: str) -> ModelRef:
+    """The version that would answer. Raises NOT_FOUND, as well for what the key may not use."""
+    name = reference(model, version)
+    ref = registry.resolve(name)
+    if not caller.may_use(ref.name):
+        raise registry.not_found(name)
+    return ref
+
+
+def describe(ref: ModelRef) -> ModelInfo:
+    """Raises INVALID_INPUT for a model whose input no tensor can say."""
+    want = expected(ref)
+    return ModelInfo(
+        name=ref.name,
+        versions=tuple(one.version for one in registry.answering() if one.name == ref.name),
+        platform=f"{SERVER}_{ref.runtime.replace('-', '_')}",
+        inputs=(TensorInfo(want.name, want.datatype, (ANY, *want.shape)),),
+        outputs=tuple(_output(name, ref) for name in outputs.names(ref)),
+        labels=ref.labels,
+    )
+
+
+def is_ready() -> bool:
+    """Whether predictions can be answered now: SQL and the state Redis are there, and a worker lives."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return workers.count("gpu") > 0
+    except (DatabaseError, *redis.FAILURES):
+        return False
+
+
+def _output(name: str, ref: ModelRef) -> TensorInfo:
+    if ref.is_embedding:
+        return TensorInfo(name, FP32, (ANY, ref.outputs))
+    return TensorInfo(name, BYTES if name == outputs.LABELS else FP32, (ANY, ANY))

@@ -1,0 +1,76 @@
+"""Parameters of a call, of its inputs and of its outputs: those that mean something here, and no others.
+
+A parameter that is silently ignored hides a typing error or a promise that nobody keeps, so an unknown one is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inference.oip.outputs import Wanted
+from inference.types import MAX_TOP_K
+from mlplatform.lib.errors import invalid
+
+_OF_CALL: Final = ("binary_data_output", "timeout", "top_k")
+_OF_INPUT: Final = ("binary_data_size",)
+_OF_OUTPUT: Final = ("binary_data", "classification")
+_MICROSECOND_S: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class CallParameters:
+    """``timeout_s`` and ``binary_output`` are None where the call does not say them."""
+
+    top_k: int | None = None
+    timeout_s: float | None = None
+    binary_output: bool | None = None
+
+
+def of_call(given: Mapping[str, Any]) -> CallParameters:
+    """``top_k``: how many labels, best first. ``timeout``: microseconds. ``binary_data_output``: the form of outputs."""
+    _only(given, _OF_CALL, "parameters")
+    timeout = _whole(given, "timeout", "parameters", least=1, most=10**12)
+    return CallParameters(
+        top_k=_whole(given, "top_k", "parameters", least=1, most=MAX_TOP_K),
+        timeout_s=timeout * _MICROSECOND_S if timeout is not None else None,
+        binary_output=_truth(given, "binary_data_output", "parameters"),
+    )
+
+
+def binary_size_of_input(given: Mapping[str, Any], place: str) -> int | None:
+    """``binary_data_size``: how many bytes after the JSON are this input's; None where its data are in the JSON."""
+    if any(name.startswith("shared_memory_") for name in given):
+        raise invalid(f"{place}.parameters", "Shared memory is not offered; send the tensor's data.")
+    _only(given, _OF_INPUT, f"{place}.parameters")
+    return _whole(given, "binary_data_size", f"{place}.parameters", least=0, most=2**40)
+
+
+def wanted(name: str, given: Mapping[str, Any], place: str) -> Wanted:
+    """An output with its form: ``binary_data``, and ``classification`` for text ``score:index:label``."""
+    if any(key.startswith("shared_memory_") for key in given):
+        raise invalid(f"{place}.parameters", "Shared memory is not offered; outputs come in the answer.")
+    _only(given, _OF_OUTPUT, f"{place}.parameters")
+    classes = _whole(given, "classification", f"{place}.parameters", least=0, most=MAX_TOP_K)
+    return Wanted(name, _truth(given, "binary_data", f"{place}.parameters"), classes or 0)
+
+
+def _only(given: Mapping[str, Any], known: tuple[str, ...], place: str) -> None:
+    for name in given:
+        if name not in known:
+            raise invalid(f"{place}.{name[:64]}", f"Unknown parameter {name[:64]!r}; there are {', '.join(known)}.")
+
+
+def _whole(given: Mapping[str, Any], name: str, place: str, *, least: int, most: int) -> int | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not least <= value <= most:
+        raise invalid(f"{place}.{name}", f"{name} is a whole number from {least} to {most:,}.")
+    return value
+
+
+def _truth(given: Mapping[str, Any], name: str, place: str) -> bool | None:
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise invalid(f"{place}.{name}", f"{name} is true or false.")
+    return value

@@ -1,0 +1,111 @@
+"""The bodies of ``POST …/embeddings``, in and out, as OpenAI's API has them."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from django.conf import settings
+
+from inference import whole
+from inference.openai import models
+from inference.representations import fields
+from inference.types import CallContext, ModelRef, PredictRequest
+from inference.whole import WholeAnswer
+from mlplatform.lib.errors import invalid
+from tenants.authentication import Caller
+
+_FIELDS: Final = ("dimensions", "encoding_format", "input", "model", "user")
+_FORMATS: Final = ("base64", "float")
+_MAX_USER_CHARS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A parsed call. ``single`` is whether the input was one text, which errors then call ``input`` alone."""
+
+    model: str
+    texts: tuple[str, ...]
+    single: bool
+    base64: bool
+    dimensions: int | None
+
+
+def parse(body: Mapping[str, Any]) -> Asked:
+    """Raises INVALID_INPUT that names the field, also for a field that the API does not have."""
+    fields.only(body, _FIELDS)
+    model = fields.model(body) if "model" in body else ""
+    if not model:
+        raise invalid("model", "Name a model; GET /openai/v1/models lists them.")
+    encoding = body.get("encoding_format", "float")
+    if encoding not in _FORMATS:
+        raise invalid("encoding_format", "The encoding_format is float or base64.")
+    dimensions = body.get("dimensions")
+    if dimensions is not None and type(dimensions) is not int:
+        raise invalid("dimensions", "The dimensions are a whole number.")
+    user = body.get("user")
+    if user is not None and (not isinstance(user, str) or len(user) > _MAX_USER_CHARS):
+        raise invalid("user", f"The user is text of at most {_MAX_USER_CHARS} characters.")
+    given = fields.required(body, "input")
+    return Asked(model, _texts(given), isinstance(given, str), encoding == "base64", dimensions)
+
+
+def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
+    """One vector for each text, or the first problem. The operation of ``context`` is that of :func:`whole.operation`."""
+    ref = whole.resolve(caller, asked.model, request_id=context.request_id)
+    _require_embedding(caller, ref)
+    if asked.dimensions is not None and asked.dimensions != ref.outputs:
+        raise invalid(
+            "dimensions", f"{ref.name} answers with {ref.outputs} dimensions and cannot be cut to {asked.dimensions}."
+        )
+    requests = [
+        PredictRequest(model=asked.model, input=text, field="input" if asked.single else f"input[{index}]")
+        for index, text in enumerate(asked.texts)
+    ]
+    return whole.predict_whole(caller, ref, requests, context)
+
+
+def render(asked: Asked, answer: WholeAnswer) -> dict[str, Any]:
+    """``usage`` counts units, which is what is charged: nothing here knows the tokens of a text."""
+    first = answer.results[0]
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _written(result.embedding, asked)}
+            for index, result in enumerate(answer.results)
+        ],
+        "model": f"{first.model}@{first.model_version}",
+        "usage": {"prompt_tokens": answer.units, "total_tokens": answer.units},
+    }
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str):
+        return (given,)
+    if not isinstance(given, list) or not given:
+        raise invalid("input", "The input is text, or a list of at least one text.")
+    if len(given) > settings.MAX_BATCH_REQUESTS:
+        raise invalid("input", f"A call takes at most {settings.MAX_BATCH_REQUESTS} texts, not {len(given):,}.")
+    for index, item in enumerate(given):
+        if type(item) is int or isinstance(item, list):
+            raise invalid(
+                "input" if type(item) is int else f"input[{index}]",
+                "Token numbers cannot be embedded: each model here has its own tokenizer. Send the text itself.",
+            )
+        if not isinstance(item, str):
+            raise invalid(f"input[{index}]", "Each input is text.")
+    return tuple(given)
+
+
+def _require_embedding(caller: Caller, ref: ModelRef) -> None:
+    if models.embeds_text(ref):
+        return
+    usable = ", ".join(models.names(caller)) or "none that this key may use"
+    raise invalid("model", f"{ref.name} does not turn text into a vector. Models that do: {usable}.")
+
+
+def _written(vector: npt.NDArray[np.float32] | None, asked: Asked) -> Any:
+    values = np.asarray(vector, dtype="<f4")
+    return base64.b64encode(values.tobytes()).decode() if asked.base64 else values

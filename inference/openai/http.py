@@ -1,0 +1,85 @@
+"""The addresses that OpenAI's clients call for embeddings, below ``/openai/v1``."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.admission import Decision
+from billing.rest import keyed
+from billing.rest.keyed import Handler
+from billing.rest.views import KeyedView
+from inference import whole
+from inference.openai import embeddings, models, problems
+from inference.rest import parsing
+from inference.types import CallContext
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.authentication import Caller
+from tenants.rest.call import Reply
+
+API_VERSION = "openai"
+_SCOPE = "models:read"
+
+
+class OpenAIView(KeyedView):
+    """Answers and problems in the shape that OpenAI's clients read."""
+
+    def answer(self, request: Request, handle: Handler) -> Response:
+        reply = keyed.answer(self.call(request), handle, known=keyed.UNVERSIONED, render_problem=problems.reply)
+        return self.write(reply)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return self.write(problems.reply(exc, request_id=self.request._request.request_id))  # type: ignore[attr-defined]
+
+
+class EmbeddingsView(OpenAIView):
+    """A vector for each text."""
+
+    def post(self, request: Request) -> Response:
+        call = self.call(request)
+
+        def handle(caller: Caller, _: str) -> tuple[Any, Decision | None]:
+            asked = embeddings.parse(call.json_object())
+            context = CallContext(
+                request_id=call.request_id,
+                operation=whole.operation(len(asked.texts)).value,
+                api_version=API_VERSION,
+                client=call.header("USER_AGENT"),
+                timeout_s=settings.PREDICT_TIMEOUT_S,
+                cache=parsing.cache_policy(call.header("CACHE_CONTROL")),
+            )
+            try:
+                answer = embeddings.embed(caller, asked, context=context)
+            except Exception:
+                call.deprecations = whole.endings(caller, asked.model, request_id=call.request_id)
+                raise
+            reply = Reply(
+                embeddings.render(asked, answer), headers=answer.cache_headers(), deprecations=answer.deprecations
+            )
+            return reply, answer.decision
+
+        return self.write(keyed.answer(call, handle, known=keyed.UNVERSIONED, render_problem=problems.reply))
+
+
+class ModelsView(OpenAIView):
+    """The models that can be asked for embeddings."""
+
+    def get(self, request: Request) -> Response:
+        return self.read(request, _SCOPE, lambda caller, _: models.listed(caller))
+
+
+class ModelView(OpenAIView):
+    """One of them."""
+
+    def get(self, request: Request, model: str) -> Response:
+        return self.read(request, _SCOPE, lambda caller, _: models.one(caller, model))
+
+
+class NothingView(OpenAIView):
+    """What else OpenAI offers, in the shape of its errors."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise PlatformError(
+            ErrorKind.NOT_FOUND, f"There is nothing at {request.path_info[:200]}; here are embeddings and models."
+        )

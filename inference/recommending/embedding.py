@@ -1,0 +1,78 @@
+"""Items as vectors: by the live version of one model, through the same predictions that every caller makes."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from billing.admission import Decision
+from inference import predict, registry
+from inference.types import CallContext, ModelRef, PredictRequest, PredictResult
+from mlplatform.lib.errors import PlatformError
+from tenants.authentication import Caller
+
+EMBEDDER: Final = "minilm"
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A vector as it is stored: little-endian float32, and which model version made it, such as ``minilm@1.0.0``."""
+
+    vector: bytes
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One for each text, in order; the units of all with the call's fee, and the limits after it (None: nothing was asked)."""
+
+    found: tuple[Embedded, ...]
+    units: int
+    decision: Decision | None
+
+
+def text_of(title: str, description: str, categories: Collection[str]) -> str:
+    """What of an item is embedded: each of the three on a line of its own."""
+    return "\n".join(part for part in (title, description.strip(), ", ".join(categories)) if part)
+
+
+def embedder() -> ModelRef:
+    """The version that embeds now. Raises NOT_FOUND where none answers."""
+    return registry.resolve(EMBEDDER)
+
+
+def name_of(ref: ModelRef) -> str:
+    """How a version is remembered with what it made."""
+    return f"{ref.name}@{ref.version}"
+
+
+def embed(
+    caller: Caller, texts: Sequence[str], context: CallContext, *, paths: Sequence[str] = (), field: str = "title"
+) -> Embeddings:
+    """All texts in one call, or its problem: the first of any text, which ``paths`` and ``field`` name.
+
+    What was computed before a problem is charged, and cached, so that the same call again costs only the cached price.
+    """
+    if not texts:
+        return Embeddings((), 0, None)
+    named = paths or [""] * len(texts)
+    requests = [
+        PredictRequest(model=EMBEDDER, input=text, path=path, field=field)
+        for text, path in zip(texts, named, strict=True)
+    ]
+    answer = predict.predict_many(caller, requests, context)
+    return Embeddings(tuple(_embedded(result) for result in answer.results), answer.units, answer.decision)
+
+
+def matrix(vectors: Sequence[bytes]) -> npt.NDArray[np.float32]:
+    """Stored vectors of one model version as float32 [n, dimensions]."""
+    return np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), -1)
+
+
+def _embedded(result: PredictResult | PlatformError) -> Embedded:
+    if isinstance(result, PlatformError):
+        raise result
+    assert result.embedding is not None  # noqa: S101 - the model is an encoder: it has no labels
+    return Embedded(result.embedding.astype("<f4").tobytes(), f"{result.model}@{result.model_version}")

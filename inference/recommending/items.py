@@ -1,0 +1,115 @@
+"""Items come in, and are embedded on their way: predictions of the tenant's own call, charged as any batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from django.db import transaction
+
+from billing.admission import Decision
+from billing.models import Operation
+from inference.models import Item
+from inference.recommending.audience import Kept, too_many
+from inference.recommending.embedding import Embedded, embed, embedder, name_of, text_of
+from inference.recommending.entries import ItemEntry
+from inference.types import CallContext
+from mlplatform.lib import clock
+from tenants.authentication import Caller
+from tenants.models import Tenant
+
+MAX_ITEMS: Final = 20_000
+"""Items of one tenant."""
+
+_Text = tuple[str, str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptItems:
+    """What a call did, how many texts were embedded for which units, and the limits after it (None: none was embedded)."""
+
+    kept: Kept
+    embedded: int
+    units: int
+    decision: Decision | None
+
+
+def upsert_items(caller: Caller, *, entries: Sequence[ItemEntry], context: CallContext) -> KeptItems:
+    """Keep every item as the entry has it; those that are there are replaced.
+
+    Items whose text is new are embedded first, in one batch of the caller; when that is refused or fails, its problem is
+    raised and nothing is kept. Raises CONFLICT where there are too many.
+    """
+    known = _known(caller.tenant_id, entries)
+    _require_room(caller.tenant_id, len(entries) - len(known))
+    present = name_of(embedder())
+    wanted = [entry for entry in entries if known.get(entry.external_id) != (_text(entry), present)]
+    made = embed(
+        caller,
+        [text_of(entry.title, entry.description, entry.categories) for entry in wanted],
+        replace(context, operation=Operation.BATCH.value),
+        paths=[entry.path for entry in wanted],
+    )
+    found = {entry.external_id: one for entry, one in zip(wanted, made.found, strict=True)}
+    kept = _keep(caller.tenant_id, entries, found)
+    return KeptItems(kept, len(found), made.units, made.decision)
+
+
+@transaction.atomic
+def _keep(tenant_id: int, entries: Sequence[ItemEntry], made: Mapping[str, Embedded]) -> Kept:
+    # The tenant's row is locked, so that calls at the same time cannot together bring more items than there is room for.
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
+    ids = [entry.external_id for entry in entries]
+    # Locked in the order in which likes lock them, so that two calls cannot wait for each other's rows.
+    rows_there = Item.objects.select_for_update(no_key=True).filter(tenant_id=tenant_id, external_id__in=ids)
+    there = {row.external_id: row for row in rows_there.order_by("pk")}
+    _require_room(tenant_id, len(ids) - len(there))
+    now = clock.now()
+    rows = []
+    for entry in entries:
+        embedding, by = _embedding(entry, made.get(entry.external_id), there.get(entry.external_id))
+        title, description, categories = _text(entry)
+        rows.append(
+            Item(
+                tenant_id=tenant_id,
+                external_id=entry.external_id,
+                title=title,
+                description=description,
+                categories=categories,
+                embedding=embedding,
+                embedded_by=by,
+                created_at=now,
+                updated_at=now,
+            )
+        )
+    Item.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["tenant", "external_id"],
+        update_fields=["title", "description", "categories", "embedding", "embedded_by", "updated_at"],
+    )
+    return Kept(len(ids) - len(there), len(there))
+
+
+def _embedding(entry: ItemEntry, made: Embedded | None, row: Item | None) -> tuple[bytes | None, str]:
+    """What was made now, else what the row has; nothing where another call has changed its text in the meantime."""
+    if made is not None:
+        return made.vector, made.by
+    if row is not None and row.embedding is not None and (row.title, row.description, row.categories) == _text(entry):
+        return bytes(row.embedding), row.embedded_by
+    return None, ""
+
+
+def _known(tenant_id: int, entries: Sequence[ItemEntry]) -> dict[str, tuple[_Text, str]]:
+    """Text and model version of the items that are there."""
+    rows = Item.objects.filter(tenant_id=tenant_id, external_id__in=[entry.external_id for entry in entries])
+    found = rows.values_list("external_id", "title", "description", "categories", "embedded_by")
+    return {one: ((title, description, categories), by) for one, title, description, categories, by in found}
+
+
+def _text(entry: ItemEntry) -> _Text:
+    return entry.title, entry.description, list(entry.categories)
+
+
+def _require_room(tenant_id: int, new: int) -> None:
+    if new > 0 and Item.objects.filter(tenant_id=tenant_id).count() + new > MAX_ITEMS:
+        raise too_many("items", MAX_ITEMS)

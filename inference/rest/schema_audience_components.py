@@ -1,0 +1,121 @@
+"""JSON Schemas of end users, items, likes and recommendations; ``schema_audience.py`` refers to them by name."""
+
+from typing import Final
+
+from django.conf import settings
+
+from inference.models.audience import MAX_CATEGORIES, MAX_CATEGORY, MAX_DESCRIPTION, MAX_NAME, MAX_TITLE
+from inference.recommending.entries import ID_PATTERN
+from inference.rest import audience
+from inference.rest.schema_components import COUNT
+from tenants.rest.openapi import Schema, ref
+
+ID: Final[Schema] = {"type": "string", "pattern": f"^{ID_PATTERN}$", "examples": ["user-17"]}
+_MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
+_CATEGORIES: Final[Schema] = {
+    "type": "array",
+    "maxItems": MAX_CATEGORIES,
+    "items": {"type": "string", "minLength": 1, "maxLength": MAX_CATEGORY},
+}
+_NAME: Final[Schema] = {"type": "string", "maxLength": MAX_NAME, "description": "One line."}
+_TITLE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TITLE, "description": "One line."}
+_DESCRIPTION: Final[Schema] = {"type": "string", "maxLength": MAX_DESCRIPTION}
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _closed(required: list[str], properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
+
+
+def _many(name: str, schema: str, at_most: int) -> Schema:
+    return _closed([name], {name: {"type": "array", "minItems": 1, "maxItems": at_most, "items": ref(schema)}})
+
+
+def _pages(name: str, schema: str) -> Schema:
+    cursor: Schema = {"type": ["string", "null"], "description": "Ask for the next page with it; null on the last."}
+    return _object({name: {"type": "array", "items": ref(schema)}, "next_cursor": cursor})
+
+
+_EMBEDDED: Final = _object(
+    {
+        "units": COUNT | {"description": "What was charged."},
+        "embedded_items": COUNT | {"description": "Items whose text was turned into a vector in this call."},
+    }
+)
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "Preferences": _closed([], {"categories": _CATEGORIES}),
+    "EndUserEntry": _closed(["external_id"], {"external_id": ID, "name": _NAME, "preferences": ref("Preferences")}),
+    "EndUsersRequest": _many("users", "EndUserEntry", audience.MAX_USERS_A_CALL),
+    "EndUser": _object(
+        {
+            "external_id": ID,
+            "name": _NAME,
+            "preferences": _object({"categories": _CATEGORIES}),
+            "created_at": _MOMENT,
+            "updated_at": _MOMENT,
+        }
+    ),
+    "EndUsers": _pages("users", "EndUser"),
+    "ItemEntry": _closed(
+        ["external_id", "title"],
+        {"external_id": ID, "title": _TITLE, "description": _DESCRIPTION, "categories": _CATEGORIES},
+    ),
+    "ItemsRequest": _many("items", "ItemEntry", settings.MAX_BATCH_REQUESTS),
+    "Item": _object(
+        {
+            "external_id": ID,
+            "title": _TITLE,
+            "description": _DESCRIPTION,
+            "categories": _CATEGORIES,
+            "embedded_by": {
+                "type": ["string", "null"],
+                "description": "The model version that turned its text into a vector.",
+                "examples": ["minilm@1.0.0"],
+            },
+            "created_at": _MOMENT,
+            "updated_at": _MOMENT,
+        }
+    ),
+    "Items": _pages("items", "Item"),
+    "LikeEntry": _closed(["user_id", "item_id"], {"user_id": ID, "item_id": ID}),
+    "LikesRequest": _many("likes", "LikeEntry", audience.MAX_LIKES_A_CALL),
+    "Like": _object({"item_id": ID, "title": _TITLE, "at": _MOMENT}),
+    "Likes": _pages("likes", "Like"),
+    "Upserted": _object({"created": COUNT, "updated": COUNT}),
+    "ItemsUpserted": _object({"created": COUNT, "updated": COUNT, "usage": _EMBEDDED}),
+    "LikesAdded": _object({"created": COUNT, "existing": COUNT}),
+    "Deleted": _object({"deleted": {"type": "boolean"}}),
+    "RecommendedItem": _object(
+        {
+            "item_id": ID,
+            "title": _TITLE,
+            "score": {
+                "type": ["number", "null"],
+                "minimum": 0,
+                "maximum": 1,
+                "description": "How well it fits; null where nothing is known of the user's taste.",
+            },
+            "categories": _CATEGORIES,
+        }
+    ),
+    "Recommendations": _object(
+        {
+            "user_id": ID,
+            "items": {"type": "array", "items": ref("RecommendedItem"), "description": "The best first."},
+            "basis": {
+                "type": "string",
+                "enum": ["likes", "preferences", "newest"],
+                "description": "Where the taste comes from: what the user likes, else items of preferred categories; else the "
+                "newest items are listed, unscored and free.",
+            },
+            "model": {"type": "string"},
+            "model_version": {"type": "string"},
+            "cached": {"type": "boolean"},
+            "usage": _EMBEDDED,
+        }
+    ),
+}

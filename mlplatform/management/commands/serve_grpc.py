@@ -1,0 +1,45 @@
+"""``manage.py serve_grpc``: the process that answers gRPC, until TERM."""
+
+import logging
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from mlplatform.grpc_server import GrpcServer
+from mlplatform.lib import collector, tally
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    """Serve gRPC on GRPC_HOST and GRPC_PORT. TERM drains: nothing new, what runs is finished within GRPC_DRAIN_S."""
+
+    help = "Serve gRPC: predictions, the Open Inference Protocol, health and reflection."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        try:
+            server = GrpcServer()
+        except (RuntimeError, OSError) as error:
+            raise CommandError(f"gRPC cannot listen on {settings.GRPC_HOST}:{settings.GRPC_PORT}: {error}") from error
+        server.start()
+        collector.calm()
+        logger.info("serving gRPC on %s:%d", server.host, server.port)
+        while not stop.wait(1.0):
+            # A wait without end would not let Python run the handler of a signal that another thread was given.
+            pass
+        logger.info("draining: what runs is finished within %g s", settings.GRPC_DRAIN_S)
+        server.drain(settings.GRPC_DRAIN_S).wait()
+        server.wait()
+        tally.flush()
+        logger.info("stopped")

@@ -1,0 +1,397 @@
+"""GraphQL over HTTP: methods, media types, members, lists, and the status of everything that is refused."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from billing.models import LimitKind, LimitRule, Plan, Price
+from mlplatform.graphql import negotiation, refusals
+from mlplatform.lib.errors import ErrorKind
+from tenants import api_keys, guards
+from tenants.models import ApiKey
+from tests.conftest import Customer
+from tests.mlplatform.graphql.small_schema import RAN
+from tests.support import ledger
+from tests.support.graphql import GRAPHQL_JSON, ask, assert_refused
+from tests.support.rest import Api, assert_limit_headers
+
+JSON = "application/json"
+HELLO = {"query": "{ hello }"}
+
+
+def test_every_kind_has_its_code() -> None:
+    assert set(refusals.TABLE) == set(ErrorKind)
+    assert len({wire.code for wire in refusals.TABLE.values()}) == len(ErrorKind)
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/*", JSON),
+        (JSON, JSON),
+        (GRAPHQL_JSON, GRAPHQL_JSON),
+        (f"{GRAPHQL_JSON}, {JSON};q=0.9", GRAPHQL_JSON),
+        (f"{JSON};q=0.5, {GRAPHQL_JSON};q=0.9", GRAPHQL_JSON),
+        (f"{JSON}, {GRAPHQL_JSON};q=0.9", JSON),
+        (f"{GRAPHQL_JSON};charset=utf-8", GRAPHQL_JSON),
+        ("text/html", None),
+        ("image/png, text/*;q=0.1", None),
+        (f"{JSON};q=0", None),
+        (f"{JSON};q=nan", None),
+        (f"{JSON};q=2", None),
+        (",;,;q=,", None),
+    ],
+)
+def test_accept(accept: str, expected: str | None) -> None:
+    assert negotiation.accepted(accept) == expected
+
+
+def test_the_media_type_is_what_was_asked_for(acme: Customer) -> None:
+    api = Api(acme)
+    assert api.post("/graphql", HELLO).headers["Content-Type"] == "application/json; charset=utf-8"
+    answer = api.post("/graphql", HELLO, headers={"accept": GRAPHQL_JSON})
+    assert answer.headers["Content-Type"] == f"{GRAPHQL_JSON}; charset=utf-8"
+    assert "Accept" in answer.headers["Vary"]
+    before = ledger.units(acme.tenant)
+    assert_refused(api.post("/graphql", HELLO, headers={"accept": "image/png"}), "NOT_ACCEPTABLE", status=406)
+    assert ledger.units(acme.tenant) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"{", JSON, 400, "MALFORMED"),
+        (b" ", JSON, 400, "MALFORMED"),
+        (b"[]", JSON, 400, "MALFORMED"),
+        (b"7", JSON, 400, "MALFORMED"),
+        (b"null", JSON, 400, "MALFORMED"),
+        (b"[7]", JSON, 400, "MALFORMED"),
+        (b"[[]]", JSON, 400, "MALFORMED"),
+        (b"{}", JSON, 400, "MALFORMED"),
+        (b'{"query": null}', JSON, 400, "MALFORMED"),
+        (b'{"query": ""}', JSON, 400, "MALFORMED"),
+        (b'{"query": ["{ hello }"]}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "variables": []}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "variables": "{}"}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "operationName": 7}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "operationName": {}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "extensions": []}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "extensions": {"persistedQuery": 1}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "extensions": {"persistedQuery": {"sha256Hash": "x"}}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "documentId": 7}', JSON, 400, "MALFORMED"),
+        (b'{"documentId": "sha256:zz"}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "quarry": 1}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "query": "{ dear }"}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "variables": {"a": NaN}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "variables": {"a": 1e400}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "variables": {"a": "\\ud800"}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello }", "variables": {"a": "\\u0000"}}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello \\ud800 }"}', JSON, 400, "MALFORMED"),
+        (b'\xff{"query": "{ hello }"}', JSON, 400, "MALFORMED"),
+        (b'{"query": "{ hello"}', JSON, 400, "GRAPHQL_PARSE_FAILED"),
+        (b'{"query": "not graphql"}', JSON, 400, "GRAPHQL_PARSE_FAILED"),
+        (b'{"query": "fragment F on Query { hello }"}', JSON, 400, "GRAPHQL_PARSE_FAILED"),
+        (b'{"query": "type A { b: Int }"}', JSON, 400, "GRAPHQL_PARSE_FAILED"),
+        (b'{"query": "{ hello }"}', "text/plain", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (b'{"query": "{ hello }"}', "application/graphql", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (b'{"query": "{ hello }"}', "application/json; charset=latin1", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (b"query=%7Bhello%7D", "application/x-www-form-urlencoded", 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (b"--b\r\n\r\n--b--", "multipart/form-data; boundary=b", 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL_JSON])
+def test_bad_requests(acme: Customer, body: bytes, content_type: str, status: int, code: str, accept: str) -> None:
+    answer = Api(acme).call("POST", "/graphql", content=body, content_type=content_type, headers={"accept": accept})
+    assert_refused(answer, code, status=status)
+    assert RAN == []
+    ledger.assert_untouched(acme)
+
+
+def test_a_compressed_body_is_not_unpacked(acme: Customer) -> None:
+    answer = Api(acme).post("/graphql", HELLO, headers={"content-encoding": "gzip"})
+    assert_refused(answer, "UNSUPPORTED_MEDIA_TYPE", status=415)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query ($unused: Int) { hello }", "GRAPHQL_VALIDATION_FAILED"),
+        ("subscription { hello }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query ($n: Int!) { thing(number: $n) { number } }", "VARIABLES_INVALID"),
+        ("query A { hello } query B { hello }", "OPERATION_UNKNOWN"),
+    ],
+)
+def test_what_is_wrong_with_a_document_has_a_status_by_media_type(acme: Customer, query: str, code: str) -> None:
+    assert_refused(ask(Api(acme), query), code, status=400)
+    assert_refused(ask(Api(acme), query, accept=JSON), code, status=200)
+    assert RAN == []
+    ledger.assert_untouched(acme)
+
+
+def test_an_operation_is_chosen_by_name(acme: Customer) -> None:
+    two = "query A { hello } query B { dear }"
+    assert ask(Api(acme), two, operationName="B").body["data"] == {"dear": "dear"}
+    assert_refused(ask(Api(acme), two, operationName="C"), "OPERATION_UNKNOWN")
+    assert ask(Api(acme), "{ hello }", operationName=None, variables=None, extensions=None).status == 200
+
+
+def test_wrong_variables_are_told(acme: Customer) -> None:
+    query = "query ($n: Int!) { thing(number: $n) { number } }"
+    wrong_ones: list[Any] = ["7", 7.5, True, None, [1], {}, 2**40]
+    for wrong in wrong_ones:
+        error = assert_refused(ask(Api(acme), query, {"n": wrong}), "VARIABLES_INVALID")
+        assert "$n" in error["message"]
+    assert_refused(ask(Api(acme), "{ thing(number: 99999999999) { number } }"), "GRAPHQL_VALIDATION_FAILED")
+    ledger.assert_untouched(acme)
+
+
+def test_queries_by_get(acme: Customer) -> None:
+    address = "/graphql?" + urlencode(
+        {"query": "query Q($n: Int!) { thing(number: $n) { number } }", "variables": '{"n": 3}', "operationName": "Q"}
+    )
+    answer = Api(acme).get(address, headers={"accept": GRAPHQL_JSON})
+    assert (answer.status, answer.body["data"]) == (200, {"thing": {"number": 3}})
+    assert ledger.units(acme.tenant) == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/graphql",
+        "/graphql?query=",
+        "/graphql?query={hello}&query={hello}",
+        "/graphql?query={hello}&variables=[1]",
+        "/graphql?query={hello}&variables={",
+        "/graphql?query={hello}&quarry=1",
+        "/graphql?query={hello}&variables=" + "[" * 3000,
+    ],
+)
+def test_bad_addresses(acme: Customer, address: str) -> None:
+    assert_refused(Api(acme).get(address, headers={"accept": GRAPHQL_JSON}), "MALFORMED")
+    ledger.assert_untouched(acme)
+
+
+def test_a_mutation_goes_by_post_only(acme: Customer) -> None:
+    mutation = 'mutation { rename(name: "x") { name } }'
+    answer = Api(acme).get("/graphql?" + urlencode({"query": mutation}))
+    assert_refused(answer, "METHOD_NOT_ALLOWED", status=405)
+    assert answer.headers["Allow"] == "POST"
+    assert RAN == []
+    ledger.assert_untouched(acme)
+    assert ask(Api(acme), mutation).body["data"] == {"rename": {"name": "x"}}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+def test_other_methods(acme: Customer, method: str) -> None:
+    answer = Api(acme).call(method, "/graphql", content=json.dumps(HELLO).encode())
+    assert_refused(answer, "METHOD_NOT_ALLOWED", status=405)
+    assert answer.headers["Allow"] == "GET, POST, OPTIONS"
+
+
+def test_options_tell_the_methods(acme: Customer) -> None:
+    answer = Api(acme).call("OPTIONS", "/graphql")
+    assert (answer.status, answer.headers["Allow"]) == (204, "GET, POST, OPTIONS")
+
+
+# --- Who calls -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer mlp_live_wrong"}, {"authorization": "Basic eDp5"}])
+def test_no_key_no_answer_and_nothing_is_told(headers: dict[str, str]) -> None:
+    for query in ("{ helo }", "{ __schema { queryType { name } } }", "{"):
+        answer = Api().post("/graphql", {"query": query}, headers=headers)
+        assert_refused(answer, "UNAUTHENTICATED", status=401)
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert b"hello" not in answer.content
+        assert "RateLimit" not in answer.headers
+
+
+def test_a_revoked_key_is_refused_at_once(acme: Customer) -> None:
+    api = Api(acme)
+    assert ask(api, "{ hello }").status == 200
+    before = ledger.units(acme.tenant)
+    api_keys.revoke(key=acme.key)
+    # The test's transaction never commits, after which the guard would be written.
+    version = ApiKey.objects.get().version
+    guards._publish({guards.key_guard(acme.tenant.shard, acme.key.uid): version})
+    for query in ("{ thing(number: 1) { number } }", "{ hello }", '{ predict(model: "x", inputData: "y") { units } }'):
+        RAN.clear()
+        assert_refused(ask(api, query), "UNAUTHENTICATED", status=401)
+    assert_refused(api.post("/graphql", [HELLO, HELLO]), "UNAUTHENTICATED", status=401)
+    assert ledger.units(acme.tenant) == before
+
+
+def test_introspection_with_a_key_costs_nothing_but_counts(acme: Customer) -> None:
+    answer = ask(Api(acme), "{ __schema { queryType { name } } __typename }")
+    assert answer.body["data"] == {"__schema": {"queryType": {"name": "Query"}}, "__typename": "Query"}
+    (record,) = ledger.records(acme.tenant)
+    assert (record.units, record.body["requests"]) == (0, 1)
+
+
+# --- Lists of operations ---------------------------------------------------------------------------------------------
+
+
+def test_each_operation_of_a_list_has_its_own_result(acme: Customer) -> None:
+    answer = Api(acme).post(
+        "/graphql",
+        [
+            HELLO,
+            {"query": "{ nothing }"},
+            {"query": "{"},
+            {"query": "{ thing(number: 404) { number } }"},
+            {"query": "{ dear }"},
+        ],
+        headers={"accept": GRAPHQL_JSON, "x-request-id": "list-1"},
+    )
+    assert answer.status == 200
+    assert [list(one) for one in answer.body] == [
+        ["data", "extensions"], ["errors"], ["errors"], ["errors", "data", "extensions"], ["data", "extensions"],
+    ]  # fmt: skip
+    assert [one["errors"][0]["extensions"]["requestId"] for one in answer.body[1:4]] == [
+        "list-1-2",
+        "list-1-3",
+        "list-1-4",
+    ]
+    assert ledger.units(acme.tenant) == 100
+    assert {record.body["request_id"] for record in ledger.records(acme.tenant)} == {"list-1", "list-1-5"}
+    assert_limit_headers(answer)
+
+
+def test_a_list_of_one_is_answered_with_a_list(acme: Customer) -> None:
+    assert [one["data"] for one in Api(acme).post("/graphql", [HELLO]).body] == [{"hello": "Hello you"}]
+
+
+def test_a_list_that_is_too_long(acme: Customer) -> None:
+    error = assert_refused(Api(acme).post("/graphql", [HELLO] * 11), "BATCH_TOO_LARGE")
+    assert error["extensions"]["limit"] == 10
+    assert RAN == []
+    ledger.assert_untouched(acme)
+
+
+def test_a_list_shares_the_limits_of_one_request(acme: Customer, settings: Settings) -> None:
+    settings.GRAPHQL_MAX_COST = 250
+    answer = Api(acme).post("/graphql", [{"query": "{ dear }"}] * 4)
+    assert ["errors" in one for one in answer.body] == [False, False, True, True]
+    assert answer.body[2]["errors"][0]["extensions"]["code"] == "COST_TOO_HIGH"
+    aliased = {"query": "{ " + " ".join(f"a{i}: hello" for i in range(20)) + " }"}
+    answer = Api(acme).post("/graphql", [aliased] * 2)
+    assert answer.body[1]["errors"][0]["extensions"]["code"] == "TOO_MANY_ALIASES"
+
+
+# --- Limits ----------------------------------------------------------------------------------------------------------
+
+
+def _bound(customer: Customer, amount: int) -> None:
+    LimitRule.objects.filter(plan=customer.plan).delete()
+    LimitRule.objects.create(
+        plan=customer.plan, name="day", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=86_400
+    )
+
+
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL_JSON])
+def test_a_used_up_quota(acme: Customer, accept: str) -> None:
+    _bound(acme, 150)
+    api = Api(acme)
+    assert ask(api, "{ dear }").status == 200
+    RAN.clear()
+    answer = ask(api, "{ dear }", accept=accept)
+    error = assert_refused(answer, "QUOTA_EXCEEDED", status=429)
+    assert error["extensions"]["violatedPolicies"] == ["day"]
+    assert error["extensions"]["retryAfter"] == int(answer.headers["Retry-After"]) >= 1
+    assert_limit_headers(answer)
+    assert RAN == []
+    assert ledger.units(acme.tenant) == 100
+    assert Api(acme).get(f"/v2/limits/explain/{answer.headers['X-Request-Id']}").status == 200
+
+
+def test_more_than_a_limit_can_ever_pass(acme: Customer) -> None:
+    _bound(acme, 50)
+    assert_refused(ask(Api(acme), "{ dear }"), "CHARGE_TOO_LARGE", status=422)
+    assert RAN == []
+    ledger.assert_untouched(acme)
+
+
+def test_without_a_plan_nothing_is_included(acme: Customer) -> None:
+    Plan.objects.filter(pk=acme.plan.pk).update(included_units=0)
+    assert_refused(ask(Api(acme), "{ dear }"), "FORBIDDEN", status=403)
+    assert RAN == []
+
+
+def test_redis_away_refuses_everything(acme: Customer, state_redis: Any) -> None:
+    state_redis.stop()
+    answer = ask(Api(acme), "{ dear }")
+    assert_refused(answer, "UNAVAILABLE", status=503)
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert RAN == []
+    state_redis.start()
+    ledger.assert_untouched(acme)
+
+
+def test_the_price_of_a_point(acme: Customer) -> None:
+    Price.objects.create(operation="graphql", per_call=5, per_input=2)
+    answer = ask(Api(acme), "{ dear thing(number: 1) { number } }")
+    assert answer.body["extensions"]["cost"]["actual"] == 207
+    assert ledger.units(acme.tenant) == 207
+
+
+# --- People ----------------------------------------------------------------------------------------------------------
+
+SCHEMA = {"query": "{ __schema { queryType { name } } }"}
+
+
+def _signed_in(customer: Customer) -> tuple[Client, str]:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(customer.owner)
+    page = client.get("/graphql", headers={"accept": "text/html"})
+    assert page.status_code == 200
+    token = page.content.decode().split('data-csrf="')[1].split('"')[0]
+    return client, token
+
+
+def test_a_session_sees_the_schema_and_nothing_else(acme: Customer) -> None:
+    client, token = _signed_in(acme)
+    headers = {"x-csrftoken": token, "accept": GRAPHQL_JSON}
+    seen = client.post("/graphql", SCHEMA, content_type=JSON, headers=headers)
+    assert (seen.status_code, seen.json()) == (200, {"data": {"__schema": {"queryType": {"name": "Query"}}}})
+    for query in (
+        "{ hello }",
+        "{ ...F } fragment F on Query { __typename hello }",
+        'mutation { rename(name: "x") { name } }',
+    ):
+        refused = client.post("/graphql", {"query": query}, content_type=JSON, headers=headers)
+        assert refused.status_code in {401, 405}, refused.content
+    batch = client.post("/graphql", json.dumps([SCHEMA]), content_type=JSON, headers=headers)
+    assert batch.status_code == 400
+    assert RAN == []
+    ledger.assert_untouched(acme)
+
+
+def test_a_session_needs_its_token(acme: Customer) -> None:
+    client, _ = _signed_in(acme)
+    assert client.post("/graphql", SCHEMA, content_type=JSON).status_code == 403
+
+
+def test_a_key_counts_more_than_a_session(acme: Customer) -> None:
+    client, _ = _signed_in(acme)
+    answer = client.post("/graphql", HELLO, content_type=JSON, headers=acme.auth)
+    assert answer.json()["data"] == {"hello": "Hello you"}
+    assert client.post("/graphql", HELLO, content_type=JSON, headers={"x-api-key": "mlp_wrong"}).status_code == 401
+
+
+def test_looking_at_the_schema_is_limited(acme: Customer) -> None:
+    client, token = _signed_in(acme)
+    headers = {"x-csrftoken": token, "accept": GRAPHQL_JSON}
+    statuses = [client.post("/graphql", SCHEMA, content_type=JSON, headers=headers).status_code for _ in range(62)]
+    assert statuses[0] == 200
+    assert 429 in statuses
+    refused = client.post("/graphql", SCHEMA, content_type=JSON, headers=headers)
+    assert refused.json()["errors"][0]["extensions"]["code"] == "TOO_MANY_ATTEMPTS"
+    assert int(refused.headers["Retry-After"]) >= 1
