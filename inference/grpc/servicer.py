@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import grpc
 from django.conf import settings
@@ -14,11 +15,15 @@ from inference.grpc.calls import CallInfo, answer_headers, answer_unary, as_call
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.grpc.generated import ml_inference_pb2_grpc
 from inference.grpc.messages import Malformed
+from inference.grpc.places import Places
 from inference.grpc.streaming import HELPERS, Stream
 from inference.predict import single
 from inference.types import PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
+
+_TENANTS_WITH_ALL_THEIR_STREAMS: Final = 4
+"""How many tenants can each have as many streams open as one may, before none is left for others."""
 
 
 class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
@@ -28,6 +33,7 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
         # A stream keeps a thread for as long as it is open: half of them are left for other calls.
         streams = max(1, settings.GRPC_THREADS // 2)
         self._streams = threading.BoundedSemaphore(streams)
+        self._places = Places(max(1, streams // _TENANTS_WITH_ALL_THEIR_STREAMS))
         self._helpers = ThreadPoolExecutor(HELPERS * streams, "grpc-stream", initializer=prepare_thread)
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:  # noqa: N802
@@ -59,12 +65,12 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
             too_many = "As many streams are open as this server takes; please try again."
             fail(context, PlatformError(ErrorKind.OVERLOADED, too_many, retry_after_s=1.0), info)
         try:
-            yield from _stream(Stream(info, context, request_iterator, self._helpers))
+            yield from _stream(Stream(info, context, request_iterator, self._helpers), self._places)
         finally:
             self._streams.release()
 
 
-def _stream(stream: Stream) -> Iterator[pb.PredictResponse]:
+def _stream(stream: Stream, places: Places) -> Iterator[pb.PredictResponse]:
     info, context = stream.info, stream.context
     callers: list[Caller] = []
 
@@ -73,9 +79,11 @@ def _stream(stream: Stream) -> Iterator[pb.PredictResponse]:
         return answer_headers(caller, info)
 
     try:
-        context.send_initial_metadata(tuple(as_caller(info, begin).items()))
-        info.begun = True
-        yield from stream.answers(callers[0])
+        headers = as_caller(info, begin)
+        with places.of(callers[0].tenant_id):
+            context.send_initial_metadata(tuple(headers.items()))
+            info.begun = True
+            yield from stream.answers(callers[0])
     except (grpc.RpcError, GeneratorExit):
         raise  # The client has gone.
     except Exception as error:  # noqa: BLE001 - each exception has its status; what nobody expected is logged there

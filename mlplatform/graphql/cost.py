@@ -39,6 +39,8 @@ FIELDS_A_POINT: Final = 5
 """An answer may have this many fields for each point that a query may cost, for what is free is not endless."""
 INTROSPECTIONS: Final = 2
 """How many times as much as the usual tools one operation may ask of the schema."""
+INTROSPECTED_A_POINT: Final = 1_000
+"""So much of the schema is answered for a point: it takes time, though it reads nothing."""
 _ENOUGH: Final = 10**15
 _INTROSPECTION: Final = frozenset({"__schema", "__type"})
 
@@ -52,6 +54,11 @@ class Cost:
     units: int = 0
     fields: int = 0
     introspected: int = 0
+
+    @property
+    def schema_points(self) -> int:
+        """What is asked of the schema, as points."""
+        return self.introspected // INTROSPECTED_A_POINT
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(

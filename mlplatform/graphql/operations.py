@@ -1,7 +1,7 @@
 """One operation from its text to its answer: judged, added up, held, executed, settled."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final, cast
@@ -145,6 +145,7 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
         context.variable_values,
         default_model=call.caller.default_model if call.caller is not None else "",
     )
+    cost = replace(cost, points=cost.points + cost.schema_points)
     _check(cost, budget)
     budget.tokens -= document.tokens
     budget.aliases -= document.aliases
@@ -260,7 +261,7 @@ def _execute(planned: Planned) -> dict[str, Any]:
 
 
 def _points(planned: Planned) -> int:
-    return min(planned.context.points, planned.cost.points)
+    return min(planned.context.points + planned.cost.schema_points, planned.cost.points)
 
 
 def _settle(planned: Planned, held: Hold | None, body: Mapping[str, Any]) -> int:

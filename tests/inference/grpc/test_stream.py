@@ -346,17 +346,33 @@ def test_a_version_that_ends_is_told_with_its_items_and_at_the_end(api: Grpc) ->
     assert text_metadata(call.trailing_metadata())["x-api-deprecated"] == "true"
 
 
-def test_as_many_streams_as_threads_allow(request: pytest.FixtureRequest, settings: Any) -> None:
-    settings.GRPC_THREADS = 4
+def test_as_many_streams_as_threads_allow(globex: Customer, request: pytest.FixtureRequest, settings: Any) -> None:
+    settings.GRPC_THREADS = 2
+    api: Grpc = request.getfixturevalue("api")
+    talk = Conversation(api)
+    assert talk.ask("a").model_name == "tiny"
+    with Grpc(request.getfixturevalue("grpc_target"), globex) as other:
+        problem = problem_of(other.stream(iter(())))
+        assert problem.code is grpc.StatusCode.UNAVAILABLE
+        assert problem.reason == "OVERLOADED"
+        assert "As many streams are open" in problem.message
+        # Other calls have threads left.
+        assert other.predict(model_name="tiny", text="b").message.units == 1
+        assert talk.end() == []
+        until(lambda: _refused(other), lambda refused: not refused)
+
+
+def test_a_tenant_leaves_streams_to_others(globex: Customer, request: pytest.FixtureRequest, settings: Any) -> None:
+    settings.GRPC_THREADS = 16
     api: Grpc = request.getfixturevalue("api")
     talks = [Conversation(api) for _ in range(2)]
     for talk in talks:
         assert talk.ask("a").model_name == "tiny"
     problem = problem_of(api.stream(iter(())))
-    assert problem.code is grpc.StatusCode.UNAVAILABLE
-    assert problem.reason == "OVERLOADED"
-    # Other calls have threads left.
-    assert api.predict(model_name="tiny", text="b").message.units == 1
+    assert (problem.code, problem.reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
+    assert "Your tenant has 2 streams open" in problem.message
+    with Grpc(request.getfixturevalue("grpc_target"), globex) as other:
+        assert not _refused(other)
     for talk in talks:
         assert talk.end() == []
     until(lambda: _refused(api), lambda refused: not refused)

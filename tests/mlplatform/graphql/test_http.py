@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
+from graphql import get_introspection_query
 from pytest_django import Settings
 
 from billing.models import LimitKind, LimitRule, Plan, Price
@@ -229,11 +230,21 @@ def test_a_revoked_key_is_refused_at_once(acme: Customer) -> None:
     assert ledger.units(acme.tenant) == before
 
 
-def test_introspection_with_a_key_costs_nothing_but_counts(acme: Customer) -> None:
+def test_a_small_look_at_the_schema_costs_nothing_but_counts(acme: Customer) -> None:
     answer = ask(Api(acme), "{ __schema { queryType { name } } __typename }")
     assert answer.body["data"] == {"__schema": {"queryType": {"name": "Query"}}, "__typename": "Query"}
     (record,) = ledger.records(acme.tenant)
     assert (record.units, record.body["requests"]) == (0, 1)
+
+
+def test_the_whole_schema_costs_points(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlplatform.graphql.cost.INTROSPECTED_A_POINT", 100)
+    answer = ask(Api(acme), get_introspection_query())
+    assert answer.body["data"]["__schema"]["types"]
+    (record,) = ledger.records(acme.tenant)
+    cost = answer.body["extensions"]["cost"]
+    assert record.units == cost["actual"] == cost["requested"] > 0
+    assert cost["points"]["requested"] == cost["points"]["actual"] == record.units
 
 
 # --- Lists of operations ---------------------------------------------------------------------------------------------
