@@ -89,9 +89,12 @@ class ModelPrediction(graphene.ObjectType):
     request_id = graphene.String(required=True, description="Of this call, to be named when you ask us about it.")
     model = graphene.Field(ModelReference, required=True)
     predictions = graphene.List(
-        graphene.NonNull(Prediction), description="The labels, best first; null for a model that gives an embedding."
+        graphene.NonNull(Prediction), description="The labels, best first; null for a model that gives a vector."
     )
-    embedding = graphene.List(graphene.NonNull(graphene.Float), description="Null for a model that gives labels.")
+    embedding = graphene.List(graphene.NonNull(graphene.Float), description="Of a model that turns its input into one.")
+    scores = graphene.List(
+        graphene.NonNull(graphene.Float), description="Of a model that scores candidates, such as `recommender`."
+    )
     cached = graphene.Boolean(required=True)
     units = graphene.Int(required=True, description="What it cost.")
     latency_ms = graphene.Float()
@@ -128,8 +131,11 @@ class ModelPrediction(graphene.ObjectType):
 
     @staticmethod
     def resolve_embedding(root: Outcome, info: graphene.ResolveInfo) -> list[float] | None:
-        result = _told(root)
-        return result.embedding.tolist() if result is not None and result.embedding is not None else None
+        return _vector(root, "embedding")
+
+    @staticmethod
+    def resolve_scores(root: Outcome, info: graphene.ResolveInfo) -> list[float] | None:
+        return _vector(root, "scores")
 
     @staticmethod
     def resolve_prediction(root: Outcome, info: graphene.ResolveInfo) -> str | None:
@@ -169,6 +175,14 @@ def _told(item: Outcome) -> PredictResult | None:
         item.told.add(id(item.result))
         raise item.result
     return item.result
+
+
+def _vector(item: Outcome, name: str) -> list[float] | None:
+    result = _told(item)
+    if result is None or result.embedding is None or result.vector_name != name:
+        return None
+    numbers: list[float] = result.embedding.tolist()
+    return numbers
 
 
 def _best(item: Outcome) -> LabelScore | None:

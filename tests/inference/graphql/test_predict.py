@@ -225,3 +225,13 @@ def test_a_pinned_version_that_ended_is_gone(acme: Customer, tiny: TinyWorker) -
     assert error["extensions"]["successor"] == "tiny@1.0.0"
     assert answer.headers["X-API-Deprecated"] == "true"
     assert spent(acme) == []
+
+
+@pytest.mark.parametrize(("kind", "other"), [("embedding", "scores"), ("scores", "embedding")])
+def test_a_vector_is_named_for_what_it_is(acme: Customer, tiny_worker: TinyWorker, kind: str, other: str) -> None:
+    tiny_worker.serve(make_version("vector", labels=[], output_schema={"kind": kind, "dimensions": 3}))
+    answered = ask(acme, '{ predict(model: "vector", inputData: "x") { predictions { label } embedding scores } }')
+    assert answered.errors == []
+    found = answered.data["predict"]
+    assert len(found[kind]) == 3
+    assert (found[other], found["predictions"]) == (None, None)
