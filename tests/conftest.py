@@ -27,11 +27,14 @@ hypothesis_settings.register_profile("suite", deadline=None, derandomize="CI" in
 hypothesis_settings.load_profile("suite")
 
 
+_LONGEST = ("tests/processes/", "tests/run/", "tests/browser/")
 _OF_SQL = frozenset({"db", "transactional_db", "live_server", "stack"})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, leave out what would only be done a second time: tests that touch no SQL, and those of browsers."""
+    """The longest first. On PostgreSQL, leave out what would only be done a second time: tests that touch no SQL, and those
+    of browsers."""
+    items.sort(key=_turn)  # stable: within a file the order stays
     if not os.environ.get("TEST_DATABASE_URL"):
         return
     kept: list[pytest.Item] = []
@@ -45,6 +48,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((turn for turn, folder in enumerate(_LONGEST) if item.nodeid.startswith(folder)), len(_LONGEST))
 
 
 @pytest.fixture(scope="session")

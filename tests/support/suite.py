@@ -65,8 +65,12 @@ def _postgres() -> Iterator[str]:
 
 
 def _pytest(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Two workers: tests wait for processes and Redis enough that two keep two cores busy."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *arguments]
+    """Two workers: tests wait for processes and Redis enough that two keep two cores busy.
+
+    Files go to them in the order of ``tests/conftest.py``, the longest first, so that none is left alone at the end.
+    """
+    workers = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    command = [sys.executable, "-m", "pytest", "-q", *workers, *arguments]
     return subprocess.run(command, cwd=ROOT, env=dict(environ), stdin=subprocess.DEVNULL).returncode
 
 
