@@ -23,7 +23,7 @@ help: ## List the targets
 run: install-run ## Start the product and keep it until Ctrl-C
 	@exec $(PYTHON) -m mlplatform.run
 
-test: install-test ## Run every test on SQLite, then those of SQL on PostgreSQL where there is one
+test: install-test ## Run every test on SQLite, then those of SQL on PostgreSQL, if there is one
 	@exec $(PYTHON) -m tests.support.suite $(ARGS)
 
 # Django's checks see a production-like installation, and nothing of DATA_DIR.

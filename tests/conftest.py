@@ -28,12 +28,22 @@ hypothesis_settings.load_profile("suite")
 
 
 _LONGEST = ("tests/processes/", "tests/run/", "tests/browser/")
+_SAME_ON_BOTH = (
+    "tests/parity/",
+    "tests/mlplatform/docs/",
+    "tests/mlplatform/graphql/",
+    "tests/inference/grpc/",
+    "tests/inference/oip/",
+    "tests/inference/openai/",
+    "tests/inference/rest/test_bad_bodies.py",
+)
+"""Faces: they reach SQL only through services whose own tests run on both."""
 _OF_SQL = frozenset({"db", "transactional_db", "live_server", "stack"})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest first. On PostgreSQL, leave out what would only be done a second time: tests that touch no SQL, and those
-    of browsers."""
+    """The longest first. On PostgreSQL, leave out what would only be done a second time: tests that touch no SQL, those of
+    browsers, and those of faces."""
     items.sort(key=_turn)  # stable: within a file the order stays
     if not os.environ.get("TEST_DATABASE_URL"):
         return
@@ -43,7 +53,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         uses_sql = item.get_closest_marker("django_db") is not None or bool(
             _OF_SQL.intersection(getattr(item, "fixturenames", ()))
         )
-        repeated = item.get_closest_marker("browser") is not None or not uses_sql
+        repeated = (
+            not uses_sql or item.get_closest_marker("browser") is not None or item.nodeid.startswith(_SAME_ON_BOTH)
+        )
         (left_out if repeated else kept).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

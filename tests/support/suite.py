@@ -1,6 +1,7 @@
 """``make test``: the whole suite on SQLite, then everything that touches SQL once more on PostgreSQL.
 
-What the second pass leaves out (``tests/conftest.py``) is the same on both: tests without SQL, the launcher, browsers.
+What the second pass leaves out (``tests/conftest.py``) is the same on both: tests without SQL, the launcher, browsers,
+and faces that reach SQL only through services.
 
 ``TEST_POSTGRES_URL`` names a server to use, otherwise a throw-away one is started where PostgreSQL is installed.
 ``REQUIRE_POSTGRES=1`` makes its absence a failure. Arguments are handed on to pytest.
