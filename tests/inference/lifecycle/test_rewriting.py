@@ -169,15 +169,18 @@ def test_the_command_is_answered_as_expected(
 
 
 def test_examples_fit_every_kind_of_model() -> None:
-    for schema in (
+    schemas: tuple[dict[str, Any], ...] = (
         {"kind": "text", "max_chars": 5},
         {"kind": "text"},
         {"kind": "tensor", "shape": [3]},
         {"kind": "tensor", "shape": [2, 2], "minimum": -5, "maximum": -1},
         {"kind": "tensor", "shape": [2, 2], "minimum": 0.5, "maximum": 1},
         {"kind": "tensor", "shape": [8, 8], "minimum": 0, "maximum": 16},
-    ):
-        canonical.encode(schema, rewriting.example_input(schema), field="input")
+    )
+    for schema in schemas:
+        payload = canonical.encode(schema, rewriting.example_input(schema), field="input")
+        decoded = canonical.decode(payload)
+        assert decoded if schema["kind"] == "text" else decoded[0] == tuple(schema["shape"])
 
 
 def test_embeddings_are_cut_for_people(acme: Customer, walk: Walk) -> None:

@@ -67,6 +67,8 @@ def test_there_is_an_end_to_users(acme: Customer, globex: Customer, monkeypatch:
         ErrorKind.CONFLICT,
         lambda: audience.upsert_users(tenant_id=acme.tenant.pk, entries=[UserEntry("ada"), UserEntry("cyd")]),
     )
+    kept = EndUser.objects.filter(tenant=acme.tenant).order_by("external_id")
+    assert [(user.external_id, user.categories) for user in kept] == [("ada", ["space"]), ("bob", [])]
 
 
 def test_a_removed_user_is_forgotten_with_all_it_likes(
@@ -120,6 +122,7 @@ def test_a_like_of_what_is_not_there_is_refused_with_all_others(
         lambda: audience.add_likes(tenant_id=acme.tenant.pk, entries=entries),
         field=f"likes[1].{field}",
     )
+    assert not Like.objects.exists()
 
 
 def test_a_like_is_taken_back_and_another_tenants_is_not(

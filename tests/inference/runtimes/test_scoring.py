@@ -132,7 +132,9 @@ def test_what_is_alike_comes_first() -> None:
 # --- Loading ----------------------------------------------------------------------------------------------------------------
 
 
-def load(directory: Path, *, outputs: int = CANDIDATES, shape: tuple[int, ...] = (144, 384), **weights: Any) -> None:
+def load(
+    directory: Path, *, outputs: int = CANDIDATES, shape: tuple[int, ...] = (144, 384), **weights: Any
+) -> loading.CheckedRuntime:
     numbers = {"temperature": 8.0, "scale": 8.0, "offset": 0.3} | weights
     save_file(
         {name: np.array(value, np.float32).reshape(-1) for name, value in numbers.items() if value is not None},
@@ -144,11 +146,12 @@ def load(directory: Path, *, outputs: int = CANDIDATES, shape: tuple[int, ...] =
         "outputs": outputs,
         "input_schema": {"kind": "tensor", "shape": list(shape), "minimum": -1, "maximum": 1},
     }
-    loading.load(type(spec)(**changed))
+    return loading.load(type(spec)(**changed))
 
 
 def test_it_loads_any_shape_that_leaves_room_for_likes(tmp_path: Path) -> None:
-    load(tmp_path, outputs=3, shape=(5, 7))
+    runtime = load(tmp_path, outputs=3, shape=(5, 7))
+    assert runtime.run([np.zeros((5, 7), dtype=np.float32)]).shape == (1, 3)
 
 
 @pytest.mark.parametrize(
