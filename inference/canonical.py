@@ -72,7 +72,7 @@ def _encode_tensor(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
     # NaN compares false with everything, so the comparison is written to fail for it.
     if not (low <= min(numbers) and max(numbers) <= high) or any(number != number for number in numbers):
         place = next(index for index, number in enumerate(numbers) if not low <= number <= high)
-        raise invalid(f"{field}{_indices(place, shape)}", f"Each number must lie between {low:g} and {high:g}.")
+        raise invalid(f"{field}{indices_of(place, shape)}", f"Each number must lie between {low:g} and {high:g}.")
     values = array("f", numbers)
     if sys.byteorder == "big":
         values.byteswap()
@@ -94,7 +94,7 @@ def _encode_array(schema: Mapping[str, Any], value: npt.NDArray[np.float32] | Fl
     # With a NaN both are NaN, which compares false with everything.
     if not (low <= numbers.min() and numbers.max() <= high):
         place = int(np.argmin((numbers >= low) & (numbers <= high)))
-        where = f"[{place}]" if isinstance(value, FlatTensor) else _indices(place, shape)
+        where = f"[{place}]" if isinstance(value, FlatTensor) else indices_of(place, shape)
         raise invalid(f"{field}{where}", f"Each number must lie between {low:g} and {high:g}.")
     return _TENSOR + struct.pack(f"<B{len(shape)}I", len(shape), *shape) + numbers.tobytes()
 
@@ -120,7 +120,7 @@ def _flatten(value: Any, shape: Sequence[int], depth: int, path: str, numbers: l
     numbers.extend(value)
 
 
-def _indices(place: int, shape: Sequence[int]) -> str:
+def indices_of(place: int, shape: Sequence[int]) -> str:
     """Where the number at ``place`` of the flattened tensor stands, such as ``[3][2]``."""
     indices: list[int] = []
     for size in reversed(shape):

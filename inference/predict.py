@@ -157,7 +157,8 @@ class Started:
         except BaseException:
             held = [call for call in self.calls if not call.metered]
             _leave(item for call in held for item in call.items)
-            release(self.contract, *(item.hold_id for call in held for item in call.items))
+            fees = [call.fee_hold_id for call in held if call.fee_hold_id]
+            release(self.contract, *fees, *(item.hold_id for call in held for item in call.items))
             raise
 
     def _admit_alone(self, call: _Call) -> None:

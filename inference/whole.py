@@ -7,22 +7,17 @@ then, but the fee of the call is not; to send the call again costs what cached a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
 
 from billing.admission import Decision
 from billing.models import Operation
 from inference import preparing
-from inference.lifecycle import pinned, samples
-from inference.predict import Answer, predict, predict_many
+from inference.lifecycle import pinned
+from inference.predict import predict, predict_many
 from inference.types import CallContext, ModelRef, PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants import scopes
 from tenants.authentication import Caller
 from tenants.lifecycle.rules import Deprecation
-
-_SAMPLED_AS: Final = "v2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +62,8 @@ def resolve(caller: Caller, model: str, *, request_id: str) -> ModelRef:
     return ref
 
 
-def predict_whole(
-    caller: Caller, ref: ModelRef, requests: Sequence[PredictRequest], context: CallContext
-) -> WholeAnswer:
-    """Answer every request, all of the model that ``ref`` resolved. Raises the first problem, which names its input."""
+def predict_whole(caller: Caller, requests: Sequence[PredictRequest], context: CallContext) -> WholeAnswer:
+    """Answer every request, all of one model. Raises the first problem, which names its input."""
     alone = len(requests) == 1
     answer = predict(caller, requests[0], context) if alone else predict_many(caller, requests, context, whole=True)
     results = []
@@ -79,39 +72,13 @@ def predict_whole(
             raise _of_input(result, request, answer.units)
         results.append(result)
     whole = WholeAnswer(tuple(results), answer.units, answer.decision)
-    _sample(caller, requests, whole, client=context.client)
+    pinned.sample(caller, requests, whole.results, client=context.client)
     return whole
 
 
 def endings(caller: Caller, model: str, *, request_id: str) -> tuple[Deprecation, ...]:
     """What ends of the version that a refused call pinned, for the headers of its refusal."""
     return pinned.endings_of(caller, [PredictRequest(model=model, input=None)], call_id=request_id)
-
-
-def _sample(caller: Caller, requests: Sequence[PredictRequest], answer: WholeAnswer, *, client: str) -> None:
-    """Offer the call's first input to the samples of a pinned version that ends; most calls use nothing such.
-
-    It is kept as the REST call that asks the same, which guides and rehearsals can read.
-    """
-    if not samples.may_end(""):
-        return
-    request, result = requests[0], answer.results[0]
-    for schedule, _ in samples.ending("", (request.model or caller.default_model,)):
-        value = request.input
-        body: dict[str, Any] = {"input": value if isinstance(value, str) else np.asarray(value).tolist()}
-        if request.model:
-            body["model"] = request.model
-        if request.top_k is not None:
-            body["parameters"] = {"top_k": request.top_k}
-        samples.offer(
-            schedule=schedule,
-            caller=caller,
-            api_version=_SAMPLED_AS,
-            model=request.model,
-            body=body,
-            answer=Answer((result,), result.units, None),
-            client=client,
-        )
 
 
 def _of_input(problem: PlatformError, request: PredictRequest, units: int) -> PlatformError:

@@ -10,10 +10,10 @@ from rest_framework.response import Response
 from billing.admission import Decision
 from billing.contracts import contract_of
 from billing.rest import keyed
-from billing.rest.keyed import Handler, peek
+from billing.rest.keyed import Handler, RenderProblem, peek
 from tenants import scopes
 from tenants.authentication import Caller
-from tenants.rest.call import Reply, RestCall
+from tenants.rest.call import Reply, RestCall, problem_reply
 from tenants.rest.views import ApiView
 
 
@@ -22,9 +22,16 @@ class KeyedView(ApiView):
 
     api_versions: ClassVar[tuple[str, ...]] = ("v2",)
 
+    render_problem: ClassVar[RenderProblem] = staticmethod(problem_reply)
+
     def answer(self, request: Request, handle: Handler) -> Response:
         """Run ``handle`` and write its reply, with limit headers."""
-        return self.write(keyed.answer(self.call(request), handle, known=self.api_versions))
+        return self.respond(self.call(request), handle)
+
+    def respond(self, call: RestCall, handle: Handler) -> Response:
+        """The same for a call that was made already."""
+        reply = keyed.answer(call, handle, known=self.api_versions, render_problem=self.render_problem)
+        return self.write(reply)
 
     def read(self, request: Request, scope: str, handle: Callable[[Caller, str], Any]) -> Response:
         """An answer that costs nothing: the guard is checked first, so that a revoked key sees nothing."""
@@ -57,3 +64,13 @@ class KeyedView(ApiView):
         for name, value in reply.headers.items():
             response.headers[name] = value
         return response  # type: ignore[no-any-return]
+
+
+class ProtocolView(KeyedView):
+    """An address of a protocol without API versions, whose problems have a shape of their own: ``render_problem``."""
+
+    api_versions: ClassVar[tuple[str, ...]] = keyed.UNVERSIONED
+
+    def handle_exception(self, exc: Exception) -> Response:
+        request_id = self.request._request.request_id  # type: ignore[attr-defined]
+        return self.write(self.render_problem(exc, request_id=request_id))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from billing.models import Operation
 from inference import predict as prediction
-from inference.lifecycle.pinned import endings_of
+from inference.lifecycle import pinned
 from inference.predict import Answer, Started
 from inference.rest import parsing
 from inference.types import CallContext, PredictRequest, PredictResult
@@ -94,14 +94,15 @@ def context_of(call: GraphQLCall, operation: Operation) -> CallContext:
 
 
 def note(call: GraphQLCall, answer: Answer, requests: Sequence[PredictRequest]) -> None:
-    """Remember what was charged and what ends, also of what was refused."""
+    """Remember what was charged and what ends, also of what was refused; and who still calls what ends."""
     call.note(answer)
+    pinned.sample(call.key, requests, answer.results, client=call.client)
     if any(isinstance(result, PlatformError) for result in answer.results):
         note_endings(call, requests)
 
 
 def note_endings(call: GraphQLCall, requests: Sequence[PredictRequest]) -> None:
     """Remember which of the pinned model versions end."""
-    for ending in endings_of(call.key, requests, call_id=call.request_id):
+    for ending in pinned.endings_of(call.key, requests, call_id=call.request_id):
         if ending not in call.deprecations:
             call.deprecations.append(ending)

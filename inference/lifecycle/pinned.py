@@ -1,15 +1,28 @@
-"""What ends of the model versions that a call pinned, where a refusal leaves no result that says it."""
+"""What a call of any face used that ends: for what its answer says, and for samples of who still calls it."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 
-from inference.types import PredictRequest
+import numpy as np
+
+from inference import registry
+from inference.lifecycle import samples
+from inference.predict import Answer
+from inference.types import FlatTensor, PredictRequest, PredictResult
+from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
 from tenants.lifecycle import catalogue
 from tenants.lifecycle.rules import Deprecation, Ended
 
+_SAID_AS: Final = "v2"
+"""Samples of faces without API versions are kept as REST calls of this one, which guides and rehearsals can read."""
+
 
 def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str) -> tuple[Deprecation, ...]:
-    """Looked up anew, each once, in the order of the call."""
+    """What ends of the model versions that a call pinned, where a refusal leaves no result that says it.
+
+    Looked up anew, each once, in the order of the call.
+    """
     found: dict[Deprecation, None] = {}
     for request in wanted:
         name = request.model or caller.default_model
@@ -24,3 +37,46 @@ def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str
         if deprecation is not None:
             found[deprecation] = None
     return tuple(found)
+
+
+def sample(
+    caller: Caller,
+    wanted: Sequence[PredictRequest],
+    results: Sequence[PredictResult | PlatformError],
+    *,
+    client: str,
+) -> None:
+    """Offer answered inputs to the samples of the model versions that end; most calls use nothing such."""
+    if not samples.may_end(""):
+        return
+    answered = [
+        (request, result) for request, result in zip(wanted, results, strict=True) if isinstance(result, PredictResult)
+    ]
+    names = (request.model or caller.default_model for request, _ in answered)
+    for schedule, index in samples.ending("", names) if answered else ():
+        request, result = answered[index]
+        samples.offer(
+            schedule=schedule,
+            caller=caller,
+            api_version=_SAID_AS,
+            model=request.model,
+            body=_as_rest(request, result),
+            answer=Answer((result,), result.units, None),
+            client=client,
+        )
+
+
+def _as_rest(request: PredictRequest, result: PredictResult) -> dict[str, Any]:
+    """The body of the REST call that asks the same."""
+    value = request.input
+    if isinstance(value, FlatTensor):
+        ref = registry.resolve(f"{result.model}@{result.model_version}")
+        value = value.values.reshape(ref.input_schema["shape"])
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    body: dict[str, Any] = {"input": value}
+    if request.model:
+        body["model"] = request.model
+    if request.top_k is not None:
+        body["parameters"] = {"top_k": request.top_k}
+    return body

@@ -2,35 +2,25 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.admission import Decision
-from billing.models import Operation
-from billing.rest import keyed
-from billing.rest.keyed import Handler
-from billing.rest.views import KeyedView
+from billing.rest.views import ProtocolView
 from inference import whole
 from inference.oip import bodies, metadata, problems, wire
 from inference.oip.inferring import API_VERSION, infer, reference
 from inference.rest import parsing
-from inference.types import CallContext
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 from tenants.rest.call import Reply, RestCall
 
 
-class OipView(KeyedView):
+class OipView(ProtocolView):
     """Answers and problems in the protocol's own shape."""
 
-    def answer(self, request: Request, handle: Handler) -> Response:
-        reply = keyed.answer(self.call(request), handle, known=keyed.UNVERSIONED, render_problem=problems.reply)
-        return self.write(reply)
-
-    def handle_exception(self, exc: Exception) -> Response:
-        return self.write(problems.reply(exc, request_id=self.request._request.request_id))  # type: ignore[attr-defined]
+    render_problem = staticmethod(problems.reply)
 
 
 class ServerView(OipView):
@@ -106,7 +96,10 @@ class InferView(OipView):
                     call.parse(), header_length=call.header("INFERENCE_HEADER_CONTENT_LENGTH"), model=name
                 )
                 inferred = infer(
-                    caller, asked, request_id=call.request_id, context=lambda operation: _context(call, operation)
+                    caller,
+                    asked,
+                    request_id=call.request_id,
+                    context=lambda operation: parsing.context(call, operation, API_VERSION),
                 )
             except Exception:
                 call.deprecations = whole.endings(caller, name, request_id=call.request_id)
@@ -121,7 +114,7 @@ class InferView(OipView):
             answer = inferred.answer
             return Reply(response, headers=headers, deprecations=answer.deprecations), answer.decision
 
-        return self.write(keyed.answer(call, handle, known=keyed.UNVERSIONED, render_problem=problems.reply))
+        return self.respond(call, handle)
 
     def call(self, request: Request) -> RestCall:
         call = super().call(request)
@@ -149,14 +142,3 @@ class NothingView(OipView):
 
 def _tensor(info: metadata.TensorInfo) -> dict[str, Any]:
     return {"name": info.name, "datatype": info.datatype, "shape": list(info.shape)}
-
-
-def _context(call: RestCall, operation: Operation) -> CallContext:
-    return CallContext(
-        request_id=call.request_id,
-        operation=operation.value,
-        api_version=API_VERSION,
-        client=call.header("USER_AGENT"),
-        timeout_s=settings.PREDICT_TIMEOUT_S,
-        cache=parsing.cache_policy(call.header("CACHE_CONTROL")),
-    )

@@ -65,7 +65,7 @@ def infer(caller: Caller, asked: Asked, *, request_id: str, context: Callable[[O
     about = context(whole.operation(len(requests)))
     if asked.parameters.timeout_s is not None:
         about = replace(about, timeout_s=min(about.timeout_s, asked.parameters.timeout_s))
-    answer = whole.predict_whole(caller, ref, requests, about)
+    answer = whole.predict_whole(caller, requests, about)
     binary = asked.binary if asked.parameters.binary_output is None else asked.parameters.binary_output
     first = answer.results[0]
     made = outputs.of(answer.results, ref, asked.wanted, binary=binary)

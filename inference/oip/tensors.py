@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from inference.canonical import indices_of
 from inference.types import ModelRef
 from mlplatform.lib.errors import PlatformError, invalid
 
@@ -213,14 +214,14 @@ def _from_values(tensor: Tensor, shape: tuple[int, ...], dtype: np.dtype[Any]) -
             # Over gRPC small whole numbers come in fields of 32 bits.
             fits = (tensor.values >= np.iinfo(dtype).min) & (tensor.values <= np.iinfo(dtype).max)
             if not fits.all():
-                where = _indices(int(np.argmin(fits)), shape)
+                where = indices_of(int(np.argmin(fits)), shape)
                 raise invalid(f"inputs[0].data{where}", f"A number does not fit into {tensor.datatype}.")
         return tensor.values
     values = _flat(tensor.values, shape)
     good = {int} if dtype.kind in "iu" else {int, float}
     if not set(map(type, values)) <= good:
         place = next(index for index, value in enumerate(values) if type(value) not in good)
-        raise invalid(f"inputs[0].data{_indices(place, shape)}", f"An element of type {tensor.datatype} is a number.")
+        raise invalid(f"inputs[0].data{indices_of(place, shape)}", f"An element of type {tensor.datatype} is a number.")
     try:
         return np.array(values, dtype=dtype if dtype.kind in "iu" else np.float64)
     except OverflowError as error:
@@ -261,7 +262,7 @@ def _flat(values: Any, shape: tuple[int, ...]) -> list[Any]:
 def _require_length(level: Iterable[Any], size: int, shape: tuple[int, ...], depth: int) -> None:
     for index, item in enumerate(level):
         if not isinstance(item, list) or len(item) != size:
-            place = _indices(index, shape[:depth])
+            place = indices_of(index, shape[:depth])
             found = f"{len(item)} values" if isinstance(item, list) else "no list"
             raise invalid(
                 f"inputs[0].data{place}", f"The shape {list(shape)} wants {size} values here; there are {found}."
@@ -272,15 +273,6 @@ def _require_size(size: int, shape: tuple[int, ...]) -> None:
     needed = math.prod(shape)
     if size != needed:
         raise invalid("inputs[0].data", f"There are {size:,} elements; the shape {list(shape)} needs {needed:,}.")
-
-
-def _indices(place: int, shape: Sequence[int]) -> str:
-    """Where the element at ``place`` of the flattened tensor stands, such as ``[3][2]``."""
-    indices: list[int] = []
-    for size in reversed(shape):
-        place, index = divmod(place, size)
-        indices.append(index)
-    return "".join(f"[{index}]" for index in reversed(indices))
 
 
 def words_of(problem: PlatformError) -> str:

@@ -64,7 +64,7 @@ def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
         PredictRequest(model=asked.model, input=text, field="input" if asked.single else f"input[{index}]")
         for index, text in enumerate(asked.texts)
     ]
-    return whole.predict_whole(caller, ref, requests, context)
+    return whole.predict_whole(caller, requests, context)
 
 
 def render(asked: Asked, answer: WholeAnswer) -> dict[str, Any]:

@@ -2,18 +2,14 @@
 
 from typing import Any
 
-from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.admission import Decision
-from billing.rest import keyed
-from billing.rest.keyed import Handler
-from billing.rest.views import KeyedView
+from billing.rest.views import ProtocolView
 from inference import whole
 from inference.openai import embeddings, models, problems
 from inference.rest import parsing
-from inference.types import CallContext
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 from tenants.rest.call import Reply
@@ -22,15 +18,10 @@ API_VERSION = "openai"
 _SCOPE = "models:read"
 
 
-class OpenAIView(KeyedView):
+class OpenAIView(ProtocolView):
     """Answers and problems in the shape that OpenAI's clients read."""
 
-    def answer(self, request: Request, handle: Handler) -> Response:
-        reply = keyed.answer(self.call(request), handle, known=keyed.UNVERSIONED, render_problem=problems.reply)
-        return self.write(reply)
-
-    def handle_exception(self, exc: Exception) -> Response:
-        return self.write(problems.reply(exc, request_id=self.request._request.request_id))  # type: ignore[attr-defined]
+    render_problem = staticmethod(problems.reply)
 
 
 class EmbeddingsView(OpenAIView):
@@ -41,14 +32,7 @@ class EmbeddingsView(OpenAIView):
 
         def handle(caller: Caller, _: str) -> tuple[Any, Decision | None]:
             asked = embeddings.parse(call.json_object())
-            context = CallContext(
-                request_id=call.request_id,
-                operation=whole.operation(len(asked.texts)).value,
-                api_version=API_VERSION,
-                client=call.header("USER_AGENT"),
-                timeout_s=settings.PREDICT_TIMEOUT_S,
-                cache=parsing.cache_policy(call.header("CACHE_CONTROL")),
-            )
+            context = parsing.context(call, whole.operation(len(asked.texts)), API_VERSION)
             try:
                 answer = embeddings.embed(caller, asked, context=context)
             except Exception:
@@ -59,7 +43,7 @@ class EmbeddingsView(OpenAIView):
             )
             return reply, answer.decision
 
-        return self.write(keyed.answer(call, handle, known=keyed.UNVERSIONED, render_problem=problems.reply))
+        return self.respond(call, handle)
 
 
 class ModelsView(OpenAIView):

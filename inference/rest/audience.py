@@ -18,7 +18,7 @@ from inference.models import EndUser, Item, Like
 from inference.recommending import audience, entries, items, recommendations
 from inference.recommending.audience import Kept, Page
 from inference.recommending.recommendations import MAX_LIMIT, Recommendations
-from inference.rest.predictions import context
+from inference.rest.parsing import context
 from mlplatform.lib.errors import PlatformError, invalid
 from tenants import scopes
 from tenants.authentication import Caller

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference.lifecycle import pinned as pinned_versions
-from inference.lifecycle import samples
+from inference.lifecycle import pinned, samples
 from inference.predict import Answer
 from inference.types import PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
@@ -13,18 +12,13 @@ from tenants.lifecycle.rules import Deprecation
 from tenants.rest.call import RestCall
 
 
-def pinned(call: RestCall, caller: Caller, wanted: Sequence[PredictRequest]) -> tuple[Deprecation, ...]:
-    """What ends of the model versions that a call pinned, looked up anew where a refusal has no result that says it."""
-    return pinned_versions.endings_of(caller, wanted, call_id=call.request_id)
-
-
 def of_batch(
     call: RestCall, caller: Caller, wanted: Sequence[PredictRequest], answer: Answer
 ) -> tuple[Deprecation, ...]:
     """What ends of the model versions that a batch pinned, answered or not."""
     results = [result for result in answer.results if not isinstance(result, PlatformError)]
     if len(results) < len(answer.results):
-        return pinned(call, caller, wanted)
+        return pinned.endings_of(caller, wanted, call_id=call.request_id)
     return tuple(dict.fromkeys(result.deprecation for result in results if result.deprecation is not None))
 
 

@@ -1,6 +1,22 @@
-"""What a call says in headers and means for its prediction. Bodies are read in ``inference/representations``."""
+"""What an HTTP call says in headers and means for its prediction. Bodies are read by the faces."""
 
-from inference.types import CachePolicy
+from django.conf import settings
+
+from billing.models import Operation
+from inference.types import CachePolicy, CallContext
+from tenants.rest.call import RestCall
+
+
+def context(call: RestCall, operation: Operation, api_version: str) -> CallContext:
+    """What is true of the call as a whole; ``api_version`` is REST's, or the name of the protocol."""
+    return CallContext(
+        request_id=call.request_id,
+        operation=operation.value,
+        api_version=api_version,
+        client=call.header("USER_AGENT"),
+        timeout_s=settings.PREDICT_TIMEOUT_S,
+        cache=cache_policy(call.header("CACHE_CONTROL")),
+    )
 
 
 def cache_policy(header: str) -> CachePolicy:

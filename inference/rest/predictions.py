@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, Final
 
-from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -11,10 +10,11 @@ from billing.models import Operation
 from billing.rest import keyed
 from billing.rest.views import KeyedView
 from inference import predict as prediction
+from inference.lifecycle import pinned
 from inference.predict import Answer, single
 from inference.representations import VERSIONS, parse, render, v2
 from inference.rest import batches, endings, parsing
-from inference.types import CallContext, PredictRequest
+from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
 from tenants.rest.call import Reply, RestCall
@@ -30,9 +30,9 @@ def predict(call: RestCall, *, model: str = "", known: tuple[str, ...] = _ALL) -
         body = call.json_object()
         parsed = parse(api_version, body, model=model)
         try:
-            answer = prediction.predict(caller, parsed, context(call, Operation.PREDICT, api_version))
+            answer = prediction.predict(caller, parsed, parsing.context(call, Operation.PREDICT, api_version))
         except Exception:
-            call.deprecations = endings.pinned(call, caller, [parsed])
+            call.deprecations = pinned.endings_of(caller, [parsed], call_id=call.request_id)
             raise
         result = single(answer)
         headers = {"X-Cache": "HIT", "Age": str(result.age_s)} if result.cached else {"X-Cache": "MISS"}
@@ -51,9 +51,9 @@ def batch_predict(call: RestCall) -> Reply:
         parsed = v2.parse_batch(sent)
         wanted = [item for item in parsed if isinstance(item, PredictRequest)]
         try:
-            answer = prediction.predict_many(caller, wanted, context(call, Operation.BATCH, api_version))
+            answer = prediction.predict_many(caller, wanted, parsing.context(call, Operation.BATCH, api_version))
         except Exception:
-            call.deprecations = endings.pinned(call, caller, wanted)
+            call.deprecations = pinned.endings_of(caller, wanted, call_id=call.request_id)
             raise
         results = _in_order(parsed, answer)
         body = batches.render(results, units=answer.units, request_id=call.request_id)
@@ -85,18 +85,6 @@ class BatchPredictView(KeyedView):
 
     def post(self, request: Request, path_version: str = "") -> Response:
         return self.write(batch_predict(self.call(request)))
-
-
-def context(call: RestCall, operation: Operation, api_version: str) -> CallContext:
-    """What is true of the call as a whole."""
-    return CallContext(
-        request_id=call.request_id,
-        operation=operation.value,
-        api_version=api_version,
-        client=call.header("USER_AGENT"),
-        timeout_s=settings.PREDICT_TIMEOUT_S,
-        cache=parsing.cache_policy(call.header("CACHE_CONTROL")),
-    )
 
 
 def _in_order(parsed: list[PredictRequest | PlatformError], answer: Answer) -> list[Any]:

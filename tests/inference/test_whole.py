@@ -29,9 +29,9 @@ def ask(customer: Customer, *texts: Any, model: str = "tiny", scopes: list[str] 
         secret = api_keys.issue(tenant=customer.tenant, name="Other", scopes=scopes).secret
     caller = authentication.authenticate(secret, address="127.0.0.1")
     context = CallContext(request_id=hex_id(), operation=whole.operation(len(texts)).value, api_version="oip")
-    ref = whole.resolve(caller, model, request_id=context.request_id)
+    whole.resolve(caller, model, request_id=context.request_id)
     requests = [PredictRequest(model=model, input=text, field=f"row[{index}]") for index, text in enumerate(texts)]
-    return whole.predict_whole(caller, ref, requests, context)
+    return whole.predict_whole(caller, requests, context)
 
 
 def refusal(customer: Customer, *texts: Any, **more: Any) -> PlatformError:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference.lifecycle import samples
 from tests.conftest import Customer
 from tests.parity import faces
 from tests.parity.conftest import WITHOUT_BATCHES
@@ -117,6 +118,22 @@ def test_a_pinned_version_that_ends_says_so(acme: Customer, face: Face, publishe
     for name in ("Deprecation", "Sunset", "Link", "X-API-Deprecated", "X-API-Sunset-Date"):
         assert said.headers[name.lower()] == expected.headers[name]
     assert "deprecation" not in face(acme.secret, _ONE["a text"]).headers
+
+
+@pytest.mark.parametrize("row", ["What a wonderful morning!", _DIGIT], ids=["text", "numbers"])
+def test_a_call_of_a_version_that_ends_is_sampled(
+    acme: Customer, face: Face, published_at_once: None, row: Any
+) -> None:
+    """Whichever face it came by, it can be shown rewritten and rehearsed: it is kept as the REST call that asks the same."""
+    name = "sentiment" if isinstance(row, str) else "digits"
+    make_schedule("model_version", f"{name}@1.0.0", f"{name}@2.0.0")
+    acme.tenant.keeps_calls = True
+    acme.tenant.save()
+    assert face(acme.secret, Ask(f"{name}@1.0.0", (row,))).kind is None
+    samples.flush()
+    kept = samples.latest(tenant_id=acme.tenant.pk, kind="model_version", subject=f"{name}@1.0.0")
+    assert kept is not None
+    assert kept.body == {"model": f"{name}@1.0.0", "input": row}
 
 
 _BATCH = Ask("sentiment", ("What a wonderful morning!", "It broke after a day.", "It is a table."))
