@@ -118,7 +118,8 @@ class Computation:
                 )
         if work.scores is None:
             release(self._contract, item.hold_id)
-            return work.error or unavailable("The prediction was lost; please try again.")
+            # Calls that waited with one computation fail together, but each tells the problem in its own words.
+            return work.error.copy() if work.error else unavailable("The prediction was lost; please try again.")
         if item.joined is None:
             if work.cache_key:
                 cache.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s)

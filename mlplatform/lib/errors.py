@@ -57,6 +57,12 @@ class PlatformError(Exception):
         self.retry_after_s = retry_after_s
         self.extra = dict(extra or {})
 
+    def copy(self) -> "PlatformError":
+        """The same problem for another call, which may name its own field and request id in it."""
+        return PlatformError(
+            self.kind, self.detail, field=self.field, retry_after_s=self.retry_after_s, extra=self.extra
+        )
+
 
 def invalid(field: str, detail: str) -> PlatformError:
     """An input error that names its field."""

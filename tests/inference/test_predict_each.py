@@ -18,7 +18,7 @@ from tenants.guards import StaleCaller
 from tests.conftest import Customer
 from tests.inference.test_predict import LARGE, LARGE_CACHED, call, caller_of, charges, eventually, kind_of, open_holds
 from tests.support import ledger
-from tests.support.tiny_model import TinyRuntime, TinyWorker, make_version, share_of
+from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version, share_of
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -210,6 +210,24 @@ def test_a_call_that_is_taken_back_leaves_an_equal_one(
     assert large.computed == ["hello"]
     assert paid_and_held(acme) == [(LARGE_CACHED, LARGE), (LARGE, LARGE)]
     assert open_holds(acme) == 0
+
+
+def test_calls_that_fail_together_have_problems_of_their_own(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
+) -> None:
+    """A face writes its own field and request id into a problem."""
+    tiny_worker.go.clear()
+    caller, request = caller_of(acme), PredictRequest("large", POISON)
+    both = [begin(caller, [request], call(), separate=True) for _ in range(2)]
+    tiny_worker.go.set()
+    first, second = (started.finish().results[0] for started in both)
+    assert isinstance(first, PlatformError)
+    assert isinstance(second, PlatformError)
+    first.extra["request_id"] = first.field = "mine"
+    assert (second.kind, second.detail) == (first.kind, first.detail)
+    assert (second.field, second.extra) == (None, {})
+    assert len(tiny_worker.batches) == 1
+    assert charges(acme) == []
 
 
 def test_an_answer_that_came_before_it_was_taken_back_is_the_callers(
