@@ -184,13 +184,13 @@ def test_a_mixed_answer_has_its_binary_part_last(acme: Customer, tiny: TinyWorke
 @pytest.mark.parametrize(
     ("encoding", "body", "status", "words"),
     [
-        ("gzip", gzip.compress(b" " * 10_000_000), 413, "larger than"),
+        ("gzip", gzip.compress(b" " * 10_000_000, mtime=0), 413, "larger than"),
         ("deflate", zlib.compress(b" " * 10_000_000), 413, "larger than"),
-        ("gzip", gzip.compress(HEAD)[:-5], 400, "cut off"),
-        ("gzip", gzip.compress(b"{}") + b"more", 400, "follows"),
+        ("gzip", gzip.compress(HEAD, mtime=0)[:-5], 400, "cut off"),
+        ("gzip", gzip.compress(b"{}", mtime=0) + b"more", 400, "follows"),
         ("gzip", HEAD, 400, "not gzip"),
         ("br", HEAD, 415, "br"),
-        ("gzip, gzip", gzip.compress(gzip.compress(HEAD)), 415, "gzip, gzip"),
+        ("gzip, gzip", gzip.compress(gzip.compress(HEAD, mtime=0), mtime=0), 415, "gzip, gzip"),
     ],
 )
 def test_compressed_bodies_are_bounded(
