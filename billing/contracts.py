@@ -26,11 +26,15 @@ INCLUDED = "included"
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """A caller's plan and limits. ``plan_name`` is empty for a tenant without a subscription, which may spend nothing."""
+    """A caller's plan and limits. ``plan_name`` is empty for a tenant without a subscription, which may spend nothing.
+
+    ``weight`` is the tenant's share of busy workers, against a tenant of weight 1.
+    """
 
     subject: Subject
     limits: tuple[Limit, ...]
     plan_name: str
+    weight: int = 1
 
     def limits_for(self, models: Iterable[str]) -> tuple[Limit, ...]:
         """The limits that a call on these models must pass: those of other models do not concern it."""
@@ -120,7 +124,9 @@ def _load(caller: Caller) -> Contract:
     included = _included(plan)
     if included is not None:
         limits.append(included)
-    return Contract(subject=subject, limits=tuple(limits), plan_name=plan.name if plan else "")
+    return Contract(
+        subject=subject, limits=tuple(limits), plan_name=plan.name if plan else "", weight=plan.weight if plan else 1
+    )
 
 
 def _limit(rule: LimitRule, caller: Caller) -> Limit:

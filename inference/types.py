@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,13 @@ from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
 
 MAX_TOP_K: Final = 1000
+
+
+class Priority(IntEnum):
+    """Who goes first where several inputs wait: people who wait for an answer, or work that nobody waits for."""
+
+    INTERACTIVE = 0
+    BACKGROUND = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +37,30 @@ class FlatTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image as it lies in a file: PNG, JPEG or WebP."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TextPair:
+    """Two texts that a model reads together: a query and a passage, a premise and a hypothesis."""
+
+    text: str
+    pair: str
+
+
+@dataclass(frozen=True, slots=True)
 class PredictRequest:
     """One input for one model, as a face parsed it.
 
     ``model`` is a name, ``name@version``, or empty for the tenant's default. ``input`` is text, a nested list of
-    numbers, a float32 array or a :class:`FlatTensor`; the model's schema decides. ``top_k`` limits the labels of a
-    classification. ``labels_only`` refuses a model that answers with an embedding. ``path`` stands before the names of
-    fields in errors, such as ``requests[2].``, and ``field`` is what the face calls the input. ``call_id`` is the request
-    id of an input that is a call of its own among several that came together; empty: the call's.
+    numbers, a float32 array, a :class:`FlatTensor`, an :class:`ImageFile` or a :class:`TextPair`; the model's schema
+    decides. ``top_k`` limits the labels of a classification. ``labels_only`` refuses a model that answers with an
+    embedding. ``path`` stands before the names of fields in errors, such as ``requests[2].``, and ``field`` is what the face
+    calls the input. ``call_id`` is the request id of an input that is a call of its own among several that came together;
+    empty: the call's.
     """
 
     model: str
@@ -62,6 +86,7 @@ class CallContext:
     timeout_s: float = 30.0
     cache: CachePolicy = field(default_factory=CachePolicy)
     cancellation: Cancellation | None = None
+    priority: Priority = Priority.INTERACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +110,10 @@ class ModelRef:
     shared_cache: bool
     cache_epoch: int
     live: bool
+    pool: str = "gpu"
+    owner_id: int | None = None
+    max_batch_tokens: int = 0
+    max_queue_delay_s: float = 0.0
     title: str = ""
     description: str = ""
     accuracy: float | None = None

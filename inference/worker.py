@@ -137,6 +137,9 @@ class Worker:
             input_schema=ref.input_schema,
             max_batch_size=ref.max_batch_size,
             device=self.device if version.device == "auto" else version.device,
+            precision=version.precision,
+            acceleration=version.acceleration,
+            options=version.card.get("runtime", {}),
         )
 
 

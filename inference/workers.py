@@ -27,6 +27,8 @@ class WorkerInfo:
     models: list[str]
     batches: int
     seen_at: float
+    batch_s: float = 0.0
+    draining: bool = False
 
     @property
     def seen_s_ago(self) -> float:
@@ -81,6 +83,24 @@ def _parse(text: bytes | str) -> WorkerInfo | None:
 def count(queue: str) -> int:
     """How many workers of this queue are alive."""
     return sum(1 for info in alive() if info.queue == queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a pool can do now: its workers that take batches, the batches that wait in the broker for them, and how long one
+    takes (seconds, 0 while unknown)."""
+
+    workers: int
+    waiting_batches: int
+    batch_s: float
+
+
+def capacity(pool: str) -> Capacity:
+    """What the pool's workers last said of themselves. Raises what Redis raises."""
+    taking = [info for info in alive() if info.queue == pool and not info.draining]
+    waiting = int(redis.state().llen(f"{_BROKER_PREFIX}{pool}"))
+    known = [info.batch_s for info in taking if info.batch_s > 0]
+    return Capacity(len(taking), waiting, sum(known) / len(known) if known else 0.0)
 
 
 def queue_depths() -> dict[str, int]:

@@ -44,6 +44,8 @@ class Caller:
     pinned_api_version: str
     valid_until: dt.datetime | None
     trusted_documents_only: bool = False
+    operator: bool = False
+    """Of the organisation that runs the platform: ``models:write`` covers every model then."""
 
     def may_use(self, model: str) -> bool:
         """Whether the key's allow-list has the model; one that it may not use answers as if it did not exist."""
@@ -123,6 +125,7 @@ def _load(secret: str) -> Caller:
         pinned_api_version=key.pinned_api_version,
         valid_until=min(ends, default=None),
         trusted_documents_only=key.trusted_documents_only,
+        operator=tenant.operator,
     )
     _remember(bytes.fromhex(digest), caller)
     return caller

@@ -10,6 +10,7 @@ SCOPES: Final[dict[str, str]] = {
     "batch": "Many predictions in one call",
     "train": "Train models of the tenant",
     "models:read": "List models and their versions",
+    "models:write": "Push models of the tenant and manage their versions",
     "usage:read": "Read usage and limits",
     "tenant:read": "Read the tenant, its members and its keys",
     "endusers:read": "Read end users and items, and ask for recommendations",

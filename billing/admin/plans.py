@@ -37,7 +37,7 @@ class PlanAdmin(StaffAdmin[Plan]):
     search_help_text = "Name or description"
     inlines = [LimitInline]
     fieldsets = [
-        (None, {"fields": ["name", "description", "archived"]}),
+        (None, {"fields": ["name", "description", "weight", "archived"]}),
         ("Price", {"fields": [("monthly_fee", "currency"), ("included_units", "overage_price")]}),
     ]
 

@@ -32,6 +32,11 @@ class Plan(models.Model):
         validators=[MinValueValidator(0)],
         help_text="Price of one unit beyond the included ones. Leave empty for a hard cap.",
     )
+    weight = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="Its tenants' share of busy workers, against a tenant of weight 1.",
+    )
     archived = models.BooleanField(default=False, help_text="Offered to nobody new; running subscriptions go on.")
 
     class Meta:

@@ -28,12 +28,17 @@ class BatchMessage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BatchReply(msgspec.Struct, frozen=True, array_like=True):
-    """The scores of each input as float32 bytes, or None where the model failed on it; ``error`` if it failed on all."""
+    """The scores of each input as float32 bytes, or None where the model failed on it; ``error`` if it failed on all.
+
+    ``problems`` tells by the input's place why the model failed on it; ``compute_s`` is the model's own time for the batch.
+    """
 
     batch_id: str
     worker: str
     results: list[bytes | None]
     error: str = ""
+    problems: dict[int, str] = msgspec.field(default_factory=dict)
+    compute_s: float = 0.0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -3,9 +3,11 @@
 from inference.models.audience import EndUser, Item, Like
 from inference.models.lifecycle import CallSample, Notice, Rehearsal, RehearsalState, Verdict
 from inference.models.ml_model import MLModel
-from inference.models.model_version import ModelVersion, RuntimeName, VersionState
+from inference.models.model_version import Acceleration, ModelVersion, Precision, RuntimeName, VersionState
+from inference.models.rollout import Promotion, PromotionReason, Rollout, RolloutKind, RolloutState
 
 __all__ = [
+    "Acceleration",
     "CallSample",
     "EndUser",
     "Item",
@@ -13,8 +15,14 @@ __all__ = [
     "MLModel",
     "ModelVersion",
     "Notice",
+    "Precision",
+    "Promotion",
+    "PromotionReason",
     "Rehearsal",
     "RehearsalState",
+    "Rollout",
+    "RolloutKind",
+    "RolloutState",
     "RuntimeName",
     "Verdict",
     "VersionState",

@@ -3,6 +3,10 @@
 from django.core.validators import RegexValidator
 from django.db import models
 
+from tenants.models import Tenant
+
+DEFAULT_POOL = "gpu"
+
 
 class MLModel(models.Model):
     """What customers name in a call; the live version answers unless they pin another."""
@@ -24,6 +28,20 @@ class MLModel(models.Model):
     shared_cache = models.BooleanField(
         default=False,
         help_text="Let tenants share cached answers. The time of an answer then tells a tenant that another asked the same.",
+    )
+    pool = models.CharField(
+        max_length=32,
+        default=DEFAULT_POOL,
+        validators=[RegexValidator(r"^(?!jobs$)[a-z][a-z0-9-]*$", "Lower-case letters, digits and -; not jobs.")],
+        help_text="The workers that compute it: those of the Celery queue of this name.",
+    )
+    owner = models.ForeignKey(
+        Tenant,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="private_models",
+        help_text="The only tenant that sees and calls it; empty for a model that is on sale to all.",
     )
     cache_epoch = models.PositiveIntegerField(default=0, editable=False, help_text="Grows at each purge of the cache.")
     created_at = models.DateTimeField(auto_now_add=True)

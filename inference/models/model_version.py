@@ -14,6 +14,27 @@ class RuntimeName(models.TextChoices):
     TEXT_EMBEDDING = "text-embedding", "Text embedding"
     TENSOR_CLASSIFICATION = "tensor-classification", "Image or tensor classification"
     TENSOR_SCORING = "tensor-scoring", "Scoring of candidates"
+    TENSOR_ECHO = "tensor-echo", "Echo, for load tests"
+    IMAGE_CLASSIFICATION = "image-classification", "Image classification"
+    PAIR_CLASSIFICATION = "pair-classification", "Classification of pairs of texts"
+    PAIR_SCORING = "pair-scoring", "Reranking: how well a text fits another"
+
+
+class Precision(models.TextChoices):
+    """In what numbers a version computes. ``int8`` is dynamic quantisation of linear layers, on a processor only."""
+
+    FLOAT32 = "float32", "float32"
+    BFLOAT16 = "bfloat16", "bfloat16"
+    FLOAT16 = "float16", "float16 (GPU)"
+    INT8 = "int8", "dynamic int8 (CPU)"
+
+
+class Acceleration(models.TextChoices):
+    """What is done to the loaded network before it serves."""
+
+    NONE = "none", "None"
+    COMPILE = "compile", "torch.compile"
+    CUDA_GRAPHS = "cuda-graphs", "CUDA graphs (GPU)"
 
 
 class VersionState(models.TextChoices):
@@ -40,6 +61,16 @@ class ModelVersion(models.Model):
     output_schema = models.JSONField(help_text='Such as {"kind": "classification"}.')
     labels = models.JSONField(default=list, blank=True)
     max_batch_size = models.PositiveIntegerField(default=32, validators=[MinValueValidator(1), MaxValueValidator(1024)])
+    max_batch_tokens = models.PositiveIntegerField(
+        default=0, help_text="At most this many tokens (about 4 characters each) in one batch; 0 for no bound."
+    )
+    max_queue_delay_ms = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(1000)],
+        help_text="How long an input may wait for others although a worker is free; 0 sends it at once.",
+    )
+    precision = models.CharField(max_length=8, choices=Precision, default=Precision.FLOAT32)
+    acceleration = models.CharField(max_length=16, choices=Acceleration, default=Acceleration.NONE)
     device = models.CharField(max_length=16, default="auto", help_text="auto, cpu, or cuda:0.")
     state = models.CharField(max_length=8, choices=VersionState, default=VersionState.STAGED, editable=False)
     load_error = models.CharField(max_length=500, blank=True, editable=False)
@@ -50,6 +81,14 @@ class ModelVersion(models.Model):
         help_text="Held-out accuracy, 0 to 1.",
     )
     accuracy_note = models.TextField(blank=True, help_text="How it was measured: data, split, number, date.")
+    speed_note = models.TextField(
+        blank=True, help_text="How fast it is with these options: inputs a second, device, date."
+    )
+    licence = models.CharField(max_length=200, blank=True)
+    card = models.JSONField(
+        default=dict, blank=True, editable=False, help_text="The model.toml with which it was pushed."
+    )
+    size_bytes = models.PositiveBigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     live_since = models.DateTimeField(null=True, blank=True, editable=False)
 

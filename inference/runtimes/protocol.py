@@ -1,7 +1,7 @@
 """What a runtime is given, what it must do, and how it fails. Imports no torch, so that any process may use it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +37,9 @@ class RuntimeSpec:
     input_schema: Mapping[str, Any]
     max_batch_size: int
     device: str  # "cpu" or "cuda:0"
+    precision: str = "float32"  # a value of `inference.models.Precision`
+    acceleration: str = "none"  # a value of `inference.models.Acceleration`
+    options: Mapping[str, Any] = field(default_factory=dict)  # the `[runtime]` table of the card
 
 
 class Runtime(Protocol):

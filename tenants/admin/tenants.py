@@ -46,7 +46,7 @@ class TenantForm(ModelForm[Tenant]):
 
     class Meta:
         model = Tenant
-        fields = ["name", "slug", "default_model"]
+        fields = ["name", "slug", "default_model", "operator"]
 
 
 class TenantAdmin(StaffAdmin[Tenant]):
@@ -64,11 +64,13 @@ class TenantAdmin(StaffAdmin[Tenant]):
         return with_keys(super().get_queryset(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        fields = ["name", "slug", "default_model"]
+        fields = ["name", "slug", "default_model", "operator"]
         return [(None, {"fields": fields if obj is None else ["status_badge", *fields, "created_at"]})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
-        return [] if obj is None else ["slug", "status_badge", "created_at"]
+        # It gives the tenant's keys power over every model.
+        guarded = [] if request.user.is_superuser else ["operator"]
+        return guarded if obj is None else ["slug", "status_badge", "created_at", *guarded]
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Tenant | None = None) -> dict[str, Any]:
         return {"slug": ["name"]} if obj is None else {}

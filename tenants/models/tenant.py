@@ -30,6 +30,10 @@ class Tenant(models.Model):
         default=False,
         help_text="Opted in to samples of calls of ending versions being kept whole for 30 days, to rehearse a migration.",
     )
+    operator = models.BooleanField(
+        default=False,
+        help_text="The organisation that runs this platform: its keys with models:write manage every model.",
+    )
     version = models.BigIntegerField(default=1, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
