@@ -1,4 +1,4 @@
-"""``python -m bench [scenario …] [--write]``: prints what was measured, and whether the targets are met."""
+"""``python -m bench [scenario …] [--quick] [--write]``: prints what was measured, and whether the targets are met."""
 
 import argparse
 import datetime as dt
@@ -12,7 +12,20 @@ from types import FrameType
 from bench import machine, product, reference_server
 from bench.product import Product
 from bench.results import Result
-from bench.scenarios import cached, lifecycle, outage, protocols, round_trips, uncached
+from bench.scenarios import (
+    cache_speed,
+    cached,
+    engine,
+    fairness,
+    gpu,
+    latency,
+    lifecycle,
+    outage,
+    overload,
+    protocols,
+    round_trips,
+    scaling,
+)
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _TITLE = "# Results\n\nWritten by `python -m bench --write`, newest first.\n"
@@ -23,18 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scenarios = _scenarios()
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", help=f"of {', '.join(scenarios)}; all by default")
+    parser.add_argument(
+        "--quick", action="store_true", help="short runs that show that a scenario works; their figures are no result"
+    )
     parser.add_argument("--write", action="store_true", help="also put the figures into bench/RESULTS.md")
     options = parser.parse_args(arguments)
     unknown = set(options.scenario) - set(scenarios)
     if unknown:
         parser.error(f"unknown scenario: {', '.join(sorted(unknown))}; there are {', '.join(scenarios)}")
+    if options.quick and options.write:
+        parser.error("the figures of --quick are no result to be written down")
     # TERM must unwind the stack, or the processes that were started would stay.
     signal.signal(signal.SIGTERM, _end)
     names = options.scenario or list(scenarios)
     description = machine.describe()
     print(f"{description}\n", flush=True)
     results = []
-    for result in _measure([scenarios[name] for name in names]):
+    for result in _measure([scenarios[name] for name in names], quick=options.quick):
         print(f"{result.markdown()}\n", flush=True)
         results.append(result)
     if options.write:
@@ -46,17 +64,24 @@ def _end(number: int, _frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-_Scenario = Callable[[Product, Path], Result]
+_Scenario = Callable[[Product, Path, bool], Result]
 
 
 def _scenarios() -> dict[str, _Scenario]:
+    """By name: what is given is the running product, a folder for files, and whether to be quick."""
     return {
-        cached.NAME: _cached,
-        round_trips.NAME: lambda running, folder: round_trips.run(running, folder / "second-web.log"),
-        lifecycle.NAME: lambda running, _: lifecycle.run(running),
-        protocols.NAME: lambda running, _: protocols.run(running),
-        outage.NAME: lambda running, _: outage.run(running),
-        uncached.NAME: lambda running, _: uncached.run(running),
+        cached.NAME: lambda running, folder, _: _cached(running, folder),
+        round_trips.NAME: lambda running, folder, _: round_trips.run(running, folder / "second-web.log"),
+        lifecycle.NAME: lambda running, _, __: lifecycle.run(running),
+        protocols.NAME: lambda running, _, __: protocols.run(running),
+        outage.NAME: lambda running, _, __: outage.run(running),
+        engine.NAME: lambda running, folder, quick: engine.run(running, folder, quick=quick),
+        latency.NAME: lambda running, folder, quick: latency.run(running, folder, quick=quick),
+        cache_speed.NAME: lambda running, _, quick: cache_speed.run(running, quick=quick),
+        scaling.NAME: lambda running, folder, quick: scaling.run(running, folder, quick=quick),
+        fairness.NAME: lambda running, _, quick: fairness.run(running, quick=quick),
+        overload.NAME: lambda running, _, quick: overload.run(running, quick=quick),
+        gpu.NAME: lambda running, _, quick: gpu.run(running, quick=quick),
     }
 
 
@@ -65,14 +90,14 @@ def _cached(running: Product, folder: Path) -> Result:
         return cached.run(running, reference)
 
 
-def _measure(scenarios: Sequence[_Scenario]) -> Iterator[Result]:
+def _measure(scenarios: Sequence[_Scenario], *, quick: bool) -> Iterator[Result]:
     with tempfile.TemporaryDirectory(prefix="mlplatform-bench-") as name:
         folder = Path(name)
         print("Starting the product …", flush=True)
         with product.started(folder / "data") as running:
             for scenario in scenarios:
                 try:
-                    yield scenario(running, folder)
+                    yield scenario(running, folder, quick)
                 except (RuntimeError, OSError):
                     # The folder goes when we end, and with it the only words about what went wrong inside.
                     print(f"The end of the web process's log:\n{running.web_log()}", file=sys.stderr)

@@ -18,14 +18,15 @@ _ROOT: Final = Path(__file__).resolve().parent.parent
 _TIMEOUT_S: Final = 60.0
 _RECEIVE: Final = 65536
 UNKNOWN: Final = -1.0
-"""In place of the score of a text that got no good answer."""
+"""In place of the score or latency of a text that got no good answer."""
 _UNAVAILABLE_SHARE: Final = 0.01
 
 
 class Job(msgspec.Struct, frozen=True):
     """What to send: the texts in turn, again from the first when they run out, until one of the bounds is reached.
 
-    ``cached`` is what every answer must say of itself; ``port`` is on loopback.
+    ``cached`` is what every answer must say of itself; ``port`` is on loopback; ``scores`` and ``latencies`` ask for
+    those of each text.
     """
 
     port: int
@@ -36,10 +37,12 @@ class Job(msgspec.Struct, frozen=True):
     cached: bool
     seconds: float = 120.0
     scores: bool = False
+    latencies: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came back. ``wall_s`` is from the first request to the last answer; ``scores`` of "positive" by text.
+    """What came back. ``wall_s`` is from the first request to the last answer; ``scores`` of "positive" and ``latencies_ms``
+    (of the last time) by text.
 
     ``requests`` were answered well; ``unavailable`` got a 503, which is an honest answer but not the one asked for.
     """
@@ -51,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True):
     p99_ms: float
     wrong: list[str]
     scores: list[float]
+    latencies_ms: list[float] = []
 
     @property
     def per_second(self) -> float:
@@ -121,6 +125,7 @@ class Generator:
         self._wrong: list[str] = []
         self._unavailable = 0
         self._scores = [UNKNOWN] * (len(job.texts) if job.scores else 0)
+        self._by_text = [UNKNOWN] * (len(job.texts) if job.latencies else 0)
 
     def run(self) -> Outcome:
         selector = selectors.DefaultSelector()
@@ -166,7 +171,10 @@ class Generator:
         if answer[0].startswith(b"http/1.1 503 "):
             self._unavailable += 1
         else:
-            self._latencies.append(time.perf_counter() - connection.sent_at)
+            taken_s = time.perf_counter() - connection.sent_at
+            self._latencies.append(taken_s)
+            if self._by_text:
+                self._by_text[connection.number] = taken_s * 1000
             self.check(connection.number, *answer)
         return not self._send(connection)
 
@@ -197,6 +205,7 @@ class Generator:
             p99_ms=ordered[len(ordered) * 99 // 100] * 1000 if ordered else 0.0,
             wrong=self._wrong[:20],
             scores=self._scores,
+            latencies_ms=self._by_text,
         )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench import customer
 from bench.processes import ROOT, answers, cpu_s, free_port, read, running, wait_until
 from bench.redis_servers import RedisAt
 from mlplatform.run import procfile
@@ -25,8 +25,13 @@ _PARTS: Final = {
     "jobs-worker": "-Q jobs",
     "beat": "mlplatform.celery beat",
 }
-# What is measured is the product as it comes: settings of the person who measures must not leak into it.
+# What is measured is the product as it comes: settings of the person who measures must not leak into it. One torch thread
+# makes one worker core, on a large machine as well.
 _KEPT: Final = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "USER", "OMP_NUM_THREADS", "WORKER_TORCH_THREADS")
+
+# Three quarters of the threads may wait for a worker, and three quarters of these places are for one tenant alone, so that
+# 64 clients of one tenant need 114.
+_WEB_THREADS: Final = "128"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,17 @@ class Cpu:
     def since(self, earlier: "Cpu", *names: str) -> float:
         """Seconds that the named parts used between two moments."""
         return sum(self.parts[name] - earlier.parts[name] for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """A web process that was started beside the product's own."""
+
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        return cpu_s([self.pid])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +82,15 @@ class Product:
         """What the web process said last."""
         return (self.data_dir / "logs" / "web.log").read_text(errors="replace")[-3000:]
 
+    def rss_bytes(self, name: str) -> int:
+        """Resident memory of a part with its children; 0 for those that ended meanwhile."""
+        total = 0
+        for pid in self.pids[name]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                total += sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+        return total
+
     def batches(self) -> tuple[float, float]:
         """How many batches the web process has sent for ``sentiment`` and how many inputs were in them."""
         name = "mlplatform_batch_size_inputs"
@@ -81,13 +106,19 @@ class Product:
     @contextlib.contextmanager
     def second_web(self, *, threads: int, log: Path, **variables: str) -> Iterator[int]:
         """One more web process of this product with other settings, and its port; it has cached nothing yet."""
+        with self.another_web(threads=threads, log=log, **variables) as web:
+            yield web.port
+
+    @contextlib.contextmanager
+    def another_web(self, *, threads: int, log: Path, **variables: str) -> Iterator[Web]:
+        """As :meth:`second_web`, with the process's number."""
         port = free_port()
         env = {**self.env, "WEB_PORT": str(port), "WEB_THREADS": str(threads), **variables}
         programs = procfile.read((ROOT / "Procfile").read_text(), {**env, "REDIS_SERVER": ""})
         argv = next(program.argv for program in programs if program.name == "web")
         with running(argv, env=env, log=log) as process:
             wait_until(lambda: answers(port, "/livez"), process=process, log=log, patience_s=60)
-            yield port
+            yield Web(port=port, pid=process.pid)
 
 
 @contextlib.contextmanager
@@ -95,7 +126,8 @@ def started(data_dir: Path) -> Iterator[Product]:
     """Start the product, make the customer, and stop everything at the end."""
     port, grpc_port = free_port(), free_port()
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    env |= {"DATA_DIR": str(data_dir), "WEB_PORT": str(port), "GRPC_PORT": str(grpc_port)}
+    env.setdefault("WORKER_TORCH_THREADS", "1")
+    env |= {"WEB_THREADS": _WEB_THREADS, "DATA_DIR": str(data_dir), "WEB_PORT": str(port), "GRPC_PORT": str(grpc_port)}
     log = data_dir.parent / "product.log"
     with running([sys.executable, "-m", "mlplatform.run"], env=env, log=log, stop_s=60) as process:
         wait_until(lambda: answers(port, "/readyz"), process=process, log=log, patience_s=_START_S)
@@ -108,7 +140,7 @@ def started(data_dir: Path) -> Iterator[Product]:
             "CACHE_REDIS_URL": cache.url,
             "WEB_HOST": "127.0.0.1",
             "WEB_WORKERS": "1",
-            "WEB_THREADS": "80",
+            "WORKER_POOLS": "gpu",
             "PATH": os.pathsep.join([scripts, env.get("PATH", os.defpath)]),
         }
         yield Product(
@@ -119,17 +151,8 @@ def started(data_dir: Path) -> Iterator[Product]:
             state=state,
             cache=cache,
             pids=_pids(process.pid),
-            api_key=_customer(env),
+            api_key=customer.make(env, ["bench"])[0],
         )
-
-
-def _customer(env: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.customer"], cwd=ROOT, env=dict(env), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"The customer could not be made: {done.stderr[-2000:]}")
-    return done.stdout.strip()
 
 
 def _pids(launcher: int) -> dict[str, list[int]]:

@@ -39,7 +39,8 @@ def record(
 ) -> bytes:
     """The usage record of one charge as it is kept in its hold; units and moment are added when it is settled.
 
-    ``held_units`` tells the ledger that an input was answered with an equal one's computation: it then cost less.
+    ``held_units`` is what the input costs when it is computed, which is held for it unless a cache has its answer already. What
+    it pays less in the end, because a cache or an equal input's computation answered it, the ledger counts as saved.
     """
     return _encode(
         {

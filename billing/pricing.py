@@ -15,10 +15,6 @@ class Tariff:
     per_input: int
     cached_per_input: int
 
-    def for_input(self, *, cached: bool) -> int:
-        """Units of one input that is computed, or answered from the cache."""
-        return self.cached_per_input if cached else self.per_input
-
 
 # What a model costs for which staff have set no price at all: never free by accident.
 FALLBACK = Tariff(per_call=0, per_input=1, cached_per_input=1)

@@ -58,6 +58,12 @@ class UsageLine:
     inputs: int
     cached_inputs: int
     units: int
+    saved_units: int
+
+
+def hit_ratio(inputs: int, cached_inputs: int) -> float | None:
+    """The share of inputs that a cache answered, 0 to 1, to four digits; None without inputs."""
+    return round(cached_inputs / inputs, 4) if inputs else None
 
 
 def drain(*, shards: Sequence[int] = range(SHARDS), after_commit: Callable[[], None] | None = None) -> int:
@@ -197,7 +203,7 @@ def _insert(records: Sequence[UsageRecord]) -> int:
 
 
 def _add_to_days(records: Sequence[UsageRecord]) -> None:
-    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
     for record in records:
         subject = (
             record.occurred_at.date(), record.tenant_id, record.key_uid, record.model, record.api_version, record.operation,
@@ -207,10 +213,11 @@ def _add_to_days(records: Sequence[UsageRecord]) -> None:
         total[1] += record.inputs
         total[2] += record.inputs if record.cached else 0
         total[3] += record.units
+        total[4] += record.saved_units
     # In one order everywhere, so that two drainers wait for each other instead of locking each other out.
     for subject in sorted(sums):
         day, tenant_id, key_uid, model, api_version, operation = subject
-        calls, inputs, cached_inputs, units = sums[subject]
+        calls, inputs, cached_inputs, units, saved_units = sums[subject]
         line: dict[str, Any] = {
             "day": day,
             "tenant_id": tenant_id,
@@ -225,6 +232,7 @@ def _add_to_days(records: Sequence[UsageRecord]) -> None:
             inputs=F("inputs") + inputs,
             cached_inputs=F("cached_inputs") + cached_inputs,
             units=F("units") + units,
+            saved_units=F("saved_units") + saved_units,
         ):
             UsageRollup.objects.get_or_create(**line)
 
@@ -260,11 +268,19 @@ def summary(*, tenant_id: int, first: dt.date, last: dt.date, by: Grouping) -> l
             total_inputs=Sum("inputs"),
             total_cached=Sum("cached_inputs"),
             total_units=Sum("units"),
+            total_saved=Sum("saved_units"),
         )
         .order_by(column)
     )
     return [
-        UsageLine(str(row[column]), row["total_calls"], row["total_inputs"], row["total_cached"], row["total_units"])
+        UsageLine(
+            str(row[column]),
+            row["total_calls"],
+            row["total_inputs"],
+            row["total_cached"],
+            row["total_units"],
+            row["total_saved"],
+        )
         for row in rows
     ]
 
@@ -286,6 +302,7 @@ def rebuild_day(day: dt.date) -> int:
             total_inputs=Sum("inputs"),
             total_cached=Sum("inputs", filter=Q(cached=True), default=0),
             total_units=Sum("units"),
+            total_saved=Sum("saved_units"),
         )
         .order_by()
     )
@@ -301,6 +318,7 @@ def rebuild_day(day: dt.date) -> int:
             inputs=row["total_inputs"],
             cached_inputs=row["total_cached"],
             units=row["total_units"],
+            saved_units=row["total_saved"],
         )
         for row in rows
     ]

@@ -63,6 +63,7 @@ def parse(fields: Mapping[bytes, bytes]) -> UsageRecord:
         # Settled for less than was held: an equal input was being computed, and this one was answered with it.
         cached=body.cached or (body.inputs > 0 and units < body.held_units),
         units=units,
+        saved_units=max(0, body.held_units - units) if body.inputs else 0,
         requests=body.requests,
         client=body.client,
     )

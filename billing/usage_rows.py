@@ -28,6 +28,7 @@ class UsageRow:
     inputs: int
     cached_inputs: int
     units: int
+    saved_units: int
 
 
 def read(*, tenant_id: int, first: dt.date, last: dt.date, by: Sequence[Grouping]) -> list[UsageRow]:
@@ -42,7 +43,7 @@ def read(*, tenant_id: int, first: dt.date, last: dt.date, by: Sequence[Grouping
     names = list(dict.fromkeys(by))
     columns = [_column(name) for name in names]
     days = UsageRollup.objects.filter(tenant_id=tenant_id, day__range=(first, last))
-    sums = {f"total_{name}": Sum(name) for name in ("calls", "inputs", "cached_inputs", "units")}
+    sums = {f"total_{name}": Sum(name) for name in ("calls", "inputs", "cached_inputs", "units", "saved_units")}
     if not columns:
         total = days.aggregate(**sums)
         return [_row((), total)] if total["total_calls"] is not None else []
@@ -64,4 +65,5 @@ def _row(names: Sequence[Grouping], row: dict[str, Any]) -> UsageRow:
         inputs=row["total_inputs"],
         cached_inputs=row["total_cached_inputs"],
         units=row["total_units"],
+        saved_units=row["total_saved_units"],
     )

@@ -101,3 +101,10 @@ def tenants_using(kind: str, subject: str, *, days: int = LOOKED_BACK_DAYS) -> s
     """Ids of the tenants that called the subject."""
     rows = of_subject(kind, subject, days=days).filter(calls__gt=0)
     return set(rows.order_by().values_list("tenant_id", flat=True).distinct())
+
+
+def tenants_using_model(model: str, *, days: int = LOOKED_BACK_DAYS) -> set[int]:
+    """Ids of the tenants that called any version of the model."""
+    first = clock.now().date() - dt.timedelta(days=days - 1)
+    rows = VersionUse.objects.filter(day__gte=first, model=model, calls__gt=0)
+    return set(rows.order_by().values_list("tenant_id", flat=True).distinct())

@@ -2,7 +2,8 @@
 
 A digest is the SHA-256, in lower-case hex, over the sorted lines `<relative posix path>\\0<sha256 hex of the file>\\n`.
 Only formats that are data and nothing else are allowed, so that loading a model can never run code: weights as
-safetensors, everything else as JSON. Pickles (`.pt`, `.bin`, `.pkl`, …) are refused by name before they are opened.
+safetensors, everything else as JSON, the card as TOML, images of examples, and texts for people. Pickles (`.pt`, `.bin`,
+`.pkl`, …) are refused by name before they are opened; `inference.packages` looks into each file of a pushed model besides.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-ALLOWED_SUFFIXES = frozenset({".safetensors", ".json"})
+ALLOWED_SUFFIXES = frozenset({".safetensors", ".json", ".toml", ".png", ".jpg", ".txt", ".md"})
 
 
 class ArtefactError(Exception):

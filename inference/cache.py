@@ -1,7 +1,8 @@
 """Answers that were computed before: first in this process, then in the cache Redis, both by canonical key.
 
 A cache that is down is a miss, a metric and no error. The model version's digest is part of the key, so a promotion
-can serve no stale answer; the epoch in the key is how staff purge.
+can serve no stale answer; the epoch in the key is how staff purge. ``inference.claims`` keeps processes from computing
+the same input at the same time.
 """
 
 import struct
@@ -14,11 +15,15 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import Counter
 
+from inference.types import ModelRef
 from mlplatform.lib import clock, redis, tally
 
-_PREFIX: Final = b"p:"
+ENTRY: Final = b"p:"
+CLAIM: Final = b"c:"
 _HEAD: Final = struct.Struct("<dI")  # moment of computing (unix seconds), time to live (seconds)
 _OVERHEAD_BYTES: Final = 250  # of one entry in the process: key, tuple, dictionary slot
+_BYTES_PER_SCORE: Final = 4
+_AWAY_S: Final = 1.0
 
 _lookups = Counter("mlplatform_cache_lookups_total", "Looks into the prediction cache.", ["level", "outcome"])
 _failures = Counter(
@@ -85,6 +90,36 @@ class LocalCache:
 
 
 local: Final = LocalCache(settings.LOCAL_CACHE_BYTES)
+_failed_at = float("-inf")  # of the last failure, on the monotonic clock
+
+
+def fits(outputs: int) -> bool:
+    """Whether an answer of so many scores is kept at all; a larger one is computed each time."""
+    return outputs * _BYTES_PER_SCORE <= settings.MAX_CACHED_ENTRY_BYTES
+
+
+def usable(entry: Entry | None, ref: ModelRef) -> Entry | None:
+    """The entry, unless another release wrote it, or staff have mended the version's labels since."""
+    return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
+
+
+def is_away() -> bool:
+    """Whether the cache Redis failed within the last second, so that what can do without it does not wait for it again."""
+    return clock.monotonic() - _failed_at < _AWAY_S
+
+
+def failed(call: str) -> None:
+    """A call of the cache Redis failed; it counts as a miss."""
+    global _failed_at
+    _failed_at = clock.monotonic()
+    _failures.labels(call).inc()
+
+
+def forget() -> None:
+    """Drop what this process knows; for tests."""
+    global _failed_at
+    _failed_at = float("-inf")
+    local.clear()
 
 
 def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
@@ -107,33 +142,37 @@ def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
 
 def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
     try:
-        values = redis.cache().mget([_PREFIX + key for key in keys])
+        values = redis.cache().mget([ENTRY + key for key in keys])
     except redis.FAILURES:
-        _failures.labels("get").inc()
+        failed("get")
         return {}
     found = {}
     for key, value in zip(keys, values, strict=True):
-        # Fewer bytes than the head are nobody's answer.
-        if value is None or len(value) < _HEAD.size:
+        entry = unpack(value)
+        if entry is None:
             _missed.inc()
         else:
             _remote_hit.inc()
-            found[key] = _unpack(redis.as_bytes(value))
+            found[key] = entry
     return found
 
 
-def put_remote(entries: Mapping[bytes, bytes], *, ttl_s: int) -> None:
-    """Keep scores by key in the cache Redis; the worker calls it for a whole batch in one round trip."""
+def keep(entries: Mapping[bytes, bytes], *, ttl_s: int) -> None:
+    """Keep scores by key in the cache Redis and end the claims on them; the worker calls it for a batch, in one round trip.
+
+    Entries first: who finds no claim any more must find the answer.
+    """
     if not entries or not ttl_s:
         return
     head = _HEAD.pack(clock.now().timestamp(), ttl_s)
     try:
         pipe = redis.cache().pipeline(transaction=False)
         for key, scores in entries.items():
-            pipe.set(_PREFIX + key, head + scores, ex=ttl_s)
+            pipe.set(ENTRY + key, head + scores, ex=ttl_s)
+        pipe.delete(*(CLAIM + key for key in entries))
         pipe.execute()
     except redis.FAILURES:
-        _failures.labels("put").inc()
+        failed("put")
 
 
 def put_local(key: bytes, scores: bytes, *, ttl_s: int) -> None:
@@ -142,6 +181,10 @@ def put_local(key: bytes, scores: bytes, *, ttl_s: int) -> None:
     local.put(key, Entry(scores=scores, computed_at=now, expires_at=now + ttl_s))
 
 
-def _unpack(value: bytes) -> Entry:
-    computed_at, ttl_s = _HEAD.unpack_from(value)
-    return Entry(scores=value[_HEAD.size :], computed_at=computed_at, expires_at=computed_at + ttl_s)
+def unpack(value: bytes | str | None) -> Entry | None:
+    """The entry that the cache Redis holds; None for nothing, and for fewer bytes than the head, which nobody of us wrote."""
+    if value is None or len(value) < _HEAD.size:
+        return None
+    packed = redis.as_bytes(value)
+    computed_at, ttl_s = _HEAD.unpack_from(packed)
+    return Entry(scores=packed[_HEAD.size :], computed_at=computed_at, expires_at=computed_at + ttl_s)

@@ -1,7 +1,12 @@
 """Inputs as canonical typed bytes: what is validated, hashed, cached and sent to the worker is one and the same.
 
-Text is ``t`` + UTF-8. A tensor is ``f`` + rank + dimensions + little-endian float32 values, so shapes, types and texts
-never collide; ``1`` and ``1.0`` are the same float32 value and share an answer, ``true`` is refused, ``-0.0`` keeps its sign.
+Text is ``t`` + UTF-8. A pair of texts is ``p`` + the length of the first in bytes + both in UTF-8, so that what stands at
+the end of one is not taken for the beginning of the other. A tensor is ``f`` + rank + dimensions + little-endian float32
+values, an image ``i`` + rank + dimensions + its pixels, one byte each. So shapes, types and texts never collide; ``1`` and
+``1.0`` are the same float32 value and share an answer, ``true`` is refused, ``-0.0`` keeps its sign; files of one picture in
+two formats share an answer where neither lost anything.
+
+``inference.runtimes.inputs`` reads them again.
 """
 
 import hashlib
@@ -15,43 +20,47 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from inference.types import FlatTensor, ModelRef
+from inference import images
+from inference.types import FlatTensor, ImageFile, ModelRef, TextPair
 from mlplatform.lib.errors import invalid
 
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 _TEXT: Final = b"t"
+_PAIR: Final = b"p"
 _TENSOR: Final = b"f"
+_IMAGE: Final = b"i"
+_MAX_CHARS: Final = 10_000
+_KEY_HEAD: Final = struct.Struct("<QIQ")
 
 
 def encode(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
     """The canonical bytes of ``value``. Raises INVALID_INPUT that names the field and what the model takes."""
-    if schema["kind"] == "text":
-        return _encode_text(schema, value, field)
+    kind = schema["kind"]
+    if kind == "text":
+        return _TEXT + _utf8(schema, value, field, takes="text")
+    if kind == "pair":
+        return _encode_pair(schema, value, field)
+    if kind == "image":
+        return _encode_image(schema, value, field)
     if isinstance(value, np.ndarray | FlatTensor):
         return _encode_array(schema, value, field)
     return _encode_tensor(schema, value, field)
 
 
-def decode(payload: bytes) -> str | tuple[tuple[int, ...], bytes]:
-    """What :func:`encode` made: the text, or the shape and the float32 bytes of a tensor."""
-    if payload[:1] == _TEXT:
-        return payload[1:].decode()
-    rank = payload[1]
-    shape = struct.unpack_from(f"<{rank}I", payload, 2)
-    return shape, payload[2 + 4 * rank :]
-
-
 def cache_key(ref: ModelRef, payload: bytes, *, tenant_id: int) -> bytes:
-    """32 bytes that name this answer: of this tenant unless staff share the model's cache, and of this artefact."""
+    """32 bytes that name this answer: of this tenant unless staff share the model's cache, and of this version and artefact.
+
+    Two versions can run one artefact with other options, such as another precision, and then answer differently.
+    """
     scope = 0 if ref.shared_cache else tenant_id
-    head = struct.pack("<QI", scope, ref.cache_epoch)
+    head = _KEY_HEAD.pack(scope, ref.cache_epoch, ref.version_id)
     return hashlib.sha256(head + bytes.fromhex(ref.digest) + payload).digest()
 
 
-def _encode_text(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
+def _utf8(schema: Mapping[str, Any], value: Any, field: str, *, takes: str) -> bytes:
     if not isinstance(value, str):
-        raise invalid(field, f"The model takes text; this is {_name_of(value)}.")
-    limit = int(schema.get("max_chars", 10_000))
+        raise invalid(field, f"The model takes {takes}; this is {_name_of(value)}.")
+    limit = int(schema.get("max_chars", _MAX_CHARS))
     if not value.strip():
         raise invalid(field, "The text is empty.")
     if len(value) > limit:
@@ -59,9 +68,24 @@ def _encode_text(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
     if "\x00" in value:
         raise invalid(field, "The text has a NUL character.")
     try:
-        return _TEXT + value.encode()
+        return value.encode()
     except UnicodeEncodeError as error:
         raise invalid(field, f"The text has a lone surrogate at character {error.start}.") from error
+
+
+def _encode_pair(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
+    if not isinstance(value, TextPair):
+        raise invalid(field, f"The model takes two texts, text and pair; this is {_name_of(value)}.")
+    text = _utf8(schema, value.text, f"{field}.text", takes="text")
+    pair = _utf8(schema, value.pair, f"{field}.pair", takes="text")
+    return _PAIR + struct.pack("<I", len(text)) + text + pair
+
+
+def _encode_image(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
+    if not isinstance(value, ImageFile):
+        raise invalid(field, f"The model takes an image (PNG, JPEG or WebP); this is {_name_of(value)}.")
+    pixels = images.pixels(value.data, schema, field=field)
+    return _IMAGE + struct.pack("<B3I", 3, *pixels.shape) + pixels.tobytes()
 
 
 def _encode_tensor(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
@@ -106,7 +130,12 @@ def _bounds(schema: Mapping[str, Any]) -> tuple[float, float]:
 
 def _flatten(value: Any, shape: Sequence[int], depth: int, path: str, numbers: list[float]) -> None:
     if not isinstance(value, list):
-        raise invalid(path, f"The model takes numbers of shape {list(shape)}; at this place a list is missing.")
+        found = (
+            f"this is {_name_of(value)}"
+            if isinstance(value, ImageFile | TextPair)
+            else "at this place a list is missing"
+        )
+        raise invalid(path, f"The model takes numbers of shape {list(shape)}; {found}.")
     if len(value) != shape[depth]:
         raise invalid(path, f"The model takes shape {list(shape)}: {shape[depth]} values here, not {len(value)}.")
     if depth + 1 < len(shape):
@@ -138,6 +167,8 @@ def _name_of(value: Any) -> str:
         list: "a list",
         np.ndarray: "a tensor",
         FlatTensor: "a list of numbers",
+        ImageFile: "an image",
+        TextPair: "two texts",
         dict: "an object",
     }
     return names.get(type(value), "null")

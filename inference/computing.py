@@ -1,4 +1,5 @@
-"""From admitted inputs to their scores: by the cache, by an equal computation that runs, or by the batcher and a worker."""
+"""From admitted inputs to their scores: by the cache, by an equal computation that runs here or in another process, or by the
+batcher and a worker."""
 
 import logging
 from collections.abc import Sequence
@@ -6,19 +7,25 @@ from functools import lru_cache
 from typing import Final
 
 from django.conf import settings
+from prometheus_client import Counter
 
 from billing import admission
 from billing.contracts import Contract
-from inference import cache, flights, giving_back
+from inference import cache, claims, flights, following, giving_back
 from inference.batching.batcher import Batcher
 from inference.batching.transport import CeleryTransport
-from inference.batching.work import Hold, WorkItem
-from inference.preparing import Prepared, usable
-from inference.types import CallContext
+from inference.batching.work import Hold
+from inference.following import SharedWork
+from inference.preparing import Prepared
+from inference.types import CallContext, ModelRef, Priority
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
 logger = logging.getLogger(__name__)
+
+_too_late = Counter(
+    "mlplatform_inputs_too_late_total", "Inputs refused because their answers would come after their deadline."
+)
 
 _LATE: Final = "The model did not answer in time"
 HOLD_MARGIN_S: Final = (
@@ -34,7 +41,7 @@ class Computation:
         self._good = good
         self._context = context
         self._deadline = deadline
-        self._own: list[tuple[Prepared, WorkItem]] = []
+        self._own: list[tuple[Prepared, SharedWork]] = []
         self._outcomes: dict[str, bytes | PlatformError] = {
             item.hold_id: item.entry.scores for item in good if item.entry is not None
         }
@@ -48,11 +55,12 @@ class Computation:
                 if item.entry is None and item.joined is None:
                     self._begin_one(item)
             self._outcomes.update((item.hold_id, item.entry.scores) for item in self._good if item.entry is not None)
+            ours = self._claim()
             try:
-                _submit(self._own)
+                _submit(ours)
             except PlatformError as problem:
-                self._outcomes.update((item.hold_id, problem) for item, _ in self._own)
-                release(self._contract, *(item.hold_id for item, _ in self._own))
+                self._outcomes.update((item.hold_id, problem) for item, _ in ours)
+                release(self._contract, *(item.hold_id for item, _ in ours))
         except BaseException:
             self.lose()
             raise
@@ -80,8 +88,10 @@ class Computation:
         self._end()
 
     def _end(self) -> None:
-        for item, work in self._own:
-            flights.end(item.key, work)
+        if self._own:
+            for item, work in self._own:
+                flights.end(item.key, work)
+            claims.end([work for _, work in self._own])
 
     def _begin_one(self, item: Prepared) -> None:
         """Add the input to what is computed, unless an equal one began or ended while this call was admitted.
@@ -89,13 +99,21 @@ class Computation:
         Then it costs what a cached answer costs: its hold is settled for less than it took.
         """
         contract, context = self._contract, self._context
-        keep = context.cache.write and bool(item.ref.cache_ttl_s)
+        keep = context.cache.write and bool(item.ref.cache_ttl_s) and cache.fits(item.ref.outputs)
         hold = Hold(hold_id=item.hold_id, tenant_id=contract.subject.tenant_id, shard=contract.subject.shard)
-        work = WorkItem(payload=item.payload, cache_key=item.key if keep else b"", hold=hold, deadline=self._deadline)
+        work = SharedWork(
+            payload=item.payload,
+            cache_key=item.key if keep else b"",
+            hold=hold,
+            deadline=self._deadline,
+            priority=context.priority,
+            weight=contract.weight,
+            size=item.size,
+        )
         if keep:
             item.joined = flights.begin(item.key, work, may_join=context.cache.read)
             if item.joined is None and context.cache.read:
-                item.entry = usable(cache.local.get(item.key), item.ref)
+                item.entry = context.cache.fresh(cache.usable(cache.local.get(item.key), item.ref))
             if item.entry is not None:
                 flights.end(item.key, work)
                 item.units = item.cached_units
@@ -103,7 +121,27 @@ class Computation:
                 return
         self._own.append((item, work))
 
-    def _wait(self, item: Prepared, work: WorkItem) -> bytes | PlatformError:
+    def _claim(self) -> list[tuple[Prepared, SharedWork]]:
+        """What must be submitted here: what no other process computes.
+
+        Who asks for a fresh answer waits with nobody, and nobody waits with work that everybody overtakes.
+        """
+        policy = self._context.cache
+        if not policy.read or policy.max_age_s is not None or self._context.priority is not Priority.INTERACTIVE:
+            return self._own
+        shared = [(item, work) for item, work in self._own if work.cache_key]
+        ours = [(item, work) for item, work in self._own if not work.cache_key]
+        for (item, work), taken in zip(shared, claims.take([work for _, work in shared]), strict=True):
+            entry = None if isinstance(taken, bool) else cache.usable(taken, item.ref)
+            if entry is not None:
+                work.answer(entry)
+            elif taken is False:
+                following.follow(item.ref, work, _submit_later)
+            else:
+                ours.append((item, work))
+        return ours
+
+    def _wait(self, item: Prepared, work: SharedWork) -> bytes | PlatformError:
         cancellation = self._context.cancellation
         if not work.wait(self._deadline, cancellation):
             # The worker may have settled in this very moment: then the answer is on its way and is the customer's.
@@ -120,7 +158,9 @@ class Computation:
             release(self._contract, item.hold_id)
             # Calls that waited with one computation fail together, but each tells the problem in its own words.
             return work.error.copy() if work.error else unavailable("The prediction was lost; please try again.")
-        if item.joined is None:
+        if work.entry is not None:
+            item.entry, item.units = work.entry, item.cached_units
+        elif item.joined is None:
             if work.cache_key:
                 cache.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s)
         elif work.take_bill():
@@ -130,10 +170,10 @@ class Computation:
         return work.scores
 
 
-def _submit(own: Sequence[tuple[Prepared, WorkItem]]) -> None:
+def _submit(own: Sequence[tuple[Prepared, SharedWork]]) -> None:
     if not own:
         return
-    by_version: dict[int, list[tuple[Prepared, WorkItem]]] = {}
+    by_version: dict[int, list[tuple[Prepared, SharedWork]]] = {}
     for pair in own:
         by_version.setdefault(pair[0].ref.version_id, []).append(pair)
     try:
@@ -142,6 +182,28 @@ def _submit(own: Sequence[tuple[Prepared, WorkItem]]) -> None:
         for _, work in own:
             work.fail(problem)
         raise
+
+
+def require_in_time(contract: Contract, items: Sequence[Prepared], *, timeout_s: float) -> None:
+    """Raises OVERLOADED where workers are so busy that the inputs' answers would come after the caller's deadline."""
+    tokens: dict[int, tuple[ModelRef, int]] = {}
+    for item in items:
+        before = tokens.get(item.ref.version_id, (item.ref, 0))[1]
+        tokens[item.ref.version_id] = (item.ref, before + item.size)
+    wait_s = batcher().expected_wait_s(
+        list(tokens.values()), tenant_id=contract.subject.tenant_id, weight=contract.weight
+    )
+    if wait_s > timeout_s:
+        _too_late.inc(len(items))
+        raise PlatformError(
+            ErrorKind.OVERLOADED,
+            f"An answer would take about {wait_s:.1f} s now, and this call waits {timeout_s:g} s at most; nothing was charged.",
+            retry_after_s=max(1.0, wait_s - timeout_s),
+        )
+
+
+def _submit_later(ref: ModelRef, work: SharedWork) -> None:
+    batcher().submit([(ref, [work])])
 
 
 def release(contract: Contract, *hold_ids: str) -> bool:
@@ -164,14 +226,17 @@ def batcher() -> Batcher:
         CeleryTransport(),
         per_worker=settings.BATCHES_IN_FLIGHT,
         max_queued=settings.MAX_QUEUED_INPUTS,
-        max_delay_s=settings.MAX_QUEUE_DELAY_S,
+        max_queued_bytes=settings.MAX_QUEUED_BYTES,
+        shared_batch_s=settings.SHARED_BATCH_S,
     )
 
 
 def forget() -> None:
     """Drop what this process holds of answers and running computations; for tests."""
-    cache.local.clear()
+    cache.forget()
     flights.forget()
+    claims.forget()
+    following.forget()
     if batcher.cache_info().currsize:
         batcher().stop()
         batcher.cache_clear()

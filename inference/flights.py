@@ -1,14 +1,17 @@
-"""Computations that run in this process, by cache key, so that concurrent equal inputs are computed once."""
+"""Computations that run in this process, by cache key, so that concurrent equal inputs are computed once.
+
+``inference.claims`` does the same between processes.
+"""
 
 import threading
 
-from inference.batching.work import WorkItem
+from inference.following import SharedWork
 
 _lock = threading.Lock()
-_running: dict[bytes, WorkItem] = {}
+_running: dict[bytes, SharedWork] = {}
 
 
-def join(key: bytes, deadline: float) -> WorkItem | None:
+def join(key: bytes, deadline: float) -> SharedWork | None:
     """Wait with the computation of an equal input, if one runs."""
     if not _running:
         return None
@@ -17,7 +20,7 @@ def join(key: bytes, deadline: float) -> WorkItem | None:
     return item if item is not None and item.join(deadline) else None
 
 
-def begin(key: bytes, item: WorkItem, *, may_join: bool) -> WorkItem | None:
+def begin(key: bytes, item: SharedWork, *, may_join: bool) -> SharedWork | None:
     """Let equal inputs join this one; or give the equal one to wait with, which began since :func:`join` found none.
 
     Without ``may_join`` (a call that wants a fresh answer) the later of two is the one that others join.
@@ -30,7 +33,7 @@ def begin(key: bytes, item: WorkItem, *, may_join: bool) -> WorkItem | None:
         return None
 
 
-def end(key: bytes, item: WorkItem) -> None:
+def end(key: bytes, item: SharedWork) -> None:
     """The computation is over; its answer must be in the cache by now, so that nobody finds neither."""
     with _lock:
         if _running.get(key) is item:

@@ -13,8 +13,10 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision
 from billing.charging import Refused
 from billing.contracts import Contract
-from inference.computing import HOLD_MARGIN_S, Computation, release
+from inference.computing import HOLD_MARGIN_S, Computation, release, require_in_time
 from inference.preparing import Prepared, prepare
+from inference.rollouts import observing
+from inference.slots import slots
 from inference.types import CallContext, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError, unavailable
@@ -97,8 +99,13 @@ def begin(
         raise next(item for item in prepared if isinstance(item, PlatformError))
     call = Started(contract, context, prepared, started=started, separate=separate, whole=whole)
     if good:
-        call.admit([_Call([item]) for item in good] if separate else [_Call(good)])
-        call.compute(deadline)
+        call.take_place(good)
+        try:
+            call.admit([_Call([item]) for item in good] if separate else [_Call(good)])
+            call.compute(deadline)
+        except BaseException:
+            call.leave_place()
+            raise
     return call
 
 
@@ -126,10 +133,38 @@ class Started:
     refusals: dict[str, PlatformError] = field(default_factory=dict)
     decision: Decision | None = None
     computation: Computation | None = None
+    _waits: bool = False
 
     @property
     def admitted(self) -> list[Prepared]:
         return [item for call in self.calls for item in call.items]
+
+    def take_place(self, good: Sequence[Prepared]) -> None:
+        """Before anything is charged: a place to wait, and workers that can answer before the caller's deadline.
+
+        Raises OVERLOADED where one is missing. Calls that a cache answers need neither.
+        """
+        unanswered = [item for item in good if item.entry is None]
+        if not unanswered:
+            return
+        contract = self.contract
+        tenant_id = contract.subject.tenant_id
+        try:
+            if self.context.holds_thread:
+                slots().take(tenant_id, weight=contract.weight)
+                self._waits = True
+            computed = [item for item in unanswered if item.joined is None]
+            require_in_time(contract, computed, timeout_s=self.context.timeout_s)
+        except PlatformError:
+            self.leave_place()
+            _leave(good)
+            raise
+
+    def leave_place(self) -> None:
+        """The call waits no longer."""
+        if self._waits:
+            self._waits = False
+            slots().give(self.contract.subject.tenant_id)
 
     def admit(self, calls: list[_Call]) -> None:
         """All in one round trip. Separate calls of which the limits refuse some are admitted one after the other."""
@@ -174,7 +209,10 @@ class Started:
 
     def finish(self) -> Answer:
         """Wait for every input; settle what no worker settles; an answer or a problem for each, in order."""
-        outcomes = self.computation.finish() if self.computation is not None else {}
+        try:
+            outcomes = self.computation.finish() if self.computation is not None else {}
+        finally:
+            self.leave_place()
         self._settle(outcomes)
         fees = {call.items[0].hold_id: call.fee for call in self.calls if call.fee}
         results: list[PredictResult | PlatformError] = []
@@ -193,6 +231,7 @@ class Started:
         units = sum(result.units for result in results if isinstance(result, PredictResult))
         if not self.separate:
             units += sum(call.fee for call in self.calls if self._is_earned(call, outcomes))
+        observing.note(self.contract.subject, self.context, self.prepared, outcomes, started=self.started)
         return Answer(tuple(results), units, self.decision)
 
     # --- Admit: one round trip for everything ------------------------------------------------------------------------
@@ -252,7 +291,7 @@ class Started:
             inputs=1 if item else 0,
             cached=item is not None and item.entry is not None,
             requests=1 if counts else 0,
-            held_units=units,
+            held_units=item.full_units if item else units,
             client=context.client,
         )
 

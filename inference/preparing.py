@@ -2,28 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from billing import pricing
 from billing.pricing import Tariff
 from inference import cache, canonical, flights, registry
-from inference.batching.work import WorkItem
+from inference.batching import policy
+from inference.following import SharedWork
 from inference.types import CallContext, ModelRef, PredictRequest
-from mlplatform.lib.errors import PlatformError, invalid
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from mlplatform.lib.ids import hex_id
 from tenants.authentication import Caller
 from tenants.lifecycle import catalogue
 from tenants.lifecycle.rules import Deprecation
-
-_BYTES_PER_SCORE: Final = 4
 
 
 @dataclass(slots=True)
 class Prepared:
     """An input that may be admitted: its model, canonical bytes, and the answer or the equal computation at hand.
 
-    ``units`` is what is held. Who joins a computation holds its whole price too and pays the cached one in the end, unless
-    whoever began it has left: somebody pays for what was computed.
+    ``units`` is what is held, ``full_units`` what it costs when it is computed. Who joins a computation holds its whole
+    price too and pays the cached one in the end, unless whoever began it has left: somebody pays for what was computed.
     """
 
     request: PredictRequest
@@ -31,12 +29,18 @@ class Prepared:
     payload: bytes
     key: bytes
     entry: cache.Entry | None
-    joined: WorkItem | None
+    joined: SharedWork | None
     hold_id: str
     units: int
     cached_units: int
+    full_units: int
     deprecation: Deprecation | None
     took_bill: bool = False
+
+    @property
+    def size(self) -> int:
+        """What it costs to compute, in tokens; 1 for what is no text."""
+        return policy.size_of(self.payload, text=self.ref.input_schema["kind"] in {"text", "pair"})
 
     @property
     def cached(self) -> bool:
@@ -65,6 +69,8 @@ def prepare(
             encoded.append(problem)
     wanted = [item[2] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
     entries = cache.get_many(wanted) if context.cache.read else {}
+    if context.cache.max_age_s is not None:
+        entries = {key: entry for key, entry in entries.items() if context.cache.fresh(entry)}
     prepared: list[Prepared | PlatformError] = []
     prices: dict[str, Tariff] = {}
     for request, item in zip(requests, encoded, strict=True):
@@ -72,23 +78,28 @@ def prepare(
             prepared.append(item)
             continue
         ref, payload, key, deprecation = item
-        entry = usable(entries.get(key), ref)
-        joined = flights.join(key, deadline) if entry is None and context.cache.read else None
+        entry = cache.usable(entries.get(key), ref)
+        joined = None
+        if entry is None:
+            if context.cache.only_if_cached:
+                prepared.append(_not_cached(request))
+                continue
+            joined = flights.join(key, deadline) if context.cache.read else None
         price = prices.get(ref.name)
         if price is None:
             price = prices[ref.name] = pricing.tariff(operation=context.operation, model=ref.name)
-        units = price.for_input(cached=entry is not None)
-        prepared.append(
-            Prepared(
-                request, ref, payload, key, entry, joined, hex_id(), units, price.for_input(cached=True), deprecation
-            )
-        )
+        full, cached = price.per_input, price.cached_per_input
+        units = full if entry is None else cached
+        prepared.append(Prepared(request, ref, payload, key, entry, joined, hex_id(), units, cached, full, deprecation))
     return prepared
 
 
-def usable(entry: cache.Entry | None, ref: ModelRef) -> cache.Entry | None:
-    """The entry, unless another release wrote it, or staff have mended the version's labels since."""
-    return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
+def _not_cached(request: PredictRequest) -> PlatformError:
+    return PlatformError(
+        ErrorKind.NOT_CACHED,
+        "No cached answer is at hand, and the call allows no other (Cache-Control: only-if-cached). Nothing was charged.",
+        field=f"{request.path}{request.field}",
+    )
 
 
 def _resolve_once(
@@ -118,14 +129,15 @@ def resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[Mode
             "Name a model: this tenant has no default model. GET /v2/models lists them.",
         )
     deprecation = None
-    if "@" in name and caller.may_use(name.partition("@")[0]):
+    model = name.partition("@")[0]
+    if not (caller.may_use(model) and registry.may_see(model, tenant_id=caller.tenant_id)):
+        raise registry.not_found(name, field=f"{request.path}model")
+    if "@" in name:
         # Before it is resolved: a version that has ended may be retired, and says where to go all the same.
         deprecation = catalogue.judge_model_version(
             name, tenant_id=caller.tenant_id, call_id=call_id, field=f"{request.path}model"
         )
-    ref = registry.resolve(name, field=f"{request.path}model")
-    if not caller.may_use(ref.name):
-        raise registry.not_found(name, field=f"{request.path}model")
+    ref = request.resolved or registry.resolve(name, tenant_id=caller.tenant_id, field=f"{request.path}model")
     if ref.is_embedding:
         require_labels_unasked(ref, request)
     return ref, deprecation

@@ -1,7 +1,7 @@
 """Celery tasks of this app. The ``gpu`` ones run in one process a device; torch is imported only there."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import shared_task
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
@@ -10,10 +10,17 @@ from inference import lifecycle_tasks  # noqa: F401 - Celery finds the tasks of 
 from inference.batching.messages import decode_batch
 from inference.batching.transport import QUEUE, TASK
 from inference.lifecycle import notices, samples
-from inference.workers import Heartbeat
+from inference.rollouts import tasks as rollout_tasks  # noqa: F401 - as above
+from inference.workers import JOBS, Heartbeat
 
 if TYPE_CHECKING:
     from inference.worker import Worker
+
+_LOOK_AT_ORDERS_S: Final = 0.5
+
+
+_pools: list[str] = []
+"""The queues that this process consumes, known when it starts as a worker of models."""
 
 
 @lru_cache(maxsize=1)
@@ -21,10 +28,10 @@ def _worker() -> "Worker":
     # Imported here, not above: web and beat processes import this module to know the tasks, and must not load torch.
     from inference.worker import Worker
 
-    return Worker()
+    return Worker(pools=_pools or [QUEUE])
 
 
-@shared_task(name=TASK, acks_late=False, ignore_result=True)
+@shared_task(name=TASK, acks_late=False, ignore_result=True, Strategy="inference.working.strategy:at_once")  # type: ignore[call-overload,untyped-decorator]
 def run_batch(message: str) -> None:
     """Compute one batch and push its reply."""
     _worker().run_batch(decode_batch(message))
@@ -33,7 +40,7 @@ def run_batch(message: str) -> None:
 @shared_task(name="inference.verify_version", ignore_result=True)
 def verify_version(version_id: int) -> None:
     """Load and warm a version; it becomes ready or shows why not."""
-    _worker().verify(version_id)
+    _worker().verify_soon(version_id)
 
 
 @shared_task(name="inference.tell_deprecations", ignore_result=True)
@@ -59,24 +66,44 @@ def _jobs_heartbeat() -> Heartbeat:
     return Heartbeat(queue="jobs", device="cpu")
 
 
-def _queues(consumer: Any) -> set[str]:
-    return {queue.name for queue in consumer.task_consumer.queues}
+def _queues(consumer: Any) -> list[str]:
+    return [queue.name for queue in consumer.task_consumer.queues]
 
 
 @worker_ready.connect
 def start(sender: Any, **_: Any) -> None:
-    """Celery's own signal is the only hook at a worker's start: load models, then show that it lives."""
-    if QUEUE in _queues(sender):
-        _worker().start()
-    else:
+    """Celery's own signal is the only hook at a worker's start: load models, then show that it lives.
+
+    A worker of jobs consumes ``jobs`` alone; every other queue is a pool of models.
+    """
+    _pools[:] = [name for name in _queues(sender) if name != JOBS]
+    if not _pools:
         _jobs_heartbeat().start()
+        return
+    worker = _worker()
+    worker.start()
+    # On the event loop's own timer: a consumer must not be changed from another thread.
+    sender.timer.call_repeatedly(_LOOK_AT_ORDERS_S, _heed_drain_order, (sender, worker.heartbeat))
+    _heed_drain_order(sender, worker.heartbeat)
+
+
+def _heed_drain_order(consumer: Any, heartbeat: Heartbeat) -> None:
+    """Stop taking batches, or begin again, as staff want it; what is computed now is finished either way."""
+    drained = heartbeat.drained  # once: another thread may hear of an order in between
+    if consumer.task_consumer is None or bool(_queues(consumer)) != drained:
+        return
+    for pool in _pools:
+        if drained:
+            consumer.cancel_task_queue(pool)
+        else:
+            consumer.add_task_queue(pool)
 
 
 @worker_shutdown.connect
 def end(sender: Any, **_: Any) -> None:
-    """Leave the list of living workers at once."""
+    """Answer what was computed, and leave the list of living workers at once."""
     if _worker.cache_info().currsize:
-        _worker().heartbeat.end()
+        _worker().stop()
     if _jobs_heartbeat.cache_info().currsize:
         _jobs_heartbeat().end()
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,33 @@ class Priority(IntEnum):
     BACKGROUND = 1
 
 
+class Aged(Protocol):
+    """What knows how old it is."""
+
+    def age_s(self) -> int: ...
+
+
+E = TypeVar("E", bound=Aged)
+
+
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """What the call's ``Cache-Control`` says: ``no-cache`` must be computed anew, ``no-store`` must not be kept."""
+    """What the call's ``Cache-Control`` says; see ``inference.cache_control``.
+
+    Without ``read`` the input must be computed anew, without ``write`` its answer must not be kept. An answer that is older
+    than ``max_age_s`` seconds does not do; ``only_if_cached``: nothing may be computed.
+    """
 
     read: bool = True
     write: bool = True
+    max_age_s: int | None = None
+    only_if_cached: bool = False
+
+    def fresh(self, entry: E | None) -> E | None:
+        """The entry, unless it is older than the call wants."""
+        if entry is None or self.max_age_s is None or entry.age_s() <= self.max_age_s:
+            return entry
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +91,8 @@ class PredictRequest:
     path: str = ""
     field: str = "input"
     call_id: str = ""
+    resolved: "ModelRef | None" = None
+    """What ``model`` stood for when the face read the input by its schema: a promotion must not come in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +110,8 @@ class CallContext:
     cache: CachePolicy = field(default_factory=CachePolicy)
     cancellation: Cancellation | None = None
     priority: Priority = Priority.INTERACTIVE
+    holds_thread: bool = True
+    """Whether a thread waits for the answer, of which a process has few; a stream's inputs share one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,137 +1,124 @@
-"""What a GPU worker does with a batch: compute, keep the answers, settle the holds, reply. Runs in Celery's ``gpu`` queue."""
+"""What a model worker does: it computes batches, prepares models beside that, and tells what it holds.
+
+Three threads: Celery's runs :meth:`Worker.run_batch` (``-P solo``), one settles and answers what was computed, one loads what
+the catalogue wants. The parts stand in ``inference.working``.
+"""
 
 import logging
-from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from django.conf import settings
 from django.db import close_old_connections
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
-from inference import cache, canonical, registry
-from inference.batching.messages import BatchMessage, BatchReply, ItemMessage
-from inference.batching.settlement import settle_and_reply
-from inference.models import ModelVersion, VersionState
-from inference.runtimes import devices, loading
-from inference.runtimes.protocol import Input, RuntimeSpec
+from inference import registry
+from inference.batching.messages import BatchMessage, BatchReply
+from inference.models import ModelVersion
+from inference.models.ml_model import DEFAULT_POOL
+from inference.packages import card, storage
+from inference.runtimes import devices, examples, memory
+from inference.runtimes.protocol import RuntimeSpec
+from inference.types import ModelRef
 from inference.workers import Heartbeat
+from inference.working import batches, slots
+from inference.working.loaded import Loaded, LoadedModels
+from inference.working.preparing import Preparer, wanted
+from inference.working.reporting import Report, Reporter, ReportingThread
 from mlplatform.lib import clock
 
 logger = logging.getLogger(__name__)
 
-_MAX_LOADED: Final = 16
+_TRY_AGAIN_S: Final = 60.0
 
-_inputs = Counter("mlplatform_worker_inputs_total", "Inputs that workers computed.", ["model"])
-_forward_seconds = Histogram("mlplatform_worker_forward_seconds", "The model's own time for a batch.", ["model"])
 _skipped = Counter("mlplatform_worker_batches_skipped_total", "Batches for which nobody waited any more.")
-_poisoned = Counter("mlplatform_worker_inputs_failed_total", "Inputs on which a model failed.", ["model"])
 
 
 class Worker:
-    """The loaded models of one worker process and its heartbeat. One thread runs batches: ``-P solo``."""
+    """One process on one device. Its pools are the Celery queues that it consumes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, pools: Sequence[str] = (DEFAULT_POOL,), reporter: Reporter | None = None) -> None:
         self.device = devices.resolve(settings.WORKER_DEVICE)
-        self.heartbeat = Heartbeat(queue="gpu", device=self.device)
-        self._loaded: OrderedDict[str, loading.CheckedRuntime] = OrderedDict()
+        self.pools = tuple(pools)
+        self.models = LoadedModels(
+            device=self.device,
+            budget_bytes=memory.budget(self.device, limit_mb=settings.WORKER_MEMORY_MB),
+            spec_of=self.spec,
+        )
+        self.heartbeat = Heartbeat(queue=self.pools[0], device=self.device, pools=self.pools)
+        self.heartbeat.memory_limit_bytes = self.models.budget_bytes
+        self.heartbeat.loaded = self.models.report
+        self._reporter: Reporter = reporter or ReportingThread()
+        self._preparer = Preparer(prepare=self.prepare, verify=self.verify)
+        self._not_before: dict[str, float] = {}
 
     def start(self) -> None:
-        """Load and warm every live version, then say that this worker is there."""
+        """Load and warm what is wanted, then say that this worker is there."""
         devices.configure_threads(settings.WORKER_TORCH_THREADS)
-        for version in ModelVersion.objects.select_related("model").filter(state=VersionState.LIVE):
-            try:
-                self._runtime(version.pk, version.sha256)
-            except Exception:
-                logger.exception("%s could not be loaded; the worker serves the others", version)
+        self.heartbeat.name = slots.claim(self.pools[0])
+        self.prepare()
         self.heartbeat.start()
+        self._preparer.start()
+
+    def stop(self) -> None:
+        """Leave in good order: what was computed is answered, and what was not verified is left to another worker."""
+        self._reporter.close()
+        for version_id in self._preparer.close():
+            registry.request_verification(version=ModelVersion.objects.select_related("model").get(pk=version_id))
+        self.heartbeat.end()
 
     def run_batch(self, message: BatchMessage) -> None:
-        """Compute a batch and reply; any failure of the model is a reply too, so that nobody waits in vain."""
+        """Compute a batch and have it answered; any failure of the model is a reply too, so that nobody waits in vain."""
         if message.deadline <= clock.now().timestamp():
             _skipped.inc()
             return
+        began = clock.monotonic()
+        loaded = None
         try:
-            results = self._compute(message)
-            error = ""
+            loaded = self._find(message.version_id, message.digest)
+            outcome = batches.compute(loaded.runtime, message.items)
         except Exception as failure:
             logger.exception("batch %s of version %s failed", message.batch_id, message.version_id)
-            results, error = [None] * len(message.items), f"{type(failure).__name__}: {failure}"[:300]
-        self._keep(message, results)
-        reply = BatchReply(batch_id=message.batch_id, worker=self.heartbeat.name, results=results, error=error)
-        done = [item for item, scores in zip(message.items, results, strict=True) if scores is not None]
-        settle_and_reply(reply_to=message.reply_to, reply=reply, done=done)
-        self.heartbeat.batches += 1
+            outcome = batches.failed(message.items, failure)
+        self._reporter.hand_over(self._report(message, outcome))
+        seconds = clock.monotonic() - began
+        if loaded is not None:
+            loaded.note(outcome.compute_s)
+        self.heartbeat.note(seconds)
+
+    def prepare(self) -> None:
+        """Load and warm what the catalogue wants of this worker's pools. What does not load is tried again in a minute."""
+        refs = wanted(self.pools)
+        self.models.want([ref.digest for ref in refs])
+        for ref in refs:
+            if self.models.find(ref.digest) is None and clock.monotonic() >= self._not_before.get(ref.digest, 0.0):
+                self._prepare_one(ref)
 
     def verify(self, version_id: int) -> None:
-        """Load and warm a version and report the verdict to the registry."""
+        """Load and warm a version, run its examples, and report the verdict to the registry."""
         version = ModelVersion.objects.select_related("model").get(pk=version_id)
         try:
-            self._runtime(version.pk, version.sha256)
+            loaded = self.models.get(version, again=True)
+            if version.card:
+                examples.check(loaded.runtime, card.parse(version.card), loaded.runtime.spec.artefact)
         except Exception as failure:
             logger.exception("%s could not be verified", version)
             registry.mark_verified(version_id=version_id, error=f"{type(failure).__name__}: {failure}")
         else:
             registry.mark_verified(version_id=version_id, error="")
 
-    def _compute(self, message: BatchMessage) -> list[bytes | None]:
-        runtime = self._runtime(message.version_id, message.digest)
-        inputs = [_decode(item) for item in message.items]
-        name = runtime.spec.name
-        with _forward_seconds.labels(name).time():
-            try:
-                rows: list[npt.NDArray[np.float32] | None] = list(runtime.run(inputs))
-            except Exception:
-                if len(inputs) == 1:
-                    raise
-                # One bad input must not fail its neighbours, who may be other customers.
-                logger.exception("a batch of %s failed; its inputs are tried one by one", name)
-                rows = [self._run_alone(runtime, single) for single in inputs]
-        _inputs.labels(name).inc(len(inputs))
-        return [None if row is None else row.astype("<f4", copy=False).tobytes() for row in rows]
+    def verify_soon(self, version_id: int) -> None:
+        """Verify beside the batches, not between them."""
+        self._preparer.verify_soon(version_id)
 
-    @staticmethod
-    def _run_alone(runtime: loading.CheckedRuntime, single: Input) -> npt.NDArray[np.float32] | None:
-        try:
-            row: npt.NDArray[np.float32] = runtime.run([single])[0]
-        except Exception:
-            logger.exception("%s failed on an input", runtime.spec.name)
-            _poisoned.labels(runtime.spec.name).inc()
-            return None
-        return row
-
-    @staticmethod
-    def _keep(message: BatchMessage, results: list[bytes | None]) -> None:
-        entries = {
-            item.cache_key: scores
-            for item, scores in zip(message.items, results, strict=True)
-            if scores is not None and item.cache_key
-        }
-        cache.put_remote(entries, ttl_s=message.cache_ttl_s)
-
-    def _runtime(self, version_id: int, digest: str) -> loading.CheckedRuntime:
-        """The loaded version, from memory or from its verified artefact; the least recently used one makes room."""
-        runtime = self._loaded.get(digest)
-        if runtime is None:
-            close_old_connections()
-            version = ModelVersion.objects.select_related("model").get(pk=version_id)
-            if version.sha256 != digest:
-                raise LookupError(f"{version} has another artefact now than the batch was made for")
-            runtime = self._loaded[digest] = loading.load(self._spec(version))
-            while len(self._loaded) > _MAX_LOADED:
-                self._loaded.popitem(last=False)
-            self.heartbeat.models = sorted(f"{r.spec.name}@{r.spec.version}" for r in self._loaded.values())
-        self._loaded.move_to_end(digest)
-        return runtime
-
-    def _spec(self, version: ModelVersion) -> RuntimeSpec:
+    def spec(self, version: ModelVersion) -> RuntimeSpec:
+        """What a runtime must know of a version; its artefact is brought to this machine if it is not here."""
         ref = registry.reference(version)
         return RuntimeSpec(
             name=ref.name,
             version=ref.version,
             runtime=ref.runtime,
-            artefact=registry.artefact_folder(version),
+            artefact=storage.local_folder(version),
             digest=ref.digest,
             outputs=ref.outputs,
             input_schema=ref.input_schema,
@@ -139,13 +126,43 @@ class Worker:
             device=self.device if version.device == "auto" else version.device,
             precision=version.precision,
             acceleration=version.acceleration,
-            options=version.card.get("runtime", {}),
+            options=version.card.get("options", {}),
+        )
+
+    def _find(self, version_id: int, digest: str) -> Loaded:
+        return self.models.find(digest) or self.models.get(_row(version_id, digest))
+
+    def _prepare_one(self, ref: ModelRef) -> None:
+        try:
+            self.models.get(_row(ref.version_id, ref.digest), spare_wanted=True)
+        except Exception:
+            self._not_before[ref.digest] = clock.monotonic() + _TRY_AGAIN_S
+            logger.exception("%s@%s could not be loaded; the worker serves the others", ref.name, ref.version)
+
+    def _report(self, message: BatchMessage, outcome: batches.Outcome) -> Report:
+        answered = [
+            (item, scores) for item, scores in zip(message.items, outcome.results, strict=True) if scores is not None
+        ]
+        return Report(
+            reply_to=message.reply_to,
+            reply=BatchReply(
+                batch_id=message.batch_id,
+                worker=self.heartbeat.name,
+                results=outcome.results,
+                error=outcome.error,
+                problems=outcome.problems,
+                compute_s=outcome.compute_s,
+            ),
+            done=[item for item, _ in answered],
+            entries={item.cache_key: scores for item, scores in answered if item.cache_key},
+            cache_ttl_s=message.cache_ttl_s,
         )
 
 
-def _decode(item: ItemMessage) -> Input:
-    decoded = canonical.decode(item.payload)
-    if isinstance(decoded, str):
-        return decoded
-    shape, values = decoded
-    return np.frombuffer(values, dtype="<f4").reshape(shape)
+def _row(version_id: int, digest: str) -> ModelVersion:
+    """The version as SQL knows it. Raises LookupError when it has another artefact than the one that is asked for."""
+    close_old_connections()
+    version = ModelVersion.objects.select_related("model").get(pk=version_id)
+    if version.sha256 != digest:
+        raise LookupError(f"{version} has another artefact now than the batch was made for")
+    return version

@@ -1,11 +1,13 @@
-"""Which workers are alive, by a heartbeat each keeps in the state Redis, and how much waits for them."""
+"""Which workers are alive and what they say of themselves, in the state Redis; how much waits for them; who is drained."""
 
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
+from inference.batching.publishing import list_name
 from mlplatform.lib import clock, redis
 from mlplatform.lib.background import Ticker
 
@@ -13,13 +15,29 @@ BEAT_S: Final = 1.0
 _LIFETIME_S: Final = 5
 _FORGET_S: Final = 3600
 _ALIVE: Final = "workers:alive"
+_DRAINED: Final = "workers:drained"
 QUEUES: Final = ("gpu", "jobs")
-_BROKER_PREFIX: Final = "celery:"
+JOBS: Final = "jobs"
+_PRIORITIES: Final = (0, 3, 6, 9)  # the lists in which kombu keeps them
+_SMOOTHING: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model version in a worker's memory. ``batch_s`` is the model's own time for a batch, 0 before the first;
+    ``used_at`` is unix seconds; ``wanted`` if it is live or a candidate, and so is dropped last."""
+
+    reference: str
+    size_bytes: int = 0
+    batches: int = 0
+    batch_s: float = 0.0
+    used_at: float = 0.0
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker process as it last said of itself."""
+    """One worker process as it last said of itself. ``queue`` is the first of its ``pools``, or ``jobs``."""
 
     name: str
     queue: str
@@ -29,31 +47,81 @@ class WorkerInfo:
     seen_at: float
     batch_s: float = 0.0
     draining: bool = False
+    pools: list[str] = field(default_factory=list)
+    loaded: list[LoadedModel] = field(default_factory=list)
+    memory_limit_bytes: int = 0
+    started_at: float = 0.0
+    pid: int = 0
 
     @property
     def seen_s_ago(self) -> float:
         return max(0.0, clock.now().timestamp() - self.seen_at)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the weights of its models take."""
+        return sum(model.size_bytes for model in self.loaded)
+
+    @property
+    def computes(self) -> bool:
+        """Whether it computes predictions, and not jobs."""
+        return self.queue != JOBS
+
+    def serves(self, pool: str) -> bool:
+        """Whether it takes batches, or jobs, of this queue, unless it is drained."""
+        return pool in (self.pools or [self.queue])
+
 
 class Heartbeat:
     """Says once a second that this worker lives; when it stops, the word fades within five seconds."""
 
-    def __init__(self, *, queue: str, device: str) -> None:
-        self.name = f"{queue}@{socket.gethostname()}:{os.getpid()}"
+    def __init__(self, *, queue: str, device: str, pools: Sequence[str] = (), name: str = "") -> None:
+        self.name = name or f"{queue}@{socket.gethostname()}:{os.getpid()}"
         self.queue = queue
         self.device = device
-        self.models: list[str] = []
+        self.pools = list(pools or [queue])
         self.batches = 0
+        self.batch_s = 0.0
+        self.loaded: Callable[[], list[LoadedModel]] = list
+        self.memory_limit_bytes = 0
+        self.drained = False
+        """Whether staff want it to take no new batch, as the last beat found."""
+        self._started_at = clock.now().timestamp()
         self._ticker = Ticker(f"heartbeat-{queue}", BEAT_S, self.beat)
 
     def start(self) -> None:
         self.beat()
         self._ticker.ensure_started()
 
+    def note(self, seconds: float) -> None:
+        """One more batch, which took so long."""
+        self.batches += 1
+        self.batch_s = seconds if not self.batch_s else (1 - _SMOOTHING) * self.batch_s + _SMOOTHING * seconds
+
     def beat(self) -> None:
         """One sign of life; a failing Redis is the caller's log line, and the next beat tries again."""
-        info = WorkerInfo(self.name, self.queue, self.device, self.models, self.batches, clock.now().timestamp())
-        redis.state().hset(_ALIVE, self.name, json.dumps(asdict(info)))
+        loaded = self.loaded()
+        pipe = redis.state().pipeline(transaction=False)
+        pipe.hexists(_DRAINED, self.name)
+        pipe.hset(_ALIVE, self.name, json.dumps(asdict(self._info(loaded))))
+        self.drained = bool(pipe.execute()[0])
+
+    def _info(self, loaded: list[LoadedModel]) -> WorkerInfo:
+        return WorkerInfo(
+            name=self.name,
+            queue=self.queue,
+            device=self.device,
+            models=[model.reference for model in loaded],
+            batches=self.batches,
+            seen_at=clock.now().timestamp(),
+            batch_s=round(self.batch_s, 6),
+            draining=self.drained,
+            pools=self.pools,
+            loaded=loaded,
+            memory_limit_bytes=self.memory_limit_bytes,
+            started_at=self._started_at,
+            pid=os.getpid(),
+        )
 
     def end(self) -> None:
         """Leave at once when the process stops in good order."""
@@ -75,20 +143,21 @@ def alive() -> list[WorkerInfo]:
 
 def _parse(text: bytes | str) -> WorkerInfo | None:
     try:
-        return WorkerInfo(**json.loads(text))
-    except (TypeError, ValueError):
+        said = json.loads(text)
+        return WorkerInfo(**{**said, "loaded": [LoadedModel(**model) for model in said.get("loaded", ())]})
+    except (AttributeError, TypeError, ValueError):
         return None  # Another release's worker says other things of itself; it is not in the way of the others.
 
 
 def count(queue: str) -> int:
     """How many workers of this queue are alive."""
-    return sum(1 for info in alive() if info.queue == queue)
+    return sum(1 for info in alive() if info.serves(queue))
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a pool can do now: its workers that take batches, the batches that wait in the broker for them, and how long one
-    takes (seconds, 0 while unknown)."""
+    """What a pool can do now: its workers that take batches, the batches for which somebody waits in the broker, and how
+    long one takes (seconds, 0 while unknown)."""
 
     workers: int
     waiting_batches: int
@@ -97,15 +166,54 @@ class Capacity:
 
 def capacity(pool: str) -> Capacity:
     """What the pool's workers last said of themselves. Raises what Redis raises."""
-    taking = [info for info in alive() if info.queue == pool and not info.draining]
-    waiting = int(redis.state().llen(f"{_BROKER_PREFIX}{pool}"))
+    taking = [info for info in alive() if info.serves(pool) and not info.draining]
+    waiting = int(redis.state().llen(list_name(pool)))
     known = [info.batch_s for info in taking if info.batch_s > 0]
     return Capacity(len(taking), waiting, sum(known) / len(known) if known else 0.0)
 
 
-def queue_depths() -> dict[str, int]:
-    """Messages that wait in the broker, by queue. Raises what Redis raises."""
+def queue_depths(queues: Collection[str] = QUEUES) -> dict[str, int]:
+    """Messages that wait in the broker, of all priorities, by queue. Raises what Redis raises."""
+    names = list(queues)
     pipe = redis.state().pipeline(transaction=False)
-    for queue in QUEUES:
-        pipe.llen(f"{_BROKER_PREFIX}{queue}")
-    return dict(zip(QUEUES, pipe.execute(), strict=True))
+    for queue in names:
+        for priority in _PRIORITIES:
+            pipe.llen(list_name(queue, priority))
+    found = pipe.execute()
+    return {
+        queue: sum(found[place * len(_PRIORITIES) : (place + 1) * len(_PRIORITIES)])
+        for place, queue in enumerate(names)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class DrainOrder:
+    """Who wants a worker to take no new batch, and since when (unix seconds)."""
+
+    worker: str
+    by: str
+    at: float
+
+
+def drain(*, worker: str, by: str) -> None:
+    """Have a worker finish what it has and take no new batch, until :func:`undrain`, also after a restart.
+
+    It heeds the order at its next beat, within about a second. Raises what Redis raises.
+    """
+    order: dict[str, Any] = {"by": by, "at": clock.now().timestamp()}
+    redis.state().hset(_DRAINED, worker, json.dumps(order))
+
+
+def undrain(*, worker: str) -> bool:
+    """Let a worker take batches again; False if it was not drained. Raises what Redis raises."""
+    return bool(redis.state().hdel(_DRAINED, worker))
+
+
+def drain_orders() -> list[DrainOrder]:
+    """Every order that stands, also of workers that are not alive. Raises what Redis raises."""
+    found = redis.state().hgetall(_DRAINED)
+    orders = []
+    for name, text in found.items():
+        said = json.loads(text)
+        orders.append(DrainOrder(redis.as_bytes(name).decode(), str(said["by"]), float(said["at"])))
+    return sorted(orders, key=lambda order: order.worker)

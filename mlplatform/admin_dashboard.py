@@ -90,18 +90,23 @@ def _units_figure(days: dict[dt.date, int]) -> Figure:
 
 
 def _queue_figure() -> Figure:
-    depths = _known(workers.queue_depths)
+    depths = _known(_depths)
     if depths is None:
         return Figure("Waiting", UNKNOWN, "The state Redis does not answer", "stacks", "danger")
     note = ", ".join(f"{depth:,} in {queue}" for queue, depth in depths.items())
     return Figure("Waiting", f"{sum(depths.values()):,}", note, "stacks")
 
 
+def _depths() -> dict[str, int]:
+    pools = (pool for info in workers.alive() for pool in info.pools)
+    return workers.queue_depths(sorted({*workers.QUEUES, *pools}))
+
+
 def _workers_figure() -> Figure:
     alive = _known(workers.alive)
     if alive is None:
         return Figure("Workers alive", UNKNOWN, "The state Redis does not answer", "memory", "danger")
-    gpu = sum(1 for info in alive if info.queue == "gpu")
+    gpu = sum(1 for info in alive if info.computes)
     note = f"{gpu} for models, {len(alive) - gpu} for jobs"
     return Figure("Workers alive", str(len(alive)), note, "memory", "" if gpu else "danger")
 

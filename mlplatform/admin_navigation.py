@@ -1,10 +1,13 @@
 """The sidebar of the admin, by what staff do. An entry is shown to those who may see its page."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django.http import HttpRequest
 from django.urls import reverse
+
+_PAGES: Final = ("/admin/tenants/deprecationschedule/timeline/", "/admin/inference/mlmodel/workers/")
+"""Pages with an entry of their own, below the address of a list."""
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
@@ -36,6 +39,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             [
                 _entry(request, "Models", "neurology", "inference", "mlmodel"),
                 _entry(request, "Versions", "conversion_path", "inference", "modelversion"),
+                _page(request, "Workers", "memory", "inference_mlmodel_workers"),
             ],
         ),
         _group(
@@ -87,7 +91,7 @@ def _page(request: HttpRequest, title: str, icon: str, view: str) -> dict[str, A
         "title": title,
         "icon": icon,
         "link": address,
-        "active": lambda _: request.path == address,
+        "active": lambda _: request.path.startswith(address),
         "permission": _may_see(app, model),
     }
 
@@ -96,7 +100,7 @@ def _is_open(request: HttpRequest, address: str, query: str, *, exact: bool) -> 
     def decide(_: HttpRequest) -> bool:
         if exact:
             return request.path == address
-        if not request.path.startswith(address) or request.path.endswith("/timeline/"):
+        if not request.path.startswith(address) or request.path.startswith(_PAGES):
             return False
         # People and staff share a page and differ by its filter; what is not filtered counts as people.
         staff = request.GET.get("is_staff__exact") == "1"

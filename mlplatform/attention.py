@@ -12,7 +12,8 @@ from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRecord
 from inference import workers
 from inference.lifecycle import impact
-from inference.models import ModelVersion, VersionState
+from inference.models import MLModel, ModelVersion, VersionState
+from inference.workers import WorkerInfo
 from mlplatform.lib import clock, redis
 from tenants.admin import formats
 from tenants.admin.api_key_states import expiring
@@ -48,7 +49,8 @@ def notices(user: User) -> list[Notice]:
 
 def _workers() -> Iterable[Notice]:
     try:
-        queues = {info.queue for info in workers.alive()}
+        alive = workers.alive()
+        drained = [order.worker for order in workers.drain_orders()]
     except redis.FAILURES:
         yield Notice(
             "danger",
@@ -56,14 +58,31 @@ def _workers() -> Iterable[Notice]:
             "The state Redis does not answer: calls are refused with 503 until it is back.",
         )
         return
-    if "gpu" not in queues:
+    page = reverse("admin:inference_mlmodel_workers")
+    seen = "inference.view_mlmodel"
+    if not any(info.computes for info in alive):
         yield Notice("danger", "memory", "No GPU worker is alive: only cached answers are given.")
-    if "jobs" not in queues:
+    else:
+        yield from _pools_without_workers(alive, page, seen)
+    if all(info.computes for info in alive):
         yield Notice(
             "warning",
             "engineering",
             "No jobs worker is alive: usage is not written to SQL, and nothing else waits for it.",
         )
+    if drained:
+        verb = "is" if len(drained) == 1 else "are"
+        yield Notice("info", "pause_circle", f"{_names(drained)} {verb} drained by staff.", page, seen)
+
+
+def _pools_without_workers(alive: Sequence[WorkerInfo], page: str, seen: str) -> Iterable[Notice]:
+    rows = MLModel.objects.filter(versions__state=VersionState.LIVE).order_by("name")
+    taking = [info for info in alive if info.computes and not info.draining]
+    for pool in sorted({row.pool for row in rows}):
+        if not any(info.serves(pool) for info in taking):
+            names = [row.name for row in rows if row.pool == pool]
+            text = f"No worker takes batches of the pool {pool}: {_names(names)} can only be answered from the cache."
+            yield Notice("danger", "memory", text, page, seen)
 
 
 def _versions() -> Iterable[Notice]:

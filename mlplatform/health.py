@@ -54,4 +54,8 @@ def _cache() -> str:
 
 
 def _gpu_worker() -> str:
-    return "ok" if workers.count("gpu") else "no worker gives a sign of life"
+    # Whatever its pools are: a pool without workers is told to staff, but must not take away what others answer.
+    computing = [info for info in workers.alive() if info.computes]
+    if not computing:
+        return "no worker gives a sign of life"
+    return "every worker is drained" if all(info.draining for info in computing) else "ok"

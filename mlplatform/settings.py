@@ -11,7 +11,7 @@ from django.urls import reverse_lazy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mlplatform.lib import database_url, email_url
+from mlplatform.lib import database_url, email_url, storage_url
 from mlplatform.lib import env as environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -26,6 +26,8 @@ GRPC_PORT = env.int("GRPC_PORT", 50051)
 BASE_URL = env.str("BASE_URL", "") or f"http://{WEB_HOST}:{WEB_PORT}"
 WORKER_DEVICE = env.str("WORKER_DEVICE", "auto")
 WORKER_TORCH_THREADS = env.int("WORKER_TORCH_THREADS", 0)  # 0: one less than the cores, at least one
+WORKER_MEMORY_MB = env.int("WORKER_MEMORY_MB", 0)  # weights; 0: half of the machine's memory, or 80 % of the GPU's
+WORKER_NAME = env.str("WORKER_NAME", "")  # empty: the first free place of its pool on this machine
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", False)
@@ -160,6 +162,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Nobody commands workers through Celery: staff drain them by an order in Redis. So two of one name may run side by side.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10.0
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
@@ -180,6 +184,7 @@ CELERY_BEAT_SCHEDULE = {
     "flush-last-used": {"task": "tenants.flush_last_used", "schedule": 60.0, "options": {"expires": 50}},
     "tell-deprecations": {"task": "inference.tell_deprecations", "schedule": 60.0, "options": {"expires": 50}},
     "sweep-rehearsals": {"task": "inference.sweep_rehearsals", "schedule": 30.0, "options": {"expires": 25}},
+    "judge-rollouts": {"task": "inference.judge_rollouts", "schedule": 5.0, "options": {"expires": 5}},
     "purge-samples": {"task": "inference.purge_samples", "schedule": 3600.0, "options": {"expires": 3000}},
 }
 
@@ -190,9 +195,14 @@ MAX_BATCH_REQUESTS = env.int("MAX_BATCH_REQUESTS", 256)
 PREDICT_TIMEOUT_S = env.float("PREDICT_TIMEOUT_S", 30.0)
 CALLER_CACHE_S = 30.0
 BATCHES_IN_FLIGHT = env.int("BATCHES_IN_FLIGHT", 2)
-MAX_QUEUE_DELAY_S = env.float("MAX_QUEUE_DELAY_S", 0.0)
 MAX_QUEUED_INPUTS = env.int("MAX_QUEUED_INPUTS", 2048)
+MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", 64 * 1024 * 1024)
+# While several tenants want the same workers a batch takes about this long, so that nobody waits long behind another.
+SHARED_BATCH_S = env.float("SHARED_BATCH_S", 0.05)
+# Calls of one process that may wait for a worker, each on a thread of its own; the other threads answer from the cache.
+MAX_WAITING_CALLS = env.int("MAX_WAITING_CALLS", 0) or max(1, env.int("WEB_THREADS", 128) * 3 // 4)
 LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)
+MAX_CACHED_ENTRY_BYTES = env.int("MAX_CACHED_ENTRY_BYTES", 1024 * 1024)
 DEFAULT_API_VERSION = env.str("DEFAULT_API_VERSION", "v2")
 
 # --- gRPC --------------------------------------------------------------------------------------------------------------
@@ -251,6 +261,22 @@ EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.starttls, _mail.tls
 EMAIL_FILE_PATH = _mail.file_path or None
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "") or "mlplatform <no-reply@localhost>"
+
+# --- Models that are pushed: where their files lie, and how large they may be -----------------------------------------
+_models_url = env.str("MODELS_STORAGE_URL", "")
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(DATA_DIR / "files")},
+    },
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "models": storage_url.parse(_models_url) if _models_url else storage_url.of_folder(MODELS_DIR),
+}
+MODELS_CACHE_DIR = DATA_DIR / "models-cache"  # where a worker keeps what it fetched, unless the storage is a folder
+MODELS_CACHE_BYTES = env.int("MODELS_CACHE_BYTES", 20 * 1024**3)
+MAX_PACKAGE_BYTES = env.int("MAX_PACKAGE_BYTES", 512 * 1024**2)  # of a zip that is uploaded
+MAX_MODEL_BYTES = env.int("MAX_MODEL_BYTES", 4 * 1024**3)  # of its files unpacked, or of a folder that is pushed
+MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)  # of one tenant, retired ones left out
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------
 STATIC_URL = "/static/"

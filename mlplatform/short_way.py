@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 from django.conf import settings
 
-from inference.rest import predictions
+from inference.rest import predictions, uploads
 from mlplatform import api_answers
 from mlplatform.lib import ids, sql_connections, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -48,7 +48,7 @@ class ShortWay:
         started = perf_counter()
         request_id = ids.request_id(environ.get("HTTP_X_REQUEST_ID"))
         enter_request(request_id)
-        call = RestCall(environ, request_id, match[1] or "", lambda: _parse(environ))
+        call = RestCall(environ, request_id, match[1] or "", lambda: _parse(environ, uploaded=match[2] == "predict"))
         try:
             reply = _HANDLERS[match[2]](call)
             body = orjson.dumps(reply.body, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -84,14 +84,15 @@ def _is_https(environ: dict[str, Any]) -> bool:
     return environ.get("wsgi.url_scheme") == "https"
 
 
-def _parse(environ: dict[str, Any]) -> Any:
-    """The body as REST framework's parser would give it, with the same refusals."""
+def _parse(environ: dict[str, Any], *, uploaded: bool) -> Any:
+    """The body as the views would read it, with the same refusals. ``uploaded`` says whether it may be other than JSON."""
     if not environ["CONTENT_LENGTH"].isdecimal():
         raise PlatformError(ErrorKind.MALFORMED, "The Content-Length is no number.")
     length = int(environ["CONTENT_LENGTH"])
     if length == 0:
         return {}
-    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
+    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json"
+    if not is_json and not (uploaded and uploads.is_upload(environ)):
         raise parsers.not_json()
     parsers.require_plain(environ)
     limit: int = settings.MAX_BODY_BYTES
@@ -100,4 +101,4 @@ def _parse(environ: dict[str, Any]) -> Any:
     body = environ["wsgi.input"].read(length)
     if len(body) < length:
         raise PlatformError(ErrorKind.MALFORMED, "The request cannot be read: it is cut off.")
-    return strict_json.loads(body)
+    return strict_json.loads(body) if is_json else uploads.parse(environ, body)

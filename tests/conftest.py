@@ -12,6 +12,8 @@ from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference import computing, registry
 from inference.lifecycle import samples
+from inference.rollouts import counting, shadow
+from inference.slots import slots
 from mlplatform import traffic
 from mlplatform.graphql.documents import documents
 from mlplatform.lib import background
@@ -105,7 +107,10 @@ def forget_everything() -> None:
     registry.forget()
     catalogue.forget()
     computing.forget()
+    slots.cache_clear()
     samples.forget()
+    counting.forget()
+    shadow.forget()
     traffic.forget()
     trusted_documents.forget()
     documents.forget()

@@ -21,7 +21,7 @@ _ROUNDS: Final = 5
 _REQUESTS: Final = 2000
 _WARM_REQUESTS: Final = 1000
 _CONNECTIONS: Final = (1, 16)
-_TARGET: Final = 0.7
+_TARGET: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)

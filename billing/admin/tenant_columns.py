@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from billing.admin import cache_effect
 from billing.admin.limits import LimitInline
 from billing.admin.subscriptions import SubscriptionInline
 from billing.models import Plan, Subscription, UsageRollup
@@ -67,6 +68,18 @@ class TenantWithContractAdmin(TenantAdmin):
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         members = super().get_inlines(request, obj)
         return [*members, SubscriptionInline] if obj is None else [*members, SubscriptionInline, LimitInline]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        own = super().get_fieldsets(request, obj)
+        return own if obj is None else [*own, ("Usage", {"fields": ["cache_effect"]})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
+        own = super().get_readonly_fields(request, obj)
+        return own if obj is None else [*own, "cache_effect"]
+
+    @display(description=cache_effect.TITLE)
+    def cache_effect(self, tenant: Tenant) -> SafeString:
+        return cache_effect.of_tenant(tenant.pk)
 
     @display(description="Plan now", ordering="plan_name")
     def plan_now(self, tenant: Tenant) -> SafeString:

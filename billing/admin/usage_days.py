@@ -46,6 +46,7 @@ _COLUMNS: Final = (
     "inputs",
     "cached_inputs",
     "units",
+    "saved_units",
 )
 
 
@@ -60,7 +61,7 @@ def with_key_names(rows: QuerySet[Any]) -> QuerySet[Any]:
 @admin.register(UsageRollup)
 class UsageDayAdmin(FactsAdmin[UsageRollup]):
     list_display = [
-        "day", "tenant", "key", "model", "api_version", "operation", "calls_n", "inputs_n", "cached_n", "units_n",
+        "day", "tenant", "key", "model", "api_version", "operation", "calls_n", "inputs_n", "cached_n", "units_n", "saved_n",
     ]  # fmt: skip
     list_filter = [
         ("day", RangeDateFilter),
@@ -87,12 +88,13 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None)
         if context is not None and "cl" in context:
-            sums = {name: Sum(name) for name in ("calls", "inputs", "cached_inputs", "units")}
+            sums = {name: Sum(name) for name in ("calls", "inputs", "cached_inputs", "units", "saved_units")}
             totals = context["cl"].queryset.order_by().aggregate(**sums)
             query = request.GET.copy()
             query[_EXPORT] = "csv"
             context |= {
-                "totals": {name: f"{value or 0:,}" for name, value in totals.items()},
+                "totals": {name: f"{value or 0:,}" for name, value in totals.items()}
+                | {"hit_ratio": formats.share(totals["cached_inputs"] or 0, totals["inputs"] or 0)},
                 "csv_query": query.urlencode(),
             }
         return response
@@ -117,6 +119,10 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
     def units_n(self, row: UsageRollup) -> str:
         return formats.number(row.units)
 
+    @display(description="Saved", ordering="saved_units")
+    def saved_n(self, row: UsageRollup) -> str:
+        return formats.number(row.saved_units)
+
 
 def _csv_answer(rows: QuerySet[UsageRollup]) -> StreamingHttpResponse:
     response = StreamingHttpResponse(_csv_lines(rows), content_type="text/csv; charset=utf-8")
@@ -132,7 +138,15 @@ def _csv_lines(rows: QuerySet[UsageRollup]) -> Iterator[str]:
         key_name = row.key_name or ""  # type: ignore[attr-defined]  # annotated by with_key_names
         names = [row.tenant.slug, row.key_uid, key_name, row.model, row.api_version, row.operation]
         writer.writerow(
-            [row.day.isoformat(), *map(_harmless, names), row.calls, row.inputs, row.cached_inputs, row.units]
+            [
+                row.day.isoformat(),
+                *map(_harmless, names),
+                row.calls,
+                row.inputs,
+                row.cached_inputs,
+                row.units,
+                row.saved_units,
+            ]
         )
         yield buffer.getvalue()
         buffer.seek(0)

@@ -53,6 +53,33 @@ def run(
         return line.ask(("EVAL", script.source, *rest))
 
 
+def command(client: redis.Redis, *parts: str | bytes) -> Any:
+    """The answer to one command. Raises what redis-py raises; may be sent twice, as :class:`_Line` says."""
+    return _line(client.connection_pool).ask(parts)
+
+
+class Pipeline:
+    """Commands that go out together on this thread's connection; it has what redis-py's pipelines have, as far as we use it."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._commands: list[bytes] = []
+
+    def eval(self, source: str, numkeys: int, *keys_and_args: str | bytes | int) -> None:
+        """Run a script with its whole text: in a pipeline there is no second try after an unknown SHA-1."""
+        rest = [value if isinstance(value, str | bytes) else str(value) for value in (numkeys, *keys_and_args)]
+        self._commands.append(hiredis.pack_command(("EVAL", source, *rest)))  # type: ignore[arg-type]
+
+    def execute(self) -> list[Any]:
+        """The answers in order, in one round trip. Raises what redis-py raises, and the first error that a command got."""
+        commands, self._commands = self._commands, []
+        answers = _line(self._pool).ask_all(b"".join(commands), answers=len(commands))
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+
 class _Line:
     """A connection of redis-py that one thread keeps."""
 
@@ -67,48 +94,59 @@ class _Line:
         It is sent again when the server had closed a connection that served before (a restart, an idle time-out).
         """
         packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+        (answer,) = self.ask_all(packed, answers=1)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def ask_all(self, packed: bytes, *, answers: int) -> list[Any]:
+        """The same for several packed commands; an error that a command got stands in its place."""
         used_before = self._connection._sock is not None
         try:
-            return self._exchange(packed)
+            return self._exchange(packed, answers)
         except Disconnected:
             if not used_before:
                 raise
-        return self._exchange(packed)
+        return self._exchange(packed, answers)
 
-    def _exchange(self, packed: bytes) -> Any:
+    def _exchange(self, packed: bytes, answers: int) -> list[Any]:
         try:
             if self._connection._sock is None:
                 self._open()
             if self._plain is not None:
-                return self._exchange_plainly(self._plain, packed)
+                return self._exchange_plainly(self._plain, packed, answers)
             self._connection.send_packed_command([packed], check_health=False)
-            return self._connection.read_response()
-        except ResponseError:
-            raise  # The server answered, so the connection is in step.
+            return [self._read() for _ in range(answers)]
         except BaseException:
             # An answer may still be on its way, and must not be taken for the next one's.
             self._plain = None
             self._connection.disconnect()
             raise
 
-    def _exchange_plainly(self, plain: socket.socket, packed: bytes) -> Any:
+    def _read(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error  # The server answered, so the connection is in step.
+
+    def _exchange_plainly(self, plain: socket.socket, packed: bytes, answers: int) -> list[Any]:
         reader = self._reader
-        answer: Any = _NOTHING
+        found: list[Any] = []
         try:
             _send_all(plain, packed)
-            while answer is _NOTHING or type(answer) is hiredis.PushNotification:
+            while len(found) < answers:
                 data = plain.recv(_RECEIVE)
                 if not data:
                     raise Disconnected("Connection closed by server.")
                 reader.feed(data)
-                answer = reader.gets()
+                while (answer := reader.gets()) is not _NOTHING:
+                    if type(answer) is not hiredis.PushNotification:
+                        found.append(answer)
         except BlockingIOError as error:
             raise TimedOut("Timeout while speaking to the server.") from error
         except OSError as error:
             raise Disconnected(f"Error while speaking to the server: {error}") from error
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return found
 
     def _open(self) -> None:
         connection = self._connection

@@ -23,7 +23,7 @@ def settle(
 
 
 def settle_commands(
-    pipe: redis.client.Pipeline, *, shard: int, tenant_id: int, holds: Sequence[Settlement], deadline_us: int = 0
+    pipe: connection.Pipeline, *, shard: int, tenant_id: int, holds: Sequence[Settlement], deadline_us: int = 0
 ) -> int:
     """Put the settling of one tenant's holds on a pipeline. Returns how many replies that adds, for ``parse_settled``.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import graphene
 
 from billing import usage_rows
-from billing.usage import Grouping
+from billing.usage import Grouping, hit_ratio
 from billing.usage_rows import UsageRow
 from mlplatform.lib import clock
 from mlplatform.lib.graphql_cost import cost
@@ -42,8 +42,16 @@ class UsageNumbers:
 
     calls = graphene.BigInt(required=True)
     inputs = graphene.BigInt(required=True)
-    cached_inputs = graphene.BigInt(required=True)
+    cached_inputs = graphene.BigInt(required=True, description="Inputs that a cache answered.")
     units = graphene.BigInt(required=True)
+    saved_units = graphene.BigInt(
+        required=True, description="What cached answers would have cost more, had they been computed."
+    )
+    cache_hit_ratio = graphene.Float(description="Cached inputs of all inputs, 0 to 1; null without inputs.")
+
+    @staticmethod
+    def resolve_cache_hit_ratio(root: Any, info: graphene.ResolveInfo) -> float | None:
+        return hit_ratio(root.inputs, root.cached_inputs)
 
 
 class UsageLine(UsageNumbers, graphene.ObjectType):
@@ -78,7 +86,7 @@ class Usage(graphene.ObjectType):
 
     @staticmethod
     def resolve_total(root: Report, info: graphene.ResolveInfo) -> UsageTotal:
-        names = ("calls", "inputs", "cached_inputs", "units")
+        names = ("calls", "inputs", "cached_inputs", "units", "saved_units")
         return UsageTotal(**{name: sum(getattr(row, name) for row in root.rows) for name in names})
 
 

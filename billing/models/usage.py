@@ -20,6 +20,9 @@ class UsageRecord(models.Model):
     inputs = models.PositiveIntegerField(default=1)
     cached = models.BooleanField(default=False)
     units = models.PositiveBigIntegerField()
+    saved_units = models.PositiveBigIntegerField(
+        default=0, help_text="What it would have cost more, had no cache answered it."
+    )
     requests = models.PositiveSmallIntegerField(
         default=1, help_text="1 for the record that counts the call; 0 for a batch's other inputs and its fee."
     )
@@ -53,6 +56,7 @@ class UsageRollup(models.Model):
     inputs = models.PositiveBigIntegerField(default=0)
     cached_inputs = models.PositiveBigIntegerField(default=0)
     units = models.PositiveBigIntegerField(default=0)
+    saved_units = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         ordering = ["-day"]

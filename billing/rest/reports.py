@@ -43,7 +43,7 @@ class UsageView(KeyedView):
             lines = usage.summary(tenant_id=caller.tenant_id, first=first, last=last, by=by)
             if form == "csv":
                 return _csv(lines, by)
-            total = {name: sum(getattr(line, name) for line in lines) for name in _NUMBERS}
+            total = _with_ratio({name: sum(getattr(line, name) for line in lines) for name in _NUMBERS})
             return {
                 "from": first.isoformat(),
                 "to": last.isoformat(),
@@ -151,7 +151,11 @@ def _form(request: Request) -> str:
 
 def _line(line: UsageLine, by: str) -> dict[str, Any]:
     body = asdict(line)
-    return {by: body.pop("value"), **body}
+    return {by: body.pop("value"), **_with_ratio(body)}
+
+
+def _with_ratio(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {**numbers, "cache_hit_ratio": usage.hit_ratio(numbers["inputs"], numbers["cached_inputs"])}
 
 
 def _csv(lines: Sequence[UsageLine], by: str) -> HttpResponse:

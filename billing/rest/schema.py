@@ -21,6 +21,13 @@ _NUMBERS: Final[dict[str, Schema]] = {
     "inputs": _COUNT,
     "cached_inputs": _COUNT | {"description": "Inputs that a cache answered."},
     "units": _COUNT,
+    "saved_units": _COUNT | {"description": "What cached answers would have cost more, had they been computed."},
+    "cache_hit_ratio": {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "maximum": 1,
+        "description": "Cached inputs of all inputs; null without inputs.",
+    },
 }
 _LIMIT: Final[dict[str, Schema]] = {
     "name": {"type": "string", "description": "As in the RateLimit header."},

@@ -12,7 +12,8 @@ from mlplatform.lib.errors import PlatformError
 from tenants.admin.kit import ModelForm
 
 CONTRACT = ["input_schema", "output_schema", "labels"]
-MEASURED = ["accuracy", "accuracy_note"]
+RUNNING = ["max_batch_size", "device", "max_batch_tokens", "max_queue_delay_ms", "precision", "acceleration"]
+MEASURED = ["accuracy", "accuracy_note", "speed_note", "licence"]
 
 
 class VersionForm(ModelForm[ModelVersion]):
@@ -26,8 +27,7 @@ class VersionForm(ModelForm[ModelVersion]):
             "runtime",
             "artefact_path",
             *CONTRACT,
-            "max_batch_size",
-            "device",
+            *RUNNING,
             *MEASURED,
         ]
 
@@ -47,7 +47,7 @@ class VersionForm(ModelForm[ModelVersion]):
         return labels
 
     def clean_input_schema(self) -> dict[str, Any]:
-        return _with_kind(self.cleaned_data["input_schema"], ("tensor", "text"))
+        return _with_kind(self.cleaned_data["input_schema"], ("image", "pair", "tensor", "text"))
 
     def clean_output_schema(self) -> dict[str, Any]:
         return _with_kind(self.cleaned_data["output_schema"], ("classification", "embedding", "scores"))

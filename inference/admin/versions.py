@@ -12,12 +12,14 @@ from kombu.exceptions import OperationalError
 
 from inference import registry
 from inference.admin.states import accuracy, state_badge
-from inference.admin.version_form import CONTRACT, MEASURED, VersionForm
+from inference.admin.uploads import UploadPage
+from inference.admin.version_form import CONTRACT, MEASURED, RUNNING, VersionForm
 from inference.models import ModelVersion, VersionState
 from mlplatform.lib.errors import unavailable
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
-from tenants.admin.kit import StaffAdmin, action, display
+from tenants.admin.kit import action, display
+from tenants.models import User
 
 _POSSIBLE = {
     VersionState.STAGED: {"verify", "retire"},
@@ -28,7 +30,7 @@ _POSSIBLE = {
 
 
 @admin.register(ModelVersion)
-class ModelVersionAdmin(StaffAdmin[ModelVersion]):
+class ModelVersionAdmin(UploadPage):
     form = VersionForm
     list_display = [
         "reference",
@@ -44,6 +46,7 @@ class ModelVersionAdmin(StaffAdmin[ModelVersion]):
     search_fields = ["model__name", "version", "=sha256"]
     search_help_text = "Model, version, or the SHA-256 of an artefact in full"
     autocomplete_fields = ["model"]
+    actions_list = ["upload"]
     actions_detail = ["verify", "promote", "retire"]
 
     def get_fieldsets(self, request: HttpRequest, obj: ModelVersion | None = None) -> Any:
@@ -57,7 +60,7 @@ class ModelVersionAdmin(StaffAdmin[ModelVersion]):
                     else ["state_now", *what, "digest_full", "load_error_text", "live_since", "created_at"]
                 },
             ),
-            ("How it runs", {"fields": [("max_batch_size", "device")]}),
+            ("How it runs", {"fields": [tuple(RUNNING[:2]), tuple(RUNNING[2:4]), tuple(RUNNING[4:])]}),
             ("How good it is", {"fields": MEASURED}),
             ("Contract", {"fields": CONTRACT}),
         ]
@@ -78,9 +81,7 @@ class ModelVersionAdmin(StaffAdmin[ModelVersion]):
         if change:
             super().save_model(request, obj, form, change)
             return
-        fields = {
-            name: form.cleaned_data[name] for name in ("runtime", *CONTRACT, "max_batch_size", "device", *MEASURED)
-        }
+        fields = {name: form.cleaned_data[name] for name in ("runtime", *CONTRACT, *RUNNING, *MEASURED)}
         row = registry.stage(model=obj.model, version=obj.version, artefact_path=obj.artefact_path, **fields)
         obj.__dict__.update(row.__dict__)
         registry.request_verification(version=obj)
@@ -168,7 +169,7 @@ class ModelVersionAdmin(StaffAdmin[ModelVersion]):
         )
 
         def act() -> str:
-            registry.promote(version=version)
+            registry.promote(version=version, by=request.user if isinstance(request.user, User) else None)
             return f"{version} is live."
 
         return ask(

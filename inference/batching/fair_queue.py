@@ -1,43 +1,163 @@
 """A queue in which a tenant with a thousand inputs does not make a tenant with one wait: deficit round robin."""
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from inference.batching.policy import Draft
 from inference.batching.work import WorkItem
 
 
-class FairQueue:
-    """Inputs of one model version, in turns over tenants. Not thread-safe: the batcher holds its lock.
+@dataclass(slots=True)
+class _Tenant:
+    """One tenant's inputs by how long they are: bucket n has sizes from 2ⁿ⁻¹ to 2ⁿ - 1."""
 
-    Every input costs the same here, so the deficit of each round is one input for each tenant: plain turns, where a
-    tenant that was served goes to the end of the row.
+    weight: int
+    buckets: dict[int, deque[WorkItem]] = field(default_factory=dict)
+    tokens: int = 0
+    deficit: float = 0.0
+
+    def push(self, item: WorkItem) -> None:
+        self.weight = item.weight
+        self.tokens += item.size
+        self.buckets.setdefault(item.size.bit_length(), deque()).append(item)
+
+    def oldest(self, draft: Draft) -> WorkItem | None:
+        """The input that waits longest among those that the batch can take."""
+        heads = [items[0] for items in self.buckets.values() if draft.fits(items[0].size)]
+        return min(heads, key=lambda item: item.queued_at, default=None)
+
+    def remove(self, item: WorkItem) -> None:
+        """Take the first of its bucket away."""
+        self._shorten(item.size.bit_length(), self.buckets[item.size.bit_length()].popleft())
+
+    def drop_newest(self) -> WorkItem:
+        """Take away what was queued last."""
+        bucket = max(self.buckets, key=lambda number: self.buckets[number][-1].queued_at)
+        item = self.buckets[bucket].pop()
+        self._shorten(bucket, item)
+        return item
+
+    def purge(self) -> list[WorkItem]:
+        """Take away what nobody waits for any more."""
+        gone = [item for item in self.items() if item.abandoned]
+        if gone:
+            kept = {bucket: deque(i for i in items if not i.abandoned) for bucket, items in self.buckets.items()}
+            self.buckets = {bucket: items for bucket, items in kept.items() if items}
+            self.tokens -= sum(item.size for item in gone)
+        return gone
+
+    def _shorten(self, bucket: int, item: WorkItem) -> None:
+        self.tokens -= item.size
+        if not self.buckets[bucket]:
+            del self.buckets[bucket]
+
+    def items(self) -> Iterator[WorkItem]:
+        for items in self.buckets.values():
+            yield from items
+
+
+class FairQueue:
+    """Inputs of one model version and priority, in turns over tenants. Not thread-safe: the batcher holds its lock.
+
+    A turn is worth the tenant's weight times the smallest input that waits: equal tenants with equal inputs take plain
+    turns, long texts use up several, and who was served goes to the end of the row.
     """
 
     def __init__(self) -> None:
-        self._tenants: OrderedDict[int, deque[WorkItem]] = OrderedDict()
+        self._tenants: OrderedDict[int, _Tenant] = OrderedDict()
         self._size = 0
+        self.tokens = 0
+        self.bytes = 0
 
     def __len__(self) -> int:
         return self._size
 
     def push(self, item: WorkItem) -> None:
-        self._tenants.setdefault(item.hold.tenant_id, deque()).append(item)
-        self._size += 1
+        tenant = self._tenants.get(item.hold.tenant_id)
+        if tenant is None:
+            tenant = self._tenants[item.hold.tenant_id] = _Tenant(item.weight)
+        tenant.push(item)
+        self._count(item, 1)
 
     def oldest_queued_at(self) -> float | None:
         """When the input that waits longest was queued; None for an empty queue."""
-        return min((items[0].queued_at for items in self._tenants.values()), default=None)
+        heads = (items[0].queued_at for tenant in self._tenants.values() for items in tenant.buckets.values())
+        return min(heads, default=None)
 
-    def pop(self, limit: int) -> list[WorkItem]:
-        """Up to ``limit`` inputs in turns over tenants; abandoned ones are dropped and do not count."""
+    def tenants(self) -> dict[int, tuple[int, int]]:
+        """Tokens and weight of each tenant that waits."""
+        return {tenant_id: (tenant.tokens, tenant.weight) for tenant_id, tenant in self._tenants.items()}
+
+    def counts(self) -> dict[int, tuple[int, int]]:
+        """Inputs and weight of each tenant that waits."""
+        return {
+            tenant_id: (sum(len(items) for items in tenant.buckets.values()), tenant.weight)
+            for tenant_id, tenant in self._tenants.items()
+        }
+
+    def fill(self, draft: Draft) -> list[WorkItem]:
+        """Inputs for one batch, in turns over tenants; abandoned ones are dropped and do not count."""
+        self.purge()
+        quantum = self._smallest()
         taken: list[WorkItem] = []
-        while self._tenants and len(taken) < limit:
-            tenant, items = next(iter(self._tenants.items()))
-            item = items.popleft()
-            self._size -= 1
-            if items:
-                self._tenants.move_to_end(tenant)
-            else:
-                del self._tenants[tenant]
-            if not item.abandoned:
-                taken.append(item)
+        passed = 0  # tenants in a row that had nothing which fits
+        while self._tenants and passed < len(self._tenants) and not draft.full:
+            tenant_id, tenant = next(iter(self._tenants.items()))
+            item = tenant.oldest(draft)
+            if item is None:
+                passed += 1
+                self._tenants.move_to_end(tenant_id)
+                continue
+            passed = 0
+            if tenant.deficit < item.size:
+                tenant.deficit += tenant.weight * quantum
+            if tenant.deficit < item.size:
+                self._tenants.move_to_end(tenant_id)  # It saves up for its next turn.
+                continue
+            tenant.deficit -= item.size
+            tenant.remove(item)
+            self._count(item, -1)
+            draft.add(item.size)
+            taken.append(item)
+            if not tenant.buckets:
+                del self._tenants[tenant_id]  # Whoever has nothing waiting saves nothing up.
+            elif tenant.deficit < quantum:
+                self._tenants.move_to_end(tenant_id)
         return taken
+
+    def purge(self) -> int:
+        """Drop what nobody waits for any more; how many."""
+        gone = [item for tenant in self._tenants.values() for item in tenant.purge()]
+        for item in gone:
+            self._count(item, -1)
+        for tenant_id in [tenant_id for tenant_id, tenant in self._tenants.items() if not tenant.buckets]:
+            del self._tenants[tenant_id]
+        return len(gone)
+
+    def drop_newest(self, tenant_id: int) -> WorkItem | None:
+        """Take away the input that the tenant queued last."""
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None:
+            return None
+        item = tenant.drop_newest()
+        self._count(item, -1)
+        if not tenant.buckets:
+            del self._tenants[tenant_id]
+        return item
+
+    def clear(self) -> list[WorkItem]:
+        """Empty the queue and give what was in it."""
+        everything = [item for tenant in self._tenants.values() for item in tenant.items()]
+        self._tenants.clear()
+        self._size = self.tokens = self.bytes = 0
+        return everything
+
+    def _smallest(self) -> int:
+        sizes = (items[0].size for tenant in self._tenants.values() for items in tenant.buckets.values())
+        return min(sizes, default=1)
+
+    def _count(self, item: WorkItem, sign: int) -> None:
+        self._size += sign
+        self.tokens += sign * item.size
+        self.bytes += sign * len(item.payload)

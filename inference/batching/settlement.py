@@ -11,6 +11,7 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from billing import admission
+from billing.admission import connection
 from billing.admission.server_clock import ServerClock
 from inference.batching.messages import BatchReply, ItemMessage, encode_reply
 from mlplatform.lib import redis
@@ -35,7 +36,7 @@ def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMes
     """
     for attempt in range(1, _TRIES + 1):
         deadline_us = _server_clock.deadline_us(patience_s=settings.REDIS_TIMEOUT_S)
-        pipe = redis.state().pipeline(transaction=False)
+        pipe = connection.Pipeline(redis.state())
         for (tenant_id, shard), hold_ids in _by_tenant(done).items():
             holds = [admission.Settlement(hold_id=hold_id) for hold_id in hold_ids]
             admission.settle_commands(pipe, tenant_id=tenant_id, shard=shard, holds=holds, deadline_us=deadline_us)

@@ -13,8 +13,12 @@ from django.conf import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from billing.admission import connection
 from inference import workers
 from inference.batching.messages import BatchMessage, BatchReply, decode_reply, encode_batch
+from inference.batching.publishing import publish
+from inference.types import Priority
+from inference.workers import Capacity
 from mlplatform.lib.ids import hex_id
 
 TASK = "inference.run_batch"
@@ -28,14 +32,14 @@ class Transport(Protocol):
     @property
     def reply_to(self) -> str: ...
 
-    def send(self, message: BatchMessage) -> None:
-        """Hand a batch to a worker; raises when it cannot be handed over."""
+    def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
+        """Hand a batch to a worker of the pool; raises when it cannot be handed over."""
 
     def receive(self) -> list[BatchReply]:
         """Block for about a second for replies; raises when they cannot be read."""
 
-    def worker_count(self) -> int:
-        """How many workers take batches now."""
+    def capacity(self, pool: str) -> Capacity:
+        """What the pool's workers can do now; raises when it cannot be read."""
 
 
 class CeleryTransport:
@@ -45,28 +49,16 @@ class CeleryTransport:
         self.reply_to = f"reply:{socket.gethostname()}:{os.getpid()}:{hex_id()[-8:]}"
         self._local = threading.local()
 
-    def send(self, message: BatchMessage) -> None:
-        from celery import current_app
-
-        current_app.send_task(
-            TASK,
-            args=[encode_batch(message)],
-            queue=QUEUE,
-            task_id=message.batch_id,
-            ignore_result=True,
-            retry=False,
-        )
+    def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
+        publish(task=TASK, argument=encode_batch(message), queue=pool, task_id=message.batch_id, priority=priority)
 
     def receive(self) -> list[BatchReply]:
-        client = self._client()
-        first = client.blpop([self.reply_to], timeout=_BLOCK_S)
-        if first is None:
-            return []
-        more = client.lpop(self.reply_to, 64) or []
-        return [decode_reply(body) for body in (first[1], *more)]
+        # All that wait in one round trip, for callers wait for it.
+        found = connection.command(self._client(), "BLMPOP", str(_BLOCK_S), "1", self.reply_to, "LEFT", "COUNT", "64")
+        return [decode_reply(body) for body in found[1]] if found else []
 
-    def worker_count(self) -> int:
-        return workers.count(QUEUE)
+    def capacity(self, pool: str) -> Capacity:
+        return workers.capacity(pool)
 
     def _client(self) -> redis.Redis:
         # A blocking read must not share the short time-out of the state connection.

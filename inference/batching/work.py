@@ -1,11 +1,16 @@
 """One input on its way through a batch, and the wait for its answer."""
 
+import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inference.types import Priority
 from mlplatform.lib import clock
 from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import PlatformError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,8 @@ class WorkItem:
     """One input that waits to be computed.
 
     ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
-    monotonic clock. Equal inputs share one item: it is dropped only when nobody waits for it any more.
+    monotonic clock. ``weight`` is the tenant's share of busy workers, ``size`` what the input costs in tokens, or 1 for
+    what has none. Equal inputs share one item: it is dropped only when nobody waits for it any more.
     """
 
     payload: bytes
@@ -39,6 +45,9 @@ class WorkItem:
     hold: Hold
     deadline: float
     queued_at: float = field(default_factory=clock.monotonic)
+    priority: Priority = Priority.INTERACTIVE
+    weight: int = 1
+    size: int = 1
     scores: bytes | None = None
     error: PlatformError | None = None
     _waiters: int = 1
@@ -48,6 +57,7 @@ class WorkItem:
     # Shut until the answer is there. An Event, which is a Condition with a list, takes ten times as long to make.
     _gate: threading.Lock = field(default_factory=_shut)
     _watchers: list[threading.Event] = field(default_factory=list)
+    _callbacks: list[Callable[["WorkItem"], None]] = field(default_factory=list)
 
     def join(self, deadline: float) -> bool:
         """Wait for this item too, for an equal input; False if everybody has left it or it failed."""
@@ -73,6 +83,17 @@ class WorkItem:
     @property
     def abandoned(self) -> bool:
         return self._waiters <= 0 or self._done
+
+    def when_done(self, callback: Callable[["WorkItem"], None]) -> None:
+        """Call ``callback`` with this item once it has its answer or its failure; at once if it has.
+
+        It runs on the thread that reads replies, so it must be quick; what it raises is logged.
+        """
+        with self._lock:
+            if not self._done:
+                self._callbacks.append(callback)
+                return
+        self._tell(callback)
 
     def wait(self, deadline: float, cancellation: Cancellation | None = None) -> bool:
         """Block until the answer is there; False when the deadline passed or the caller took the call back first."""
@@ -107,6 +128,14 @@ class WorkItem:
         self._gate.release()
         for watcher in self._watchers:
             watcher.set()
+        for callback in self._callbacks:
+            self._tell(callback)
+
+    def _tell(self, callback: Callable[["WorkItem"], None]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            logger.exception("a callback of an answered input failed")
 
     def _pass_gate(self, seconds: float) -> bool:
         if not self._gate.acquire(timeout=seconds):

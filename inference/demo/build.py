@@ -16,10 +16,10 @@ from inference.demo.cards import DemoCard, Measurement, write
 from inference.demo.installation import put_encoder
 from inference.demo.opinions import Opinion, Part
 from inference.runtimes import devices, training
-from inference.runtimes.bert_encoder import TextEncoder, load_text_encoder
 from inference.runtimes.heads import HEAD, Head
 from inference.runtimes.protocol import Array
 from inference.runtimes.tensor_classification import NETWORK
+from inference.runtimes.text_encoder import TextEncoder, load_text_encoder
 from inference.runtimes.training import Examples, Recipe
 
 Report = Callable[[str], object]

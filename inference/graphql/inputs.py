@@ -7,7 +7,8 @@ from typing import Any, Final
 import graphene
 import numpy as np
 
-from inference.types import MAX_TOP_K, FlatTensor
+from inference.structured import image_bytes
+from inference.types import MAX_TOP_K, FlatTensor, ImageFile, TextPair
 from mlplatform.lib.errors import invalid
 
 _MAX_RANK: Final = 8
@@ -21,6 +22,13 @@ class TensorInput(graphene.InputObjectType):
     values = graphene.List(graphene.NonNull(graphene.Float), required=True, description="In row-major order.")
 
 
+class PairInput(graphene.InputObjectType):
+    """Two texts that a model reads together."""
+
+    text = graphene.String(required=True, description="The query, or the premise.")
+    pair = graphene.String(required=True, description="What is compared with it: the passage, or the hypothesis.")
+
+
 class PredictionInput(graphene.InputObjectType):
     """What a model reads: exactly one of the fields."""
 
@@ -29,6 +37,8 @@ class PredictionInput(graphene.InputObjectType):
     values = graphene.List(
         graphene.NonNull(graphene.Float), description="The numbers of a tensor whose shape the model knows, row-major."
     )
+    image = graphene.String(description="The bytes of a PNG, JPEG or WebP file as base64.")
+    pair = PairInput()
 
 
 def read(input_data: str | None, structured: Mapping[str, Any] | None) -> tuple[Any, str]:
@@ -37,14 +47,18 @@ def read(input_data: str | None, structured: Mapping[str, Any] | None) -> tuple[
         raise invalid("inputData", "Give either inputData or input.")
     if structured is None:
         return input_data, "inputData"
-    given = [name for name in ("text", "tensor", "values") if structured.get(name) is not None]
+    given = [name for name in ("text", "tensor", "values", "image", "pair") if structured.get(name) is not None]
     if len(given) != 1:
-        raise invalid("input", "Give exactly one of text, tensor and values.")
+        raise invalid("input", "Give exactly one of text, tensor, values, image and pair.")
     match given[0]:
         case "text":
             return structured["text"], "input.text"
         case "tensor":
             return _tensor(structured["tensor"]), "input.tensor"
+        case "image":
+            return ImageFile(image_bytes(structured["image"], field="input.image")), "input.image"
+        case "pair":
+            return TextPair(structured["pair"]["text"], structured["pair"]["pair"]), "input.pair"
         case _:
             return FlatTensor(_float32(structured["values"])), "input.values"
 

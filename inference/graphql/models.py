@@ -1,6 +1,6 @@
 """Models and their versions: from memory what answers, from SQL what a tenant's past calls used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -190,8 +190,8 @@ class VersionLoader(Loader[tuple[str, str], Version]):
     """Versions that the tenant's calls used, by model and version: those that answer, and retired ones; no others."""
 
     def fetch(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Version]:
-        may_use = self.call.key.may_use
-        answering = {(ref.name, ref.version): ref for ref in registry.answering() if may_use(ref.name)}
+        may_use = _usable_by(self.call)
+        answering = {(ref.name, ref.version): ref for ref in _answering_to(self.call)}
         found = {key: _answering(answering[key]) for key in keys if key in answering}
         missing = [key for key in keys if key not in found and may_use(key[0])]
         if missing:
@@ -208,8 +208,8 @@ class ModelLoader(Loader[str, Model]):
     """Models by name, whether or not a version answers."""
 
     def fetch(self, keys: Sequence[str]) -> Mapping[str, Model]:
-        may_use = self.call.key.may_use
-        answering = {ref.name: ref for ref in registry.answering() if may_use(ref.name)}
+        may_use = _usable_by(self.call)
+        answering = {ref.name: ref for ref in _answering_to(self.call)}
         found = {key: _model(answering[key]) for key in keys if key in answering}
         missing = [key for key in keys if key not in found and may_use(key)]
         if missing:
@@ -221,15 +221,13 @@ class ModelLoader(Loader[str, Model]):
 
 def models_of(call: GraphQLCall) -> list[Model]:
     """Every model with a version that answers, among those that the key may use, by name."""
-    found = {ref.name: _model(ref) for ref in registry.answering() if call.key.may_use(ref.name)}
+    found = {ref.name: _model(ref) for ref in _answering_to(call)}
     return [found[name] for name in sorted(found)]
 
 
 def versions_of(call: GraphQLCall, name: str) -> list[Version]:
     """The versions of a model that answer, oldest first; none for a model that the key may not use."""
-    if not call.key.may_use(name):
-        return []
-    return [_answering(ref) for ref in registry.answering() if ref.name == name]
+    return [_answering(ref) for ref in _answering_to(call) if ref.name == name]
 
 
 def model_node(call: GraphQLCall, key: str) -> Any:
@@ -241,6 +239,18 @@ def version_node(call: GraphQLCall, key: str) -> Any:
     """For ``node(id)``."""
     name, _, version = key.partition("@")
     return call.loader(VersionLoader).load((name, version)).then(ids.found)
+
+
+def _answering_to(call: GraphQLCall) -> list[ModelRef]:
+    """The versions that answer, among those that the key may use."""
+    key = call.key
+    return [ref for ref in registry.answering(tenant_id=key.tenant_id) if key.may_use(ref.name)]
+
+
+def _usable_by(call: GraphQLCall) -> Callable[[str], bool]:
+    """Whether a model, of which perhaps nothing answers any more, may be shown to the key."""
+    key = call.key
+    return lambda name: key.may_use(name) and registry.may_see(name, tenant_id=key.tenant_id)
 
 
 def _answering(ref: ModelRef) -> Version:

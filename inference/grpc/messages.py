@@ -8,7 +8,7 @@ import numpy as np
 
 from inference.grpc import statuses
 from inference.grpc.generated import ml_inference_pb2 as pb
-from inference.types import MAX_TOP_K, FlatTensor, PredictRequest, PredictResult
+from inference.types import MAX_TOP_K, FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.lifecycle.rules import Deprecation
 
@@ -54,11 +54,18 @@ def parse(
     return PredictRequest(name, value, top_k, path=path, field=field, call_id=request.id or call_id)
 
 
-def _input(request: pb.PredictRequest, path: str) -> tuple[str | FlatTensor, str]:
+def _input(request: pb.PredictRequest, path: str) -> tuple[str | FlatTensor | ImageFile | TextPair, str]:
     """The one input of the request, and the name of its field."""
     has_text, has_raw, has_numbers = request.HasField("text"), request.HasField("features_raw"), bool(request.features)
-    if has_text + has_raw + has_numbers > 1:
-        raise invalid(f"{path}features", "Send one input: either text, features or features_raw.")
+    has_image = request.HasField("image")
+    if has_text + has_raw + has_numbers + has_image > 1:
+        raise invalid(f"{path}features", "Send one input: either text, features, features_raw or image.")
+    if request.HasField("text_pair"):
+        if not has_text:
+            raise invalid(f"{path}text", "The first text is missing: text_pair is the second.")
+        return TextPair(request.text, request.text_pair), "text_pair"
+    if has_image:
+        return ImageFile(request.image), "image"
     if has_text:
         return request.text, "text"
     if has_raw:
@@ -68,14 +75,15 @@ def _input(request: pb.PredictRequest, path: str) -> tuple[str | FlatTensor, str
         return FlatTensor(np.frombuffer(raw, dtype="<f4")), "features_raw"
     if has_numbers:
         return FlatTensor(np.array(request.features, dtype=np.float32)), "features"
-    raise invalid(f"{path}features", "The input is missing: send text, features or features_raw.")
+    raise invalid(f"{path}features", "The input is missing: send text, features, features_raw or image.")
 
 
 def weight(request: "pb.PredictRequest | Malformed") -> int:
     """About how many bytes the input takes, without writing it down."""
     if isinstance(request, Malformed):
         return 0
-    return len(request.text) + len(request.features_raw) + _BYTES_PER_NUMBER * len(request.features)
+    texts = len(request.text) + len(request.text_pair)
+    return texts + len(request.features_raw) + len(request.image) + _BYTES_PER_NUMBER * len(request.features)
 
 
 def _wrong_with_notes(notes: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from tenants.lifecycle.rules import Ended
 TABLE: Final[dict[ErrorKind, grpc.StatusCode]] = {
     ErrorKind.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorKind.INVALID_INPUT: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorKind.UNPROCESSABLE: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorKind.CHARGE_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorKind.UNSUPPORTED_API_VERSION: grpc.StatusCode.INVALID_ARGUMENT,
     ErrorKind.UNSUPPORTED_MEDIA_TYPE: grpc.StatusCode.INVALID_ARGUMENT,
@@ -26,6 +27,7 @@ TABLE: Final[dict[ErrorKind, grpc.StatusCode]] = {
     ErrorKind.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     ErrorKind.METHOD_NOT_ALLOWED: grpc.StatusCode.UNIMPLEMENTED,
     ErrorKind.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
+    ErrorKind.NOT_CACHED: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorKind.GONE: grpc.StatusCode.FAILED_PRECONDITION,
     ErrorKind.PAYLOAD_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ErrorKind.QUOTA_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,

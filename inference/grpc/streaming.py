@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import grpc
@@ -184,7 +184,7 @@ class Stream:
         self._numbered += len(items)
         if group.wanted:
             self.info.timeout_s = calls.timeout_of(self.context)
-            context = self.info.context(Operation.PREDICT)
+            context = replace(self.info.context(Operation.PREDICT), holds_thread=False)
 
             def begin(caller: Caller) -> None:
                 self._share = share_of(contract_of(caller))

@@ -8,6 +8,7 @@ from typing import Final
 from django.conf import settings
 
 from billing import version_use
+from inference import served
 from inference.lifecycle import letters
 from mlplatform.lib import clock
 from tenants.lifecycle import catalogue, rules
@@ -52,7 +53,8 @@ def banners_of(*, tenant_id: int) -> list[Banner]:
     now = clock.now()
     known = catalogue.current()
     schedules = [version.schedule for version in known.api_versions.values() if version.schedule is not None]
-    announced = [schedule for schedule in (*schedules, *known.models.values()) if schedule.announced(now)]
+    seen = [one for one in known.models.values() if served.may_know(one.subject, tenant_id=tenant_id)]
+    announced = [schedule for schedule in (*schedules, *seen) if schedule.announced(now)]
     only_users = set(
         DeprecationSchedule.objects.filter(
             pk__in=[schedule.id for schedule in announced], audience=Audience.USERS

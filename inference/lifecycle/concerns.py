@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.db.models import Max, QuerySet, Sum
 
 from billing import version_use
+from inference import served
 from inference.lifecycle import rehearsal
 from inference.models import Rehearsal
 from mlplatform.lib import clock
@@ -55,7 +56,9 @@ def _announced() -> QuerySet[DeprecationSchedule]:
 
 
 def _seen_by(row: DeprecationSchedule, tenant_id: int) -> Concern | None:
-    """None where only users of the subject are told, and the tenant is none of them."""
+    """None where only users of the subject are told and the tenant is none of them, and for what is another's private model."""
+    if not served.may_know(row.subject, tenant_id=tenant_id):
+        return None
     schedule, now = catalogue.frozen(row), clock.now()
     use = (
         version_use.of_subject(schedule.kind, schedule.subject)

@@ -21,6 +21,7 @@ from django.db.models import Exists, OuterRef, Q
 from prometheus_client import Counter
 
 from billing import version_use
+from inference import served
 from inference.lifecycle import letters, moments
 from inference.lifecycle.letters import Letter
 from inference.lifecycle.moments import Moment, MomentKind
@@ -78,6 +79,8 @@ def _tell(row: DeprecationSchedule, now: dt.datetime) -> int:
     users = version_use.tenants_using(row.kind, row.subject)
     told = 0
     for tenant_id in sorted(users | _others(row)):
+        if not served.may_know(row.subject, tenant_id=tenant_id):
+            continue
         for moment in moments.due(schedule, now, tenant_id):
             if tenant_id not in users and moment.kind is not MomentKind.ANNOUNCEMENT:
                 continue

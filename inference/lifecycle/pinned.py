@@ -1,5 +1,6 @@
 """What a call of any face used that ends: for what its answer says, and for samples of who still calls it."""
 
+import base64
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import numpy as np
 from inference import registry
 from inference.lifecycle import samples
 from inference.predict import Answer
-from inference.types import FlatTensor, PredictRequest, PredictResult
+from inference.types import FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
 from tenants.lifecycle import catalogue
@@ -26,7 +27,8 @@ def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str
     found: dict[Deprecation, None] = {}
     for request in wanted:
         name = request.model or caller.default_model
-        if "@" not in name or not caller.may_use(name.partition("@")[0]):
+        model = name.partition("@")[0]
+        if "@" not in name or not caller.may_use(model) or not registry.may_see(model, tenant_id=caller.tenant_id):
             continue
         try:
             deprecation = catalogue.judge_model_version(
@@ -60,20 +62,24 @@ def sample(
             caller=caller,
             api_version=_SAID_AS,
             model=request.model,
-            body=_as_rest(request, result),
+            body=_as_rest(request, result, tenant_id=caller.tenant_id),
             answer=Answer((result,), result.units, None),
             client=client,
         )
 
 
-def _as_rest(request: PredictRequest, result: PredictResult) -> dict[str, Any]:
+def _as_rest(request: PredictRequest, result: PredictResult, *, tenant_id: int) -> dict[str, Any]:
     """The body of the REST call that asks the same."""
     value = request.input
     if isinstance(value, FlatTensor):
-        ref = registry.resolve(f"{result.model}@{result.model_version}")
+        ref = registry.resolve(f"{result.model}@{result.model_version}", tenant_id=tenant_id)
         value = value.values.reshape(ref.input_schema["shape"])
     if isinstance(value, np.ndarray):
         value = value.tolist()
+    elif isinstance(value, ImageFile):
+        value = {"image": base64.b64encode(value.data).decode()}
+    elif isinstance(value, TextPair):
+        value = {"text": value.text, "pair": value.pair}
     body: dict[str, Any] = {"input": value}
     if request.model:
         body["model"] = request.model

@@ -78,12 +78,13 @@ def resolve(request: PredictRequest, *, tenant: Tenant, allowed_models: Collecti
     """The version that would answer the tenant. Raises INVALID_INPUT, NOT_FOUND, or GONE for one that has ended."""
     field = f"{request.path}model"
     name = request.model or tenant.default_model
-    if allowed_models and name.partition("@")[0] not in allowed_models:
+    model = name.partition("@")[0]
+    if (allowed_models and model not in allowed_models) or not registry.may_see(model, tenant_id=tenant.pk):
         raise registry.not_found(name, field=field)
     ending = catalogue.current().models.get(name)
     if ending is not None and clock.now() >= ending.sunset_for(tenant.pk):
         raise PlatformError(ErrorKind.GONE, f"The model version {name} has ended; use {ending.successor}.", field=field)
-    ref = registry.resolve(name, field=field)
+    ref = registry.resolve(name, tenant_id=tenant.pk, field=field)
     if ref.is_embedding:
         preparing.require_labels_unasked(ref, request)
     return ref

@@ -14,7 +14,7 @@ import orjson
 from django.conf import settings
 
 from billing import version_use
-from inference import canonical, registry, representations
+from inference import canonical, registry, representations, structured
 from inference.lifecycle import samples, written_calls
 from inference.models import CallSample
 from inference.predict import Answer
@@ -26,6 +26,8 @@ KEY: Final = "$MLPLATFORM_API_KEY"
 """Stands for the key in every command; a shell that has the variable puts the real one in."""
 
 _EXAMPLE_TEXT: Final = "What a wonderful morning!"
+_EXAMPLE_IMAGE: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+"""A PNG of one white pixel."""
 _EXAMPLE_ID: Final = "5f0c2a9e41d74b6c8a3e9d10b7c2f418"
 _EXAMPLE_SCORE_DIGITS: Final = 2
 
@@ -72,9 +74,9 @@ def rewritten(*, tenant_id: int, schedule: Ending, whole: bool = True) -> Rewrit
             return own
     if sample is not None:
         named = sample.model or _default_model(tenant_id)
-        return _of_example(schedule, named, sample.api_version, sample)
+        return _of_example(tenant_id, schedule, named, sample.api_version, sample)
     used = _used(tenant_id, schedule)
-    return _of_example(schedule, used[0], used[1], None) if used is not None else None
+    return _of_example(tenant_id, schedule, used[0], used[1], None) if used is not None else None
 
 
 def _curl(api_version: str, body: Mapping[str, Any]) -> str:
@@ -88,9 +90,10 @@ def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
     except ValueError:
         return None
     if schedule.kind == SubjectKind.MODEL_VERSION:
-        ref = _ref(schedule.successor)
+        ref = _ref(schedule.successor, sample.tenant_id)
         try:
-            canonical.encode(ref.input_schema if ref else {}, sample.body["input"], field="input")
+            given = structured.read(sample.body["input"], field="input")
+            canonical.encode(ref.input_schema if ref else {}, given, field="input")
         except (PlatformError, KeyError):
             return None
         expected: Any = _answered_by(sample.answer, schedule.successor)
@@ -110,10 +113,12 @@ def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
     )
 
 
-def _of_example(schedule: Ending, model: str, api_version: str, sample: CallSample | None) -> Rewritten | None:
+def _of_example(
+    tenant_id: int, schedule: Ending, model: str, api_version: str, sample: CallSample | None
+) -> Rewritten | None:
     """The same with an input that the model takes; None for a model or an API version that does not answer any more."""
     successor = schedule.successor if schedule.kind == SubjectKind.MODEL_VERSION else model
-    old_ref, new_ref = _ref(model) or _ref(successor), _ref(successor)
+    old_ref, new_ref = _ref(model, tenant_id) or _ref(successor, tenant_id), _ref(successor, tenant_id)
     if old_ref is None or new_ref is None or api_version not in representations.VERSIONS:
         return None
     old = {"model": model, "input": example_input(old_ref.input_schema)}
@@ -149,9 +154,13 @@ def _answered_by(answer: Mapping[str, Any], successor: str) -> dict[str, Any]:
 
 
 def example_input(schema: Mapping[str, Any]) -> Any:
-    """An input that a model with this schema takes: a sentence, or zeros of its shape (the nearest number it allows)."""
-    if schema["kind"] == "text":
-        return _EXAMPLE_TEXT[: int(schema.get("max_chars", len(_EXAMPLE_TEXT)))]
+    """An input that a model with this schema takes: a sentence or two, a white picture, or zeros of its shape (the nearest
+    number it allows)."""
+    if schema["kind"] == "image":
+        return {"image": _EXAMPLE_IMAGE}
+    if schema["kind"] in {"text", "pair"}:
+        text = _EXAMPLE_TEXT[: int(schema.get("max_chars", len(_EXAMPLE_TEXT)))]
+        return text if schema["kind"] == "text" else {"text": text, "pair": text}
     low, high = float(schema.get("minimum", 0)), float(schema.get("maximum", 0))
     number = min(max(0.0, low), max(high, low)) if "maximum" in schema else max(0.0, low)
     value: Any = int(number) if number.is_integer() else number
@@ -191,9 +200,9 @@ def _default_model(tenant_id: int) -> str:
     return Tenant.objects.filter(pk=tenant_id).values_list("default_model", flat=True).first() or ""
 
 
-def _ref(name: str) -> ModelRef | None:
+def _ref(name: str, tenant_id: int) -> ModelRef | None:
     try:
-        return registry.resolve(name)
+        return registry.resolve(name, tenant_id=tenant_id)
     except PlatformError:
         return None
 

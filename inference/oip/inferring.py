@@ -59,7 +59,7 @@ def infer(caller: Caller, asked: Asked, *, request_id: str, context: Callable[[O
     rows = tensors.rows(asked.inputs, ref, most=settings.MAX_BATCH_REQUESTS)
     outputs.check(asked.wanted, ref)
     requests = [
-        PredictRequest(model=asked.model, input=row.value, top_k=asked.parameters.top_k, field=row.field)
+        PredictRequest(model=asked.model, input=row.value, top_k=asked.parameters.top_k, field=row.field, resolved=ref)
         for row in rows
     ]
     about = context(whole.operation(len(requests)))

@@ -44,7 +44,7 @@ class ModelInfo:
 def find(caller: Caller, model: str, version: str) -> ModelRef:
     """The version that would answer. Raises NOT_FOUND, as well for what the key may not use."""
     name = reference(model, version)
-    ref = registry.resolve(name)
+    ref = registry.resolve(name, tenant_id=caller.tenant_id)
     if not caller.may_use(ref.name):
         raise registry.not_found(name)
     return ref
@@ -55,7 +55,7 @@ def describe(ref: ModelRef) -> ModelInfo:
     want = expected(ref)
     return ModelInfo(
         name=ref.name,
-        versions=tuple(one.version for one in registry.answering() if one.name == ref.name),
+        versions=tuple(one.version for one in registry.answering(tenant_id=ref.owner_id) if one.name == ref.name),
         platform=f"{SERVER}_{ref.runtime.replace('-', '_')}",
         inputs=(TensorInfo(want.name, want.datatype, (ANY, *want.shape)),),
         outputs=tuple(_output(name, ref) for name in outputs.names(ref)),

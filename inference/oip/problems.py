@@ -14,6 +14,7 @@ from tenants.rest.call import Reply
 TABLE: Final[dict[ErrorKind, int]] = {
     ErrorKind.MALFORMED: 400,
     ErrorKind.INVALID_INPUT: 400,
+    ErrorKind.UNPROCESSABLE: 422,
     ErrorKind.CHARGE_TOO_LARGE: 400,
     ErrorKind.UNSUPPORTED_API_VERSION: 400,
     ErrorKind.UNAUTHENTICATED: 401,
@@ -31,6 +32,7 @@ TABLE: Final[dict[ErrorKind, int]] = {
     ErrorKind.UNAVAILABLE: 503,
     ErrorKind.BROWNOUT: 503,
     ErrorKind.TIMEOUT: 503,
+    ErrorKind.NOT_CACHED: 504,
 }
 
 

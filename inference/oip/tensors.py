@@ -1,13 +1,13 @@
 """Tensors of the Open Inference Protocol, and the inputs of models that they hold.
 
-A text model takes one tensor ``text``: BYTES of shape ``[n]`` or ``[n, 1]``, one UTF-8 text a row. A tensor model takes
-one tensor ``input`` of shape ``[n, *shape]``; a single row may come without its first dimension. It computes in FP32.
-FP16 and whole numbers are taken too where FP32 holds each of them exactly; FP64 is refused, for rounding it is the
-caller's decision.
+A text model takes one tensor ``text``: BYTES of shape ``[n]`` or ``[n, 1]``, one UTF-8 text a row. An image model takes one
+tensor ``image`` of the same form: each element is the bytes of a file, in JSON as base64. A model of pairs takes one tensor
+``pair``: BYTES of shape ``[n, 2]``, two texts a row. A tensor model takes one tensor ``input`` of shape ``[n, *shape]``; a
+single row may come without its first dimension. It computes in FP32. FP16 and whole numbers are taken too where FP32 holds
+each of them exactly; FP64 is refused, for rounding it is the caller's decision.
 """
 
 import math
-import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,10 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.canonical import indices_of
-from inference.types import ModelRef
+from inference.oip.elements import elements_of, text_of
+from inference.structured import image_bytes
+from inference.types import ImageFile, ModelRef, TextPair
 from mlplatform.lib.errors import PlatformError, invalid
 
 TEXT: Final = "text"
+IMAGE: Final = "image"
+PAIR: Final = "pair"
 NUMBERS: Final = "input"
 BYTES: Final = "BYTES"
 FP32: Final = "FP32"
@@ -39,7 +43,6 @@ _DTYPES: Final[dict[str, np.dtype[Any]]] = {
 }
 _LARGEST_EXACT: Final = 2**24  # up to here FP32 holds every whole number
 _MAX_RANK: Final = 8
-_LENGTH: Final = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +61,15 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One input for the model: text, or float32 numbers of the model's shape. ``field`` names its place in errors."""
+    """One input for the model; numbers are float32 of the model's shape. ``field`` names its place in errors."""
 
-    value: "str | npt.NDArray[np.float32]"
+    value: "str | ImageFile | TextPair | npt.NDArray[np.float32]"
     field: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The one tensor that a model takes. ``shape`` is that of a row; empty for text."""
+    """The one tensor that a model takes. ``shape`` is that of a row; empty for a text or an image."""
 
     name: str
     datatype: str
@@ -76,11 +79,13 @@ class Expected:
 def expected(ref: ModelRef) -> Expected:
     """What the model takes. Raises INVALID_INPUT for a model whose input no tensor can say."""
     kind = ref.input_schema["kind"]
-    if kind == "text":
-        return Expected(TEXT, BYTES, ())
+    if kind in {TEXT, IMAGE}:
+        return Expected(kind, BYTES, ())
+    if kind == PAIR:
+        return Expected(PAIR, BYTES, (2,))
     if kind == "tensor":
         return Expected(NUMBERS, FP32, tuple(ref.input_schema["shape"]))
-    raise invalid("model", f"{ref.name} takes neither text nor a tensor of numbers; this protocol cannot ask it.")
+    raise invalid("model", f"{ref.name} takes what no tensor can say; this protocol cannot ask it.")
 
 
 def rows(tensors: Sequence[Tensor], ref: ModelRef, *, most: int) -> list[Row]:
@@ -92,7 +97,7 @@ def rows(tensors: Sequence[Tensor], ref: ModelRef, *, most: int) -> list[Row]:
     tensor = _the_one(tensors, want, ref)
     shape = _checked_shape(tensor)
     if want.datatype == BYTES:
-        return _text_rows(tensor, shape, most)
+        return _bytes_rows(tensor, shape, want, most)
     return _number_rows(tensor, shape, want, most)
 
 
@@ -127,20 +132,32 @@ def _checked_count(count: int, most: int) -> None:
         raise invalid("inputs[0].shape", f"A call takes at most {most} rows, not {count:,}.")
 
 
-def _text_rows(tensor: Tensor, shape: tuple[int, ...], most: int) -> list[Row]:
+def _bytes_rows(tensor: Tensor, shape: tuple[int, ...], want: Expected, most: int) -> list[Row]:
+    name = want.name
     if tensor.datatype != BYTES:
-        raise invalid("inputs[0].datatype", f"The input 'text' is of type BYTES, not {tensor.datatype[:16]}.")
-    if len(shape) > 2 or shape[1:] not in {(), (1,)}:
-        raise invalid("inputs[0].shape", f"The input 'text' has shape [n] or [n, 1], not {list(shape)}.")
+        raise invalid("inputs[0].datatype", f"The input {name!r} is of type BYTES, not {tensor.datatype[:16]}.")
+    if name == PAIR:
+        if shape[1:] != want.shape:
+            raise invalid("inputs[0].shape", f"The input 'pair' has shape [n, 2], not {list(shape)}.")
+    elif len(shape) > 2 or shape[1:] not in {(), (1,)}:
+        raise invalid("inputs[0].shape", f"The input {name!r} has shape [n] or [n, 1], not {list(shape)}.")
     _checked_count(shape[0], most)
-    if tensor.raw is not None:
-        elements: Sequence[Any] = _split(tensor.raw, shape[0])
-    else:
-        elements = _flat(tensor.values, shape)
-    return [
-        Row(_text(element, f"inputs[0].data[{index}]"), f"inputs[0].data[{index}]")
-        for index, element in enumerate(elements)
-    ]
+    elements: Sequence[Any] = (
+        elements_of(tensor.raw, math.prod(shape)) if tensor.raw is not None else _flat(tensor.values, shape)
+    )
+    places = [f"inputs[0].data[{index}]" for index in range(shape[0])]
+    if name == PAIR:
+        texts = [
+            text_of(element, f"inputs[0].data{indices_of(index, shape)}") for index, element in enumerate(elements)
+        ]
+        pairs = zip(texts[::2], texts[1::2], strict=True)
+        return [Row(TextPair(*pair), place) for pair, place in zip(pairs, places, strict=True)]
+    if name == IMAGE:
+        return [
+            Row(ImageFile(image_bytes(element, field=place)), place)
+            for element, place in zip(elements, places, strict=True)
+        ]
+    return [Row(text_of(element, place), place) for element, place in zip(elements, places, strict=True)]
 
 
 def _number_rows(tensor: Tensor, shape: tuple[int, ...], want: Expected, most: int) -> list[Row]:
@@ -164,40 +181,6 @@ def _number_rows(tensor: Tensor, shape: tuple[int, ...], want: Expected, most: i
 
 
 # --- Elements ---------------------------------------------------------------------------------------------------------
-
-
-def _split(raw: bytes | memoryview, count: int) -> list[bytes]:
-    """Elements of BYTES, each after its length in 4 bytes."""
-    elements, position, size = [], 0, len(raw)
-    for index in range(count):
-        start = position + _LENGTH.size
-        if start > size:
-            raise invalid(
-                f"inputs[0].data[{index}]", f"The binary data ends before element {index} of {count}; see its shape."
-            )
-        (length,) = _LENGTH.unpack_from(raw, position)
-        position = start + length
-        if position > size:
-            raise invalid(
-                f"inputs[0].data[{index}]", f"The element says that it has {length:,} bytes; {size - start:,} are left."
-            )
-        elements.append(bytes(raw[start:position]))
-    if position != size:
-        raise invalid(
-            "inputs[0].data", f"The binary data has {size - position:,} bytes more than its {count} elements."
-        )
-    return elements
-
-
-def _text(element: Any, field: str) -> str:
-    if isinstance(element, str):
-        return element
-    if not isinstance(element, bytes):
-        raise invalid(field, "An element of type BYTES is text.")
-    try:
-        return element.decode()
-    except UnicodeDecodeError as error:
-        raise invalid(field, f"The text is not UTF-8: byte {error.start} cannot be read.") from error
 
 
 def _from_raw(raw: bytes | memoryview, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

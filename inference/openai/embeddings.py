@@ -61,7 +61,9 @@ def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
             "dimensions", f"{ref.name} answers with {ref.outputs} dimensions and cannot be cut to {asked.dimensions}."
         )
     requests = [
-        PredictRequest(model=asked.model, input=text, field="input" if asked.single else f"input[{index}]")
+        PredictRequest(
+            model=asked.model, input=text, field="input" if asked.single else f"input[{index}]", resolved=ref
+        )
         for index, text in enumerate(asked.texts)
     ]
     return whole.predict_whole(caller, requests, context)

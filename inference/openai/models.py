@@ -29,14 +29,15 @@ def listed(caller: Caller) -> dict[str, Any]:
 
 def one(caller: Caller, name: str) -> dict[str, Any]:
     """One of them, by ``name`` or ``name@version``. Raises NOT_FOUND for others too, whatever they are."""
-    ref = registry.resolve(name)
+    ref = registry.resolve(name, tenant_id=caller.tenant_id)
     if not caller.may_use(ref.name) or not embeds_text(ref):
         raise registry.not_found(name)
     return _model(name, _created(ref)[ref.version_id])
 
 
 def _usable(caller: Caller) -> list[ModelRef]:
-    return [ref for ref in registry.answering() if ref.live and caller.may_use(ref.name) and embeds_text(ref)]
+    refs = registry.answering(tenant_id=caller.tenant_id)
+    return [ref for ref in refs if ref.live and caller.may_use(ref.name) and embeds_text(ref)]
 
 
 def _created(*refs: ModelRef) -> dict[int, int]:

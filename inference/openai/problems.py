@@ -27,6 +27,7 @@ class Wire:
 TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.MALFORMED: Wire(400, _BAD, "malformed_request"),
     ErrorKind.INVALID_INPUT: Wire(400, _BAD, "invalid_input"),
+    ErrorKind.UNPROCESSABLE: Wire(422, _BAD, "unprocessable"),
     ErrorKind.CHARGE_TOO_LARGE: Wire(400, _BAD, "charge_too_large"),
     ErrorKind.UNSUPPORTED_API_VERSION: Wire(400, _BAD, "unsupported_api_version"),
     ErrorKind.UNAUTHENTICATED: Wire(401, _BAD, "invalid_api_key"),
@@ -44,6 +45,7 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.UNAVAILABLE: Wire(503, _AWAY, "unavailable"),
     ErrorKind.BROWNOUT: Wire(503, _AWAY, "brownout"),
     ErrorKind.TIMEOUT: Wire(503, _AWAY, "timeout"),
+    ErrorKind.NOT_CACHED: Wire(504, _BAD, "not_cached"),
 }
 _NO_MODEL: Final = "model_not_found"
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from inference import structured
 from inference.predict import Answer, single
 from inference.representations import fields
 from inference.representations.changes import (
@@ -69,7 +70,7 @@ def _parse_one(body: Mapping[str, Any], *, model: str, path: str) -> PredictRequ
     fields.only(body, _FIELDS, path=path)
     return PredictRequest(
         model=model or fields.model(body, path=path),
-        input=fields.required(body, "input", path=path),
+        input=structured.read(fields.required(body, "input", path=path), field=f"{path}input"),
         top_k=fields.top_k(body, path=path) if "parameters" in body else None,
         path=path,
     )

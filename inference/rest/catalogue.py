@@ -37,7 +37,7 @@ class ModelView(KeyedView):
 
 def _models(caller: Caller) -> dict[str, dict[str, Any]]:
     models: dict[str, dict[str, Any]] = {}
-    for ref in registry.answering():
+    for ref in registry.answering(tenant_id=caller.tenant_id):
         if caller.may_use(ref.name):
             body = models.setdefault(ref.name, _model(ref))
             body["versions"].append(_version(ref))

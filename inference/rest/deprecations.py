@@ -2,11 +2,8 @@
 
 import datetime as dt
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from auditlog.context import set_extra_data
 from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,13 +15,13 @@ from inference.lifecycle.banners import Banner
 from inference.lifecycle.concerns import Concern
 from inference.models import Rehearsal
 from inference.representations import fields
-from mlplatform.lib.client_address import client_address
+from inference.rest.auditing import audited
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
 from tenants.lifecycle import schedules
 from tenants.lifecycle.rules import Window
 from tenants.models import Tenant
-from tenants.rest.call import Reply, RestCall
+from tenants.rest.call import Reply
 
 READ, WRITE = "lifecycle:read", "lifecycle:write"
 NOT_REHEARSED = "not_rehearsed"
@@ -65,7 +62,7 @@ class BrownoutView(KeyedView):
             body = call.json_object()
             fields.only(body, {"minutes", "share"})
             minutes, share = _whole_number(body, "minutes"), _whole_number(body, "share")
-            with _audited(call, caller):
+            with audited(call, caller):
                 row = schedules.rehearse_brownout(
                     schedule_id=concern.schedule.id, tenant=_tenant(caller), minutes=minutes, share=share
                 )
@@ -78,7 +75,7 @@ class BrownoutView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
             concern = _concern(caller, deprecation_id)
-            with _audited(call, caller):
+            with audited(call, caller):
                 stopped = schedules.stop_rehearsal(schedule_id=concern.schedule.id, tenant=_tenant(caller))
             return {"stopped": stopped}
 
@@ -103,7 +100,7 @@ class RehearsalView(KeyedView):
         def handle(caller: Caller, api_version: str) -> Reply:
             concern = _concern(caller, deprecation_id)
             fields.only(call.json_object(), ())
-            with _audited(call, caller):
+            with audited(call, caller):
                 row = rehearsal.request(schedule_id=concern.schedule.id, tenant=_tenant(caller))
             place = f"/{api_version}/deprecations/{concern.schedule.id}/rehearsal"
             return Reply(_rehearsal(row), status=202, headers={"Location": place})
@@ -115,15 +112,6 @@ def _concern(caller: Caller, deprecation_id: str) -> Concern:
     """Raises NOT_FOUND for whatever is no deprecation of the tenant's concern."""
     number = int(deprecation_id) if _ID.fullmatch(deprecation_id) else 0
     return concerns.one(schedule_id=number, tenant_id=caller.tenant_id)
-
-
-@contextmanager
-def _audited(call: RestCall, caller: Caller) -> Iterator[None]:
-    """Names the key and its address on every audit entry of the block: no person is signed in who could be named."""
-    by = {"api_key": caller.key_uid, "api_key_name": caller.key_name, "tenant": caller.tenant_slug}
-    address = client_address(call.META, trusted_proxies=settings.TRUSTED_PROXIES)
-    with set_extra_data({"additional_data": by, "remote_addr": address or None}):
-        yield
 
 
 def _tenant(caller: Caller) -> Tenant:

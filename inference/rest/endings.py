@@ -5,6 +5,7 @@ from typing import Any
 
 from inference.lifecycle import pinned, samples
 from inference.predict import Answer
+from inference.rest import uploads
 from inference.types import PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
@@ -37,7 +38,7 @@ def sample(
             caller=caller,
             api_version=api_version,
             model=request.model,
-            body=body,
+            body=uploads.sayable(body),
             answer=answer,
             client=call.header("USER_AGENT"),
         )

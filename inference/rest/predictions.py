@@ -13,7 +13,7 @@ from inference import predict as prediction
 from inference.lifecycle import pinned
 from inference.predict import Answer, single
 from inference.representations import VERSIONS, parse, render, v2
-from inference.rest import batches, endings, parsing
+from inference.rest import batches, endings, parsing, uploads
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
@@ -24,11 +24,12 @@ _V2: Final = ("v2",)
 
 
 def predict(call: RestCall, *, model: str = "", known: tuple[str, ...] = _ALL) -> Reply:
-    """One input, in the API version that the call selects; ``model`` where the address names it."""
+    """One input, in the API version that the call selects; ``model`` where the address names it. The body is JSON or an
+    upload (see :mod:`inference.rest.uploads`)."""
 
     def handle(caller: Caller, api_version: str) -> tuple[Any, Decision | None]:
         body = call.json_object()
-        parsed = parse(api_version, body, model=model)
+        parsed = parse(api_version, body, model=uploads.model_of(call, address=model))
         try:
             answer = prediction.predict(caller, parsed, parsing.context(call, Operation.PREDICT, api_version))
         except Exception:
@@ -69,12 +70,18 @@ class PredictView(KeyedView):
 
     api_versions: ClassVar[tuple[str, ...]] = _ALL
 
+    def call(self, request: Request) -> RestCall:
+        return _with_uploads(super().call(request), request)
+
     def post(self, request: Request, path_version: str = "") -> Response:
         return self.write(predict(self.call(request)))
 
 
 class ModelPredictView(KeyedView):
     """One input for the model that the address names: ``name`` or ``name@1.2.0``."""
+
+    def call(self, request: Request) -> RestCall:
+        return _with_uploads(super().call(request), request)
 
     def post(self, request: Request, path_version: str = "", model: str = "") -> Response:
         return self.write(predict(self.call(request), model=model, known=_V2))
@@ -85,6 +92,20 @@ class BatchPredictView(KeyedView):
 
     def post(self, request: Request, path_version: str = "") -> Response:
         return self.write(batch_predict(self.call(request)))
+
+
+def _with_uploads(call: RestCall, request: Request) -> RestCall:
+    """The call, whose body may be an upload too. It is read once, although the handler runs again for a stale caller."""
+    if uploads.is_upload(call.META):
+        found: list[dict[str, Any]] = []
+
+        def parse() -> dict[str, Any]:
+            if not found:
+                found.append(uploads.read(call, request._request))
+            return found[0]
+
+        call.parse = parse
+    return call
 
 
 def _in_order(parsed: list[PredictRequest | PlatformError], answer: Answer) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
 
-from inference.rest import catalogue, predictions
+from inference.rest import catalogue, predictions, uploads
 from inference.rest.schema_components import COUNT
 from mlplatform.lib.errors import ErrorKind
 from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, header, offered, ref
@@ -49,15 +49,24 @@ _KINDS: Final = (
     ErrorKind.INVALID_INPUT,
     ErrorKind.GONE,
     ErrorKind.BROWNOUT,
+    ErrorKind.UNPROCESSABLE,
     ErrorKind.CHARGE_TOO_LARGE,
     ErrorKind.QUOTA_EXCEEDED,
     ErrorKind.OVERLOADED,
     ErrorKind.TIMEOUT,
+    ErrorKind.NOT_CACHED,
 )
 _CACHE_CONTROL: Final = offered(
     "Cache-Control",
-    "`no-cache`: compute anew; `no-store`: neither read nor keep.",
-    {"type": "string", "examples": ["no-cache"]},
+    "`no-cache`: compute anew; `no-store`: neither read nor keep; `max-age=60`: take no answer that is older; "
+    "`only-if-cached`: compute nothing, 504 where no answer is kept.",
+    {"type": "string", "examples": ["no-cache", "max-age=60"]},
+)
+_TIMEOUT: Final = offered(
+    "X-Request-Timeout",
+    "Seconds that the call waits for its answer, at most 30. What cannot be answered in time is refused at once, uncharged. "
+    "`Prefer: wait=2` says the same.",
+    {"type": "number", "examples": [2.5]},
 )
 _X_CACHE: Final = (
     header("X-Cache", "Whether a cache answered.", {"type": "string", "enum": ["HIT", "MISS"]}, codes=[200]),
@@ -94,7 +103,20 @@ _ENDING: Final = (
         {"type": "string", "format": "date"},
     ),
 )
-_CACHING: Final = (_CACHE_CONTROL, *_X_CACHE, *_ENDING)
+_CACHING: Final = (_TIMEOUT, _CACHE_CONTROL, *_X_CACHE, *_ENDING)
+_UPLOADS: Final[dict[str, Schema]] = {
+    "multipart/form-data": ref("ImageForm"),
+    **{
+        media_type: {"type": "string", "contentMediaType": media_type, "description": "The bytes of the image."}
+        for media_type in sorted(uploads.IMAGES)
+    },
+}
+_UPLOADED_MODEL: Final = OpenApiParameter(
+    "model",
+    {"type": "string", "maxLength": 130},
+    OpenApiParameter.QUERY,
+    description="The model, where the body is an image and cannot name it.",
+)
 _MODEL_PARAMETER: Final = OpenApiParameter(
     "model", {"type": "string"}, OpenApiParameter.PATH, description="`name` or `name@1.2.0`."
 )
@@ -109,8 +131,9 @@ _MODEL_PARAMETER: Final = OpenApiParameter(
         answer=ref("PredictionV1"),
         examples=[_SENTENCE],
         tag=_TAG,
+        bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=_CACHING,
+        parameters=[_UPLOADED_MODEL, *_CACHING],
     )
 )
 class PredictV1(predictions.PredictView):
@@ -126,8 +149,9 @@ class PredictV1(predictions.PredictView):
         answer=ref("PredictionV1_1"),
         examples=[_SENTENCE],
         tag=_TAG,
+        bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=_CACHING,
+        parameters=[_UPLOADED_MODEL, *_CACHING],
     )
 )
 class PredictV1Dot1(predictions.PredictView):
@@ -143,8 +167,9 @@ class PredictV1Dot1(predictions.PredictView):
         answer=_ANSWER,
         examples=_EXAMPLES,
         tag=_TAG,
+        bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=_CACHING,
+        parameters=[_UPLOADED_MODEL, *_CACHING],
     )
 )
 class Predict(predictions.PredictView):
@@ -160,6 +185,7 @@ class Predict(predictions.PredictView):
         answer=_ANSWER,
         examples=[_example("A sentence", {"input": "What a wonderful morning!"})],
         tag=_TAG,
+        bodies=_UPLOADS,
         kinds=_KINDS,
         parameters=[_MODEL_PARAMETER, *_CACHING],
     )
@@ -200,6 +226,7 @@ class BatchPredict(predictions.BatchPredictView):
     post=describe(
         id="predictAnyVersion",
         tag=_TAG,
+        bodies=_UPLOADS,
         summary="Predict in the API version that the call selects",
         description="The API version is that of the header `API-Version`, else of the query `version`, else the key's pinned "
         f"one, else the platform's default. Header and query must agree. {_SCOPED}",
@@ -218,6 +245,7 @@ class BatchPredict(predictions.BatchPredictView):
                 OpenApiParameter.QUERY,
                 description="The same, for clients that cannot set headers.",
             ),
+            _UPLOADED_MODEL,
             *_CACHING,
         ],
         examples=_EXAMPLES,

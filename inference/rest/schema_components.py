@@ -45,9 +45,42 @@ def _closed(required: list[str], properties: dict[str, Schema], **more: Any) -> 
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "Input": {
-        "description": "Text, or nested lists of numbers: whatever the model's `input` says (GET /v2/models).",
-        "anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {}, "minItems": 1}],
+        "description": "Text, nested lists of numbers, an image, or a pair of texts: whatever the model's `input` says "
+        "(GET /v2/models).",
+        "anyOf": [
+            {"type": "string", "minLength": 1},
+            {"type": "array", "items": {}, "minItems": 1},
+            ref("ImageInput"),
+            ref("PairInput"),
+        ],
     },
+    "ImageInput": _closed(
+        ["image"],
+        {
+            "image": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "minLength": 1,
+                "description": "The bytes of a PNG, JPEG or WebP file.",
+            }
+        },
+    ),
+    "PairInput": _closed(
+        ["text", "pair"],
+        {
+            "text": {"type": "string", "minLength": 1, "description": "The query, or the premise."},
+            "pair": {"type": "string", "minLength": 1, "description": "The passage, or the hypothesis."},
+        },
+    ),
+    "ImageForm": _closed(
+        ["input"],
+        {
+            "model": _MODEL,
+            "input": {"type": "string", "contentMediaType": "application/octet-stream", "description": "The file."},
+            "parameters": {"type": "string", "description": 'JSON, such as `{"top_k": 3}`.'},
+        },
+        description="For a model that takes images, as browsers and `curl -F` send it.",
+    ),
     "PredictRequestV1": _closed(["input"], {"model": _MODEL, "input": ref("Input")}),
     "PredictRequest": _closed(
         ["input"],

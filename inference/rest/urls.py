@@ -14,7 +14,17 @@ from inference.rest.audience import (
 )
 from inference.rest.catalogue import ModelsView, ModelView
 from inference.rest.deprecations import BrownoutView, DeprecationsView, DeprecationView, RehearsalView
+from inference.rest.packages import VersionsView, VersionView
 from inference.rest.predictions import BatchPredictView, ModelPredictView, PredictView
+from inference.rest.rollouts import (
+    CanaryView,
+    PromoteView,
+    PurgeView,
+    RollbackView,
+    RolloutsView,
+    ShadowView,
+    UpdateModelView,
+)
 
 urlpatterns = [
     path("predict", PredictView.as_view(), name="predict"),
@@ -22,6 +32,15 @@ urlpatterns = [
     path("models", ModelsView.as_view(), name="models"),
     path("models/<str:model>", ModelView.as_view(), name="model"),
     path("models/<str:model>/predict", ModelPredictView.as_view(), name="model-predict"),
+    path("models/<str:model>/versions", VersionsView.as_view(), name="model-versions"),
+    path("models/<str:model>/versions/<str:version>", VersionView.as_view(), name="model-version"),
+    path("models/<str:model>/rollouts", RolloutsView.as_view(), name="model-rollouts"),
+    path("models/<str:model>/promote", PromoteView.as_view(), name="model-promote"),
+    path("models/<str:model>/rollback", RollbackView.as_view(), name="model-rollback"),
+    path("models/<str:model>/canary", CanaryView.as_view(), name="model-canary"),
+    path("models/<str:model>/shadow", ShadowView.as_view(), name="model-shadow"),
+    path("models/<str:model>/purge", PurgeView.as_view(), name="model-purge"),
+    path("admin/update-model", UpdateModelView.as_view(), name="update-model"),
     path("deprecations", DeprecationsView.as_view(), name="deprecations"),
     path("deprecations/<str:deprecation_id>", DeprecationView.as_view(), name="deprecation"),
     path("deprecations/<str:deprecation_id>/brownout", BrownoutView.as_view(), name="deprecation-brownout"),

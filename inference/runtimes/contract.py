@@ -1,20 +1,29 @@
 """The contract between a model version and its runtime, as checks on inputs and results."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
-from inference.runtimes.protocol import Array, ContractError, Input, RuntimeSpec
+from inference.runtimes.protocol import ContractError, Input, RuntimeSpec
 
-BATCH_TOLERANCE = 1e-4
-"""How far an answer may move with the company it is computed in: batched kernels add in another order."""
+BATCH_TOLERANCE: Final[Mapping[str, float]] = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2, "int8": 2e-2}
+"""How far an answer may move with the company it is computed in, by precision: batched kernels add in another order."""
+
+_TEXTS: Final = (
+    "A rather long sentence, which praises the quick delivery of a blue lamp.",
+    "Bad.",
+    "It works well.",
+    "No!",
+)
+_SAMPLES: Final = 4
 
 
 def check_inputs(spec: RuntimeSpec, inputs: Sequence[Input]) -> None:
     """Raise ContractError for the first input that is not of the declared kind, type and shape, or not finite."""
-    kind = spec.input_schema["kind"]
+    schema = spec.input_schema
     for row, value in enumerate(inputs):
-        problem = _text_problem(value) if kind == "text" else _tensor_problem(value, tuple(spec.input_schema["shape"]))
+        problem = _problem(schema, value)
         if problem:
             raise ContractError(f"{spec.name}@{spec.version}: input {row} {problem}.")
 
@@ -34,29 +43,42 @@ def result_problem(result: object, *, rows: int, columns: int) -> str | None:
 
 def samples(spec: RuntimeSpec) -> list[Input]:
     """Return a few inputs of the declared kind that differ in content and in length, in no sorted order."""
-    if spec.input_schema["kind"] == "text":
-        return [
-            "A rather long sentence, which praises the quick delivery of a blue lamp.",
-            "Bad.",
-            "It works well.",
-            "No!",
-        ]
-    low = float(spec.input_schema.get("minimum", 0.0))
-    high = float(spec.input_schema.get("maximum", low + 1.0))
+    schema = spec.input_schema
+    if schema["kind"] == "text":
+        return list(_TEXTS)
+    if schema["kind"] == "pair":
+        return list(zip(_TEXTS, reversed(_TEXTS), strict=True))
     generator = np.random.default_rng(0)
-    shape = tuple(spec.input_schema["shape"])
-    return [generator.uniform(low, high, shape).astype(np.float32) for _ in range(4)]
+    shape = shape_of(schema)
+    if schema["kind"] == "image":
+        return [generator.integers(0, 256, shape, dtype=np.uint8) for _ in range(_SAMPLES)]
+    low = float(schema.get("minimum", 0.0))
+    high = float(schema.get("maximum", low + 1.0))
+    return [generator.uniform(low, high, shape).astype(np.float32) for _ in range(_SAMPLES)]
 
 
-def _text_problem(value: Input) -> str | None:
-    return None if isinstance(value, str) else f"is a {type(value).__name__} instead of a text"
+def shape_of(schema: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape of one input: of a tensor as declared, of an image [height, width, channels]."""
+    if schema["kind"] == "image":
+        return schema["height"], schema["width"], schema["channels"]
+    return tuple(schema["shape"])
 
 
-def _tensor_problem(value: Input | Array, shape: tuple[int, ...]) -> str | None:
+def _problem(schema: Mapping[str, Any], value: Input) -> str | None:
+    if schema["kind"] == "text":
+        return None if isinstance(value, str) else f"is a {type(value).__name__} instead of a text"
+    if schema["kind"] == "pair":
+        return None if isinstance(value, tuple) else f"is a {type(value).__name__} instead of two texts"
+    if schema["kind"] == "image":
+        return _array_problem(value, shape_of(schema), np.uint8)
+    return _array_problem(value, shape_of(schema), np.float32)
+
+
+def _array_problem(value: Input, shape: tuple[int, ...], dtype: type[np.generic]) -> str | None:
     if not isinstance(value, np.ndarray):
         return f"is a {type(value).__name__} instead of an array"
-    if value.dtype != np.float32:
-        return f"is {value.dtype} instead of float32"
+    if value.dtype != dtype:
+        return f"is {value.dtype} instead of {dtype.__name__}"
     if value.shape != shape:
         return f"has the shape {value.shape} instead of {shape}"
     return None if np.isfinite(value).all() else "holds numbers that are not finite"

@@ -6,9 +6,12 @@ import numpy as np
 
 from inference import artefacts
 from inference.runtimes import contract
+from inference.runtimes.image_classification import ImageClassification
+from inference.runtimes.pairs import PairClassification, PairScoring
 from inference.runtimes.protocol import Array, ContractError, Input, LoadError, Runtime, RuntimeSpec
 from inference.runtimes.scoring import TensorScoring
 from inference.runtimes.tensor_classification import TensorClassification
+from inference.runtimes.tensor_echo import TensorEcho
 from inference.runtimes.text_classification import TextClassification
 from inference.runtimes.text_embedding import TextEmbedding
 
@@ -17,6 +20,10 @@ RUNTIMES: Mapping[str, type[Runtime]] = {
     "text-embedding": TextEmbedding,
     "tensor-classification": TensorClassification,
     "tensor-scoring": TensorScoring,
+    "tensor-echo": TensorEcho,
+    "image-classification": ImageClassification,
+    "pair-classification": PairClassification,
+    "pair-scoring": PairScoring,
 }
 
 
@@ -68,9 +75,10 @@ class CheckedRuntime:
         """
         samples = contract.samples(self.spec)[: self.spec.max_batch_size]
         together = self.run(samples)
+        tolerance = contract.BATCH_TOLERANCE[self.spec.precision]
         for row, sample in enumerate(samples):
             alone = self.run([sample])[0]
-            if not np.allclose(together[row], alone, rtol=0, atol=contract.BATCH_TOLERANCE):
+            if not np.allclose(together[row], alone, rtol=0, atol=tolerance):
                 raise ContractError(f"{self._who()}: row {row} of a batch is not the answer to input {row}.")
 
     def _run_batch(self, inputs: Sequence[Input]) -> Array:

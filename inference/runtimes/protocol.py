@@ -9,7 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
-Input = str | Array  # a text, or an array of the declared shape
+Pixels = npt.NDArray[np.uint8]  # [height, width, channels], 0 to 255
+Pair = tuple[str, str]
+Input = (
+    str | Pair | Array | Pixels
+)  # a text, two texts, an array of the declared shape, or an image of the declared size
 
 
 class RuntimeFault(Exception):
@@ -54,6 +58,6 @@ class Runtime(Protocol):
     def forward(self, inputs: Sequence[Input]) -> Array:
         """Return float32 [len(inputs), spec.outputs]; row i belongs to input i, whatever else is in the batch.
 
-        Classification returns probabilities that sum to one, embedding vectors of length one, scoring a score from 0 to 1
-        for each candidate of an input.
+        Classification returns probabilities that sum to one, embedding vectors of length one (unless the option
+        `normalise` is false), scoring a score from 0 to 1 for each candidate of an input.
         """

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inference.runtimes.grids import stack
 from inference.runtimes.heads import read_weights
+from inference.runtimes.options import Options
 from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
 
 SCORING = "scoring.safetensors"
@@ -61,6 +63,9 @@ class TensorScoring:
 
     def load(self, spec: RuntimeSpec) -> None:
         """Read the numbers; LoadError when they are unreadable, or the shape leaves no row for what was liked."""
+        Options(spec.options).done()
+        if (spec.precision, spec.acceleration) != ("float32", "none"):
+            raise LoadError("Scoring of candidates computes in float32 and cannot be accelerated: it is no work.")
         shape = spec.input_schema["shape"]
         if len(shape) != 2 or shape[0] <= spec.outputs:
             raise LoadError(f"The shape {list(shape)} has no rows beside those of {spec.outputs} candidates.")
@@ -77,7 +82,7 @@ class TensorScoring:
         """Return float32 [len(inputs), candidates], each 0 to 1; 0 for a candidate that is padding, and for all where
         nothing was liked.
         """
-        rows = torch.from_numpy(np.stack([np.asarray(one, dtype=np.float32) for one in inputs])).to(self._device)
+        rows = stack(inputs).to(self._device)
         with torch.inference_mode():
             logits = self._scoring(rows[:, : self._liked], rows[:, self._liked :])
             scores: Array = torch.sigmoid(logits).cpu().numpy()

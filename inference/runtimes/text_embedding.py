@@ -1,27 +1,26 @@
-"""Texts to vectors."""
+"""Texts to vectors (see `text_networks`)."""
 
 from collections.abc import Sequence
 
-from inference.runtimes.bert_encoder import load_text_encoder
-from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
+from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.runtimes.text_networks import embedder
 
 WARMUP_TEXTS = ("A first sentence.", "A second one, which is a little longer.")
 
 
 class TextEmbedding:
-    """Runs an encoder; the artefact holds `encoder.safetensors`, `encoder.json` and `tokenizer.json`."""
+    """Runs an encoder; the options `pooling` (`mean` or `cls`) and `normalise` say what is read from it."""
 
     def load(self, spec: RuntimeSpec) -> None:
         """Read the encoder; LoadError when it is unreadable or its dimensions are not the declared ones."""
-        self._encoder = load_text_encoder(spec.artefact, spec.device)
-        if self._encoder.dimensions != spec.outputs:
-            raise LoadError(f"The encoder has {self._encoder.dimensions} dimensions, {spec.outputs} were declared.")
+        self._network = embedder(spec)
 
     def warmup(self) -> None:
-        """Encode two sentences."""
+        """Encode one sentence, and two."""
+        self.forward(WARMUP_TEXTS[:1])
         self.forward(WARMUP_TEXTS)
 
     def forward(self, inputs: Sequence[Input]) -> Array:
-        """Return float32 [len(inputs), dimensions]; every row has length one."""
-        vectors: Array = self._encoder.encode([str(text) for text in inputs]).cpu().numpy()
+        """Return float32 [len(inputs), dimensions]; every row has length one unless `normalise` is false."""
+        vectors: Array = self._network.run(inputs).cpu().numpy()
         return vectors

@@ -15,6 +15,7 @@ from django.utils.feedgenerator import Atom1Feed
 from django.utils.safestring import SafeString
 
 from inference.models import ModelVersion
+from inference.served import may_know
 from mlplatform.docs.dates import day, moment
 from mlplatform.lib import clock, markdown
 from tenants.lifecycle import catalogue
@@ -74,6 +75,8 @@ def current() -> Changelog:
         Q(canceled_at=None) | Q(canceled_at__gt=F("announce_at")), announce_at__lte=now
     ).prefetch_related(shared)
     for row in rows:
+        if not may_know(row.subject, tenant_id=None):
+            continue
         for entry in (*_milestones(row, now), *_planned(row, now)):
             (past if entry.at <= now else coming).append(entry)
         coming.extend(_brownouts(row, now))
@@ -134,7 +137,7 @@ def _api_releases(now: dt.datetime) -> Iterator[Entry]:
 
 
 def _model_releases(now: dt.datetime) -> Iterator[Entry]:
-    for row in ModelVersion.objects.select_related("model").filter(live_since__lte=now):
+    for row in ModelVersion.objects.select_related("model").filter(live_since__lte=now, model__owner__isnull=True):
         if row.live_since is not None:
             accuracy = f" Measured accuracy: {row.accuracy:.1%}." if row.accuracy is not None else ""
             yield Entry(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from inference.lifecycle import guides
 from inference.lifecycle.guides import GuidePage
 from inference.representations import VERSIONS
+from inference.served import may_know
 from mlplatform.lib import clock
 from tenants.lifecycle import catalogue, rules
 from tenants.lifecycle.rules import Schedule, Window
@@ -52,7 +53,8 @@ def ways() -> Iterator[Way]:
         for successor in names[place + 1 :]:
             yield Way(SubjectKind.API_VERSION, subject, successor, schedule)
     for schedule in known.models.values():
-        if _announced(schedule) is not None:
+        # The public is told nothing of a private model; its owner reads of its ends in the API.
+        if _announced(schedule) is not None and may_know(schedule.subject, tenant_id=None):
             yield Way(SubjectKind.MODEL_VERSION, schedule.subject, schedule.successor, schedule)
 
 

@@ -15,7 +15,14 @@ from drf_spectacular.settings import patched_settings
 
 from billing.rest import schema as billing
 from inference.rest import schema as inference
-from inference.rest import schema_audience, schema_audience_components, schema_components, schema_deprecations
+from inference.rest import (
+    schema_audience,
+    schema_audience_components,
+    schema_components,
+    schema_deprecations,
+    schema_packages,
+    schema_rollouts,
+)
 from mlplatform.docs.dates import moment
 from mlplatform.lib import clock
 from tenants.lifecycle import catalogue
@@ -36,6 +43,8 @@ _PATTERNS: Final = {
         path("v2/", include(inference.v2)),
         path("v2/", include(schema_audience.v2)),
         path("v2/", include(schema_deprecations.v2)),
+        path("v2/", include(schema_packages.v2)),
+        path("v2/", include(schema_rollouts.v2)),
         path("v2/", include(billing.v2)),
         path("", include(inference.unversioned)),
     ],
@@ -128,6 +137,8 @@ def _build(version: str) -> dict[str, Any]:
         | schema_components.SCHEMAS
         | schema_audience_components.SCHEMAS
         | schema_deprecations.SCHEMAS
+        | schema_packages.SCHEMAS
+        | schema_rollouts.SCHEMAS
     )
     built["components"] = {
         "headers": _shared_headers(built["paths"]),

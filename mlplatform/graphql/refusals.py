@@ -36,6 +36,7 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.PAYLOAD_TOO_LARGE: Wire("PAYLOAD_TOO_LARGE", 413),
     ErrorKind.UNSUPPORTED_MEDIA_TYPE: Wire("UNSUPPORTED_MEDIA_TYPE", 415),
     ErrorKind.INVALID_INPUT: Wire("INVALID_INPUT", 422),
+    ErrorKind.UNPROCESSABLE: Wire("UNPROCESSABLE", 422),
     ErrorKind.CHARGE_TOO_LARGE: Wire("CHARGE_TOO_LARGE", 422),
     ErrorKind.QUOTA_EXCEEDED: Wire("QUOTA_EXCEEDED", 429),
     ErrorKind.TOO_MANY_ATTEMPTS: Wire("TOO_MANY_ATTEMPTS", 429),
@@ -44,6 +45,7 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.UNAVAILABLE: Wire("UNAVAILABLE", 503),
     ErrorKind.BROWNOUT: Wire("BROWNOUT", 503),
     ErrorKind.TIMEOUT: Wire("TIMEOUT", 503),
+    ErrorKind.NOT_CACHED: Wire("NOT_CACHED", 504),
 }
 
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"

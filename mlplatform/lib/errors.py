@@ -25,11 +25,13 @@ class ErrorKind(StrEnum):
     METHOD_NOT_ALLOWED = "method-not-allowed"
     UNSUPPORTED_API_VERSION = "unsupported-api-version"
     QUOTA_EXCEEDED = "quota-exceeded"
+    UNPROCESSABLE = "unprocessable"
     CHARGE_TOO_LARGE = "charge-too-large"
     TOO_MANY_ATTEMPTS = "too-many-attempts"
     OVERLOADED = "overloaded"
     UNAVAILABLE = "unavailable"
     TIMEOUT = "timeout"
+    NOT_CACHED = "not-cached"
     INTERNAL = "internal"
 
 

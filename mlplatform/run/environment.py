@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARKER = "MLPLATFORM_RUN_OF"
 """Every process of a run carries this variable with its DATA_DIR, so that what a killed run left is found."""
 
-_DEFAULTS = {"WEB_HOST": "127.0.0.1", "WEB_WORKERS": "1", "WEB_THREADS": "80"}
+_DEFAULTS = {"WEB_HOST": "127.0.0.1", "WEB_WORKERS": "1", "WEB_THREADS": "128", "WORKER_POOLS": "gpu"}
 # These would be read as a comment, an expansion or a new line by supervisord's configuration.
 _UNSAFE_IN_PATH = re.compile(r"[;#%\x00-\x1f\x7f]")
 

@@ -7,8 +7,11 @@ recently used and writes nothing. The eviction policy belongs to a server, not t
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
+
+from mlplatform.run.problems import LaunchError
 
 
 class RedisRole(StrEnum):
@@ -18,7 +21,8 @@ class RedisRole(StrEnum):
     CACHE = "cache"
 
 
-CACHE_MAXMEMORY = "256mb"
+_CACHE_MAX_BYTES = 256 * 1024 * 1024
+_LEAST_BYTES = 1024 * 1024
 
 # Loopback only, and no password: whoever reaches loopback as this user can read DATA_DIR as well. An operator
 # with other users on the machine gives REDIS_URL and CACHE_REDIS_URL with a password instead.
@@ -38,14 +42,25 @@ save ""
 _BY_ROLE = {
     # everysec loses about a second of acknowledged writes in a power cut and nothing when the process dies.
     RedisRole.STATE: ("maxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\naof-load-truncated yes\n"),
-    RedisRole.CACHE: f"maxmemory {CACHE_MAXMEMORY}\nmaxmemory-policy allkeys-lru\nappendonly no\n",
+    RedisRole.CACHE: "maxmemory-policy allkeys-lru\nappendonly no\n",
 }
+
+
+def cache_max_bytes() -> int:
+    """How much the cache server keeps before it evicts: ``CACHE_MAX_BYTES``, 256 MiB without it. Raises LaunchError."""
+    given = os.environ.get("CACHE_MAX_BYTES", "")
+    if not given:
+        return _CACHE_MAX_BYTES
+    if not (given.isascii() and given.isdigit() and int(given) >= _LEAST_BYTES):
+        raise LaunchError(f"CACHE_MAX_BYTES is {given!r}; give a number of bytes, {_LEAST_BYTES:,} or more.")
+    return int(given)
 
 
 def render(*, role: RedisRole, port: int, directory: Path) -> str:
     """Return the text of redis.conf for one server on 127.0.0.1:port with its files in directory."""
     # Redis reads a quoted value with C-like escapes, so spaces and quotes in a folder's name must be escaped.
     escaped = str(directory).replace("\\", "\\\\").replace('"', '\\"')
+    bound = f"maxmemory {cache_max_bytes()}\n" if role is RedisRole.CACHE else ""
     return f'# Redis role "{role}"; written by the launcher at each start.\n' + (
-        f'{_COMMON}port {port}\ndir "{escaped}"\n{_BY_ROLE[role]}'
+        f'{_COMMON}port {port}\ndir "{escaped}"\n{_BY_ROLE[role]}{bound}'
     )

@@ -49,3 +49,8 @@ def code(text: str, *, wrap: bool = False) -> SafeString:
 def number(value: int | None) -> SafeString:
     """A whole number with thousands marks, set so that columns line up."""
     return format_html('<span class="p-number">{}</span>', f"{value or 0:,}")
+
+
+def share(part: int, whole: int) -> str:
+    """A share in percent, such as ``63.5 %``; a dash of nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"

@@ -116,10 +116,12 @@ def describe(
     examples: Sequence[OpenApiExample] = (),
     also: Mapping[str, Schema] | None = None,
     status: int = 200,
+    bodies: Mapping[str, Schema] | None = None,
 ) -> Any:
     """The declaration of one operation; ``kinds`` are its problems beyond :data:`ALWAYS`.
 
-    ``also`` gives further media types of the good answer with their schemas; ``status`` is the good answer's.
+    ``bodies`` gives further media types of the body, beside the JSON of ``request`` or in place of it; ``also`` those of the
+    good answer; ``status`` is the good answer's.
     """
     responses: dict[Any, OpenApiResponse] = {
         (status, "application/json"): OpenApiResponse(answer, description="The answer.")
@@ -132,7 +134,7 @@ def describe(
         summary=summary,
         description=description,
         parameters=list(parameters),
-        request={"application/json": request} if request else None,
+        request=({"application/json": request} if request else {}) | dict(bodies or {}) or None,
         responses=responses | _problems((*ALWAYS, *kinds)),
         examples=list(examples),
     )

@@ -95,6 +95,12 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
         "A field has a value that cannot be used; the detail says why.",
         "Correct the part of the call that the member field names.",
     ),
+    ErrorKind.UNPROCESSABLE: Wire(
+        422,
+        "The model failed on this input",
+        "The input is well formed, but the model fails on it each time; nothing was charged.",
+        "Change the input. Tell us the request id if you think that the model should know it.",
+    ),
     ErrorKind.CHARGE_TOO_LARGE: Wire(
         422,
         "Call larger than its limit",
@@ -148,6 +154,12 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
         "The model did not answer in time; nothing was charged.",
         "Send the call again after Retry-After seconds.",
         f"{_IANA}temporary-reduced-capacity",
+    ),
+    ErrorKind.NOT_CACHED: Wire(
+        504,
+        "No cached answer",
+        "The call asked for a cached answer only, and there is none; nothing was charged.",
+        "Send the call without Cache-Control: only-if-cached, and it will be computed.",
     ),
 }
 

@@ -55,15 +55,25 @@ def service(change: dict[str, object], *, status: int = 200, same_id: bool = Fal
 
 def job(port: int, *, requests: int = 20) -> Job:
     return Job(
-        port=port, headers={}, texts=["a", "b"], connections=2, requests=requests, cached=True, seconds=20, scores=True
+        port=port,
+        headers={},
+        texts=["a", "b"],
+        connections=2,
+        requests=requests,
+        cached=True,
+        seconds=20,
+        scores=True,
+        latencies=True,
     )
 
 
-def test_it_sends_what_was_asked_for_and_keeps_the_scores() -> None:
+def test_it_sends_what_was_asked_for_and_keeps_scores_and_latencies() -> None:
     with service({}) as port:
         outcome = client.run(job(port))
     assert outcome.requests == 20
     assert outcome.scores == [0.9, 0.9]
+    assert len(outcome.latencies_ms) == 2
+    assert min(outcome.latencies_ms) > 0
     assert outcome.unavailable == 0
 
 

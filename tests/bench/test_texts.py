@@ -1,4 +1,4 @@
-"""The texts of the uncached scenario must be distinct, or answers would come from the cache."""
+"""The texts of the scenarios that compute must be distinct, or answers would come from the cache."""
 
 from bench import texts
 

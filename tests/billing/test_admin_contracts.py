@@ -31,6 +31,7 @@ def plan_form(**more: str) -> dict[str, str]:
         "monthly_fee": "490",
         "included_units": "5000",
         "overage_price": "",
+        "weight": "1",
     }
     return fields | staff.no_rows("limits") | more
 

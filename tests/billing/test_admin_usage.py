@@ -63,6 +63,27 @@ def test_the_totals_are_of_everything_that_is_filtered(admin: Client, acme: Cust
     assert "<strong>2,005</strong> units" in page
 
 
+def test_the_totals_tell_what_caches_did(admin: Client, acme: Customer) -> None:
+    day(acme, 0, "digits", 1000)
+    day(acme, 1, "digits", 1000)
+    UsageRollup.objects.update(cached_inputs=635, saved_units=5715)
+    page = admin.get(DAYS).content.decode()
+    assert "<strong>1,270</strong> cached (63.5 %)" in page
+    assert "<strong>11,430</strong> units saved by caches" in page
+    assert "5,715" in page
+    rows = list(csv.DictReader(io.StringIO(admin.get(DAYS, {"export": "csv"}).getvalue().decode())))
+    assert [row["saved_units"] for row in rows] == ["5715", "5715"]
+
+
+def test_a_tenants_page_tells_what_caches_did_for_it(admin: Client, acme: Customer, globex: Customer) -> None:
+    for back in (0, 29, 31):
+        day(acme, back, "digits", 1000)
+    UsageRollup.objects.update(cached_inputs=635, saved_units=5715)
+    page = admin.get(f"/admin/tenants/tenant/{acme.tenant.pk}/change/").content.decode()
+    assert "<strong>63.5 %</strong> of 2,000 inputs came from a cache, which saved 11,430 units" in page
+    assert "No inputs yet." in admin.get(f"/admin/tenants/tenant/{globex.tenant.pk}/change/").content.decode()
+
+
 def test_the_csv_is_of_everything_that_is_filtered(admin: Client, acme: Customer, globex: Customer) -> None:
     ApiKey.objects.filter(pk=acme.key.pk).update(name="=cmd()")
     for back in range(120):  # more than a page

@@ -16,7 +16,7 @@ def test_the_closest_price_counts() -> None:
     assert pricing.tariff(operation="predict", model="small") == Tariff(0, 1, 0)
     assert pricing.tariff(operation="batch", model="large") == Tariff(50, 1, 0)
     assert pricing.tariff(operation="train", model="large") == pricing.FALLBACK
-    assert pricing.FALLBACK.for_input(cached=True) == pricing.FALLBACK.for_input(cached=False) == 1
+    assert pricing.FALLBACK.cached_per_input == pricing.FALLBACK.per_input == 1
 
 
 def test_the_fee_of_a_call_is_the_highest_among_its_models() -> None:

@@ -98,6 +98,25 @@ def test_what_the_product_writes_is_what_the_ledger_reads(acme: Customer) -> Non
 
 
 @pytest.mark.django_db
+def test_what_a_cached_answer_cost_less_is_counted_as_saved(acme: Customer, meter: Meter) -> None:
+    meter(acme, units=1, held_units=10, cached=True)
+    meter(acme, units=1, held_units=10)  # answered with an equal input's computation
+    meter(acme, units=10, held_units=10)
+    meter(acme, units=3, held_units=2, cached=True)  # a cached answer may cost more
+    meter(acme, units=5, held_units=50, inputs=0)  # a call's fee
+    meter(acme, units=4, held_units=0, cached=True)  # of an older release
+    usage.drain()
+    assert sorted(UsageRecord.objects.values_list("units", "saved_units")) == [
+        (1, 9), (1, 9), (3, 0), (4, 0), (5, 0), (10, 0),
+    ]  # fmt: skip
+    (line,) = usage.summary(tenant_id=acme.tenant.pk, first=DAY, last=DAY, by="day")
+    assert (line.inputs, line.cached_inputs, line.units, line.saved_units) == (5, 4, 24, 18)
+    UsageRollup.objects.update(saved_units=0)
+    usage.rebuild_day(DAY)
+    assert UsageRollup.objects.get().saved_units == 18
+
+
+@pytest.mark.django_db
 def test_a_record_that_comes_again_counts_once(acme: Customer, meter: Meter) -> None:
     repeated = sample("mlplatform_usage_records_repeated_total")
     for _ in range(2):

@@ -9,7 +9,9 @@ from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import UsageRollup
+from inference import workers
 from inference.models import EndUser, Item, MLModel, ModelVersion
+from inference.workers import Heartbeat, LoadedModel
 from mlplatform import demo_audience
 from mlplatform.lib import clock
 from tenants import trusted_documents
@@ -33,6 +35,9 @@ PAGES = {
     "prices": "/admin/billing/price/?sample-operation=predict&sample-inputs=3&sample-cached=1",
     "models": "/admin/inference/mlmodel/",
     "version": "/admin/inference/modelversion/{version}/change/",
+    "workers": "/admin/inference/mlmodel/workers/",
+    "drain": "/admin/inference/mlmodel/workers/gpu-1@a-host-with-a-long-name.example/drain/",
+    "undrain": "/admin/inference/mlmodel/workers/gpu-2@host/drain/",
     "end users": "/admin/inference/enduser/",
     "end user": "/admin/inference/enduser/{end_user}/change/",
     "items": "/admin/inference/item/",
@@ -60,7 +65,7 @@ def chromium() -> str:
 
 
 @pytest.fixture
-def addresses(acme: Customer, live_server: LiveServer) -> dict[str, str]:
+def addresses(acme: Customer, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The pages by name, with a row of everything on them; somebody may sign in to see them."""
     staff.superuser()
     model = MLModel.objects.create(name="digits")
@@ -73,6 +78,9 @@ def addresses(acme: Customer, live_server: LiveServer) -> dict[str, str]:
         state="live",
         accuracy=0.97,
     )
+    # Their sign of life is given once and must last as long as somebody looks at pages.
+    monkeypatch.setattr(workers, "_LIFETIME_S", 3600)
+    busy_workers()
     today = clock.now().date()
     UsageRollup.objects.create(day=today, tenant=acme.tenant, key_uid=acme.key.uid, model="digits", units=5000)
     demo_audience.seed(acme.tenant)
@@ -95,6 +103,24 @@ def addresses(acme: Customer, live_server: LiveServer) -> dict[str, str]:
     }
     pks = rows | {"tenant": acme.tenant.pk, "key": acme.key.pk, "plan": acme.plan.pk, "version": version.pk}
     return {name: live_server.url + page.format(**pks) for name, page in PAGES.items()}
+
+
+def busy_workers() -> None:
+    """A worker with more models than a screen shows, a drained one, and an order for one that is away."""
+    busy = Heartbeat(queue="gpu", device="cuda:0", pools=["gpu", "large"], name="gpu-1@a-host-with-a-long-name.example")
+    busy.memory_limit_bytes = 8 * 2**30
+    busy.loaded = lambda: [
+        LoadedModel(
+            f"model-{number}@1.0.{number}", 90 * 2**20, number * 1000, 0.012, clock.now().timestamp(), number < 5
+        )
+        for number in range(12)
+    ]
+    for name in ("gpu-2@host", "gpu-3@host"):
+        workers.drain(worker=name, by="somebody.with.a.long.address@staff.example")
+    for worker in (busy, Heartbeat(queue="gpu", device="cpu", name="gpu-2@host")):
+        worker.note(0.0123)
+        worker.beat()
+        worker.beat()
 
 
 class Watched:

@@ -62,6 +62,10 @@ def form(model: MLModel, **more: str) -> dict[str, str]:
         "labels": '["0", "1"]',
         "max_batch_size": "16",
         "device": "auto",
+        "max_batch_tokens": "0",
+        "max_queue_delay_ms": "0",
+        "precision": "float32",
+        "acceleration": "none",
         "accuracy": "",
         "accuracy_note": "",
     }
@@ -209,7 +213,13 @@ def test_purging_the_cache_asks_first(admin: Client) -> None:
 
 def test_a_models_name_never_changes(admin: Client) -> None:
     model = make_version().model
-    form = {"name": "other", "title": "Digits", "description": "", "cache_ttl_s": "60", **staff.no_rows("versions")}
+    form = {
+        "name": "other",
+        "title": "Digits",
+        "cache_ttl_s": "60",
+        "pool": "gpu",
+        **staff.no_rows("versions"),
+    }
     assert admin.post(f"{MODELS}{model.pk}/change/", form).status_code == 302
     after = MLModel.objects.get()
     assert (after.name, after.title, after.cache_ttl_s) == ("digits", "Digits", 60)
@@ -224,10 +234,15 @@ def test_the_list_shows_the_live_version_its_accuracy_and_the_calls(admin: Clien
             key_uid=acme.key.uid,
             model="digits",
             calls=calls,
+            inputs=calls,
+            cached_inputs=calls // 2,
+            saved_units=7 * calls,
         )
     page = admin.get(MODELS).content.decode()
-    for part in ("1.0.0", "97.2 %", "360 held-out digits", "1,234"):
+    for part in ("1.0.0", "97.2 %", "360 held-out digits", "1,234", "50.0 % hits"):
         assert part in page
+    page = admin.get(f"{MODELS}{MLModel.objects.get().pk}/change/").content.decode()
+    assert "<strong>50.0 %</strong> of 1,234 inputs came from a cache, which saved 8,638 units" in page
 
 
 @pytest.mark.parametrize("page", [MODELS, VERSIONS])

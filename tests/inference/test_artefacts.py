@@ -62,7 +62,9 @@ def test_every_change_is_noticed(artefact: Path, change: str) -> None:
 )
 def test_files_that_are_not_plain_data_are_refused(artefact: Path, name: str) -> None:
     (artefact / "tokens" / name).write_bytes(b"x")
-    with pytest.raises(ArtefactError, match=r"only \.json, \.safetensors files are allowed"):
+    with pytest.raises(
+        ArtefactError, match=r"only \.jpg, \.json, \.md, \.png, \.safetensors, \.toml, \.txt files are allowed"
+    ):
         artefacts.digest(artefact)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from pytest_django import Settings
 
 from inference import cache
 from inference.cache import Entry, LocalCache
@@ -75,7 +76,7 @@ def test_an_entry_that_does_not_fit_drives_out_nothing() -> None:
 
 
 def test_an_answer_ends_with_its_time_to_live_in_both_levels(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.put_remote({b"k": b"scores"}, ttl_s=60)
+    cache.keep({b"k": b"scores"}, ttl_s=60)
     at(monkeypatch, 59)
     found = cache.get_many([b"k"])[b"k"]
     assert (found.scores, found.age_s()) == (b"scores", 59)
@@ -89,7 +90,7 @@ def test_an_answer_ends_with_its_time_to_live_in_both_levels(monkeypatch: pytest
 
 def test_what_this_process_holds_costs_no_round_trip_and_the_rest_costs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cache.put_local(b"here", b"1", ttl_s=60)
-    cache.put_remote({b"there": b"2", b"also": b"3"}, ttl_s=60)
+    cache.keep({b"there": b"2", b"also": b"3"}, ttl_s=60)
     calls: list[list[bytes]] = []
     real = redis.cache().mget
 
@@ -112,10 +113,10 @@ def test_a_cache_that_is_down_is_a_miss_and_a_metric(cache_redis: RedisServer) -
     before = (failures("get"), failures("put"))
     cache_redis.stop()
     assert cache.get_many([b"k"]) == {}
-    cache.put_remote({b"k": b"s"}, ttl_s=60)
+    cache.keep({b"k": b"s"}, ttl_s=60)
     assert (failures("get"), failures("put")) == (before[0] + 1, before[1] + 1)
     cache_redis.start()
-    cache.put_remote({b"k": b"s"}, ttl_s=60)
+    cache.keep({b"k": b"s"}, ttl_s=60)
     assert cache.get_many([b"k"])[b"k"].scores == b"s"
 
 
@@ -129,9 +130,31 @@ def test_a_stalled_cache_is_a_miss_too(cache_redis: RedisServer) -> None:
     assert failures("get") == before + 1
 
 
+def test_what_failed_a_moment_ago_is_not_asked_again_by_those_who_can_do_without(cache_redis: RedisServer) -> None:
+    assert not cache.is_away()
+    cache_redis.stop()
+    cache.get_many([b"k"])
+    assert cache.is_away()
+    cache.forget()
+    assert not cache.is_away()
+
+
+def test_keeping_an_answer_ends_the_claims_on_it_and_no_other() -> None:
+    redis.cache().mset({b"c:k": b"hold-1", b"c:other": b"hold-2"})
+    cache.keep({b"k": b"s"}, ttl_s=60)
+    assert redis.cache().exists(b"c:k") == 0
+    assert redis.cache().get(b"c:other") == b"hold-2"
+
+
+def test_only_answers_of_a_bounded_size_are_kept(settings: Settings) -> None:
+    settings.MAX_CACHED_ENTRY_BYTES = 4096
+    assert cache.fits(1024)
+    assert not cache.fits(1025)
+
+
 def test_nothing_is_kept_without_a_time_to_live() -> None:
-    cache.put_remote({b"k": b"s"}, ttl_s=0)
-    cache.put_remote({}, ttl_s=60)
+    cache.keep({b"k": b"s"}, ttl_s=0)
+    cache.keep({}, ttl_s=60)
     assert redis.cache().dbsize() == 0
 
 
@@ -142,5 +165,5 @@ def test_a_value_that_nobody_of_us_wrote_is_a_miss() -> None:
 
 def test_clear_forgets_all() -> None:
     cache.put_local(b"k", b"s", ttl_s=60)
-    cache.local.clear()
+    cache.forget()
     assert (len(cache.local), cache.local._bytes) == (0, 0)

@@ -10,10 +10,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from inference import canonical
-from inference.types import FlatTensor, ModelRef
+from inference.runtimes import inputs
+from inference.types import FlatTensor, ImageFile, ModelRef, TextPair
 from mlplatform.lib.errors import ErrorKind, PlatformError
 
 TEXT: dict[str, Any] = {"kind": "text", "max_chars": 50}
+PAIR: dict[str, Any] = {"kind": "pair", "max_chars": 50}
 GRID: dict[str, Any] = {"kind": "tensor", "dtype": "float32", "shape": [2, 3]}
 PIXELS = GRID | {"minimum": 0, "maximum": 16}
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=50).filter(
@@ -42,15 +44,65 @@ def refused(schema: dict[str, Any], value: Any) -> PlatformError:
 
 @given(TEXTS)
 def test_text_comes_back(text: str) -> None:
-    assert canonical.decode(canonical.encode(TEXT, text, field="input")) == text
+    assert inputs.decode(canonical.encode(TEXT, text, field="input")) == text
+
+
+@given(TEXTS, TEXTS)
+def test_a_pair_comes_back(text: str, pair: str) -> None:
+    assert inputs.decode(canonical.encode(PAIR, TextPair(text, pair), field="input")) == (text, pair)
+
+
+@given(TEXTS, TEXTS, TEXTS, TEXTS)
+def test_pairs_never_collide_although_texts_may_continue_each_other(a: str, b: str, c: str, d: str) -> None:
+    assume((a, b) != (c, d))
+    one = canonical.encode(PAIR, TextPair(a, b), field="input")
+    assert one != canonical.encode(PAIR, TextPair(c, d), field="input")
+    if len(b) > 1 and b[1:].strip() and len(a) < 50:
+        assert one != canonical.encode(PAIR, TextPair(a + b[0], b[1:]), field="input"), (
+            "the same letters, cut elsewhere"
+        )
+
+
+@pytest.mark.parametrize(
+    ("pair", "field", "words"),
+    [
+        (TextPair("", "b"), "input.text", "is empty"),
+        (TextPair("a", " "), "input.pair", "is empty"),
+        (TextPair("a", "b" * 51), "input.pair", "at most 50"),
+        (TextPair("a", 7), "input.pair", "a number"),  # type: ignore[arg-type]
+        (TextPair("a\x00", "b"), "input.text", "NUL"),
+        (TextPair("a", "\ud800"), "input.pair", "surrogate"),
+        ("words", "input", "two texts"),
+        ({"text": "a", "pair": "b"}, "input", "an object"),
+    ],
+)
+def test_a_pair_that_is_wrong_is_refused_at_its_place(pair: Any, field: str, words: str) -> None:
+    problem = refused(PAIR, pair)
+    assert problem.field == field
+    assert words in problem.detail
+
+
+@pytest.mark.parametrize("value", [ImageFile(b"x"), TextPair("a", "b")])
+def test_other_kinds_of_input_are_named(value: Any) -> None:
+    for schema in (TEXT, GRID):
+        assert "this is" in refused(schema, value).detail
+
+
+def test_bytes_that_are_no_input_are_refused() -> None:
+    for payload in (b"", b"x123"):
+        with pytest.raises(ValueError, match="no input"):
+            inputs.decode(payload)
 
 
 @given(SHAPES.flatmap(lambda shape: st.tuples(st.just(shape), nested(shape))))
 def test_a_tensor_comes_back_with_its_shape_and_every_bit(case: tuple[list[int], Any]) -> None:
     shape, value = case
-    decoded = canonical.decode(canonical.encode({"kind": "tensor", "shape": shape}, value, field="input"))
+    decoded = inputs.decode(canonical.encode({"kind": "tensor", "shape": shape}, value, field="input"))
     numbers = flat(value)
-    assert decoded == (tuple(shape), struct.pack(f"<{len(numbers)}f", *numbers)), "-0.0 differs from 0.0 here"
+    assert isinstance(decoded, np.ndarray)
+    assert decoded.shape == tuple(shape)
+    assert decoded.tobytes() == struct.pack(f"<{len(numbers)}f", *numbers), "-0.0 differs from 0.0 here"
+    assert not decoded.flags.writeable, "it is a view of the message"
 
 
 @given(st.data())

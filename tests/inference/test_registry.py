@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from inference import artefacts, registry
+from inference import artefacts, registry, served
 from inference.models import MLModel, ModelVersion, VersionState
 from mlplatform.lib import redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -83,7 +83,7 @@ def test_a_version_from_staging_to_its_end(folder: Path) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_other_processes_follow_at_their_next_tick() -> None:
     first, second = make_version(version="1.0.0"), make_version(version="2.0.0", state="ready")
-    other = Snapshot("models", registry._load)
+    other = Snapshot("models", served._load)
     assert other.get().by_reference["tiny"].version == "1.0.0"
     registry.promote(version=second)
     other.renew()

@@ -1,20 +1,26 @@
 """What a worker does with a batch: answers, settles once, keeps; and what fails, fails alone."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
 from billing import admission, charging, contracts, usage
-from inference import cache
+from inference import cache, registry
 from inference.batching.messages import BatchMessage, BatchReply, ItemMessage, decode_reply
-from inference.models import ModelVersion
+from inference.models import MLModel, ModelVersion, Rollout
+from inference.runtimes.loading import CheckedRuntime
+from inference.runtimes.protocol import LoadError, RuntimeSpec
 from inference.worker import Worker
+from inference.working import slots
 from mlplatform.lib import clock, redis
 from mlplatform.lib.ids import hex_id
 from tenants.authentication import authenticate
 from tests.conftest import Customer
 from tests.support import ledger
+from tests.support.reporting import ReportsAtOnce
 from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version
 
 REPLY_TO = "reply:test"
@@ -81,6 +87,7 @@ def test_a_batch_of_two_tenants_is_answered_settled_and_kept(
     assert [kept[key].scores for key in (b"a", b"bb", b"ccc")] == reply.results
     assert 0 < redis.state().ttl(REPLY_TO) <= 60
     assert tiny_worker.worker.heartbeat.batches == 1
+    assert tiny_worker.worker.heartbeat.batch_s >= reply.compute_s > 0
 
 
 def test_an_unbilled_input_shares_a_batch_with_one_that_is_charged(
@@ -114,6 +121,7 @@ def test_a_poisoned_input_fails_alone(
     tiny_worker.worker.run_batch(message)
     (reply,) = replies()
     assert [result is None for result in reply.results] == [False, True, False]
+    assert (reply.problems, reply.error) == ({1: "ValueError: this input is poison"}, "")
     assert (ledger.units(acme.tenant), ledger.units(globex.tenant)) == (20, 0)
     assert sorted(cache.get_many([b"a", POISON.encode(), b"b"])) == [b"a", b"b"]
 
@@ -124,7 +132,7 @@ def test_a_batch_of_one_poisoned_input_is_a_reply_too(
     tiny_worker.worker.run_batch(batch(version, (POISON, held(acme), acme)))
     (reply,) = replies()
     assert reply.results == [None]
-    assert reply.error == "ValueError: this input is poison"
+    assert (reply.error, reply.problems[0]) == ("", "ValueError: this input is poison")
     assert ledger.units(acme.tenant) == 0
 
 
@@ -202,26 +210,112 @@ def test_verification_makes_a_version_that_loads_ready(tiny_worker: TinyWorker, 
     assert (version.state, version.load_error) == ("ready", "")
 
 
+def card_of(version: ModelVersion, *, text: str, yes: float) -> dict[str, Any]:
+    """The card of a tiny version whose one example expects this share for ``yes``."""
+    return {
+        "name": version.model.name,
+        "version": version.version,
+        "runtime": "text-classification",
+        "licence": "MIT",
+        "labels": ["yes", "no"],
+        "input": {"max_chars": 100},
+        "examples": [{"input": text, "output": [yes, 1 - yes]}],
+    }
+
+
+@pytest.mark.parametrize(("yes", "state"), [(4 / 128, "ready"), (0.5, "staged")])
+def test_verification_runs_the_examples_of_the_card(tiny_worker: TinyWorker, db: None, yes: float, state: str) -> None:
+    version = make_version(state="staged")
+    ModelVersion.objects.filter(pk=version.pk).update(card=card_of(version, text="four", yes=yes))
+    tiny_worker.serve(version)
+    tiny_worker.worker.verify(version.pk)
+    version.refresh_from_db()
+    assert version.state == state
+    assert ("examples[0]" in version.load_error) == (state == "staged"), version.load_error
+
+
+@pytest.fixture
+def started() -> Iterator[Worker]:
+    """A worker that was started; what it claimed and said is gone afterwards."""
+    worker = Worker(reporter=ReportsAtOnce())
+    yield worker
+    worker.stop()
+    slots.let_go()
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_starts_even_if_a_live_version_does_not_load(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_starts_even_if_a_live_version_does_not_load(
+    started: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
     make_version()
-    worker = Worker()
-    worker.start()
+    started.start()
     assert "could not be loaded; the worker serves the others" in caplog.text
     assert "ArtefactError" in caplog.text
-    assert redis.state().hexists("workers:alive", worker.heartbeat.name)
-    worker.heartbeat.end()
+    assert redis.state().hexists("workers:alive", started.heartbeat.name)
 
 
-def test_the_least_recently_used_version_makes_room(
-    tiny_worker: TinyWorker, db: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.django_db(transaction=True)
+def test_a_version_that_was_not_verified_when_the_worker_stopped_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("inference.worker._MAX_LOADED", 2)
-    versions = [make_version(version=f"{number}.0.0", state="ready") for number in range(3)]
-    specs = {version.sha256: tiny_worker.worker._spec(version) for version in versions}
-    monkeypatch.setattr("inference.worker.loading.load", lambda spec: type("Loaded", (), {"spec": spec}))
-    for version in (*versions[:2], versions[0], versions[2]):
-        tiny_worker.worker._runtime(version.pk, version.sha256)
-    assert list(tiny_worker.worker._loaded) == [versions[0].sha256, versions[2].sha256]
-    assert len(specs) == 3
-    assert tiny_worker.worker.heartbeat.models == ["tiny@0.0.0", "tiny@2.0.0"]
+    version = make_version(state="staged")
+    asked: list[ModelVersion] = []
+    monkeypatch.setattr("inference.registry.request_verification", lambda version: asked.append(version))
+    worker = Worker(reporter=ReportsAtOnce())
+    worker.verify_soon(version.pk)
+    worker.stop()
+    assert asked == [version]
+
+
+def loading_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Models that load at once, whatever lies in their folders; gives the references in the order of loading."""
+    order: list[str] = []
+
+    def load(spec: RuntimeSpec) -> CheckedRuntime:
+        order.append(f"{spec.name}@{spec.version}")
+        return CheckedRuntime(spec, TinyRuntime(spec, threading.Event()))
+
+    monkeypatch.setattr("inference.runtimes.loading.load", load)
+    return order
+
+
+def test_only_what_the_catalogue_wants_of_its_pools_is_prepared(
+    tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, ready = make_version("a"), make_version("a", "2.0.0", state="ready")
+    elsewhere = make_version("b")
+    MLModel.objects.filter(name="b").update(pool="large")
+    candidate = make_version("c", state="ready")
+    make_version("c", "0.9.0")
+    Rollout.objects.create(model=candidate.model, candidate=candidate, kind="shadow")
+    registry.forget()
+    order = loading_nothing(monkeypatch)
+    tiny_worker.worker.prepare()
+    assert order == ["a@1.0.0", "c@0.9.0", "c@1.0.0"]
+    tiny_worker.worker.prepare()
+    assert len(order) == 3
+    assert {model.reference for model in tiny_worker.worker.models.report() if model.wanted} == set(order)
+    registry.promote(version=ready)
+    registry.forget()
+    tiny_worker.worker.prepare()
+    assert order[3:] == ["a@2.0.0"]
+    assert tiny_worker.worker.models.find(live.sha256) is not None
+    assert tiny_worker.worker.models.find(elsewhere.sha256) is None
+
+
+def test_what_does_not_load_is_left_alone_for_a_while(tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_version()
+    tries: list[str] = []
+
+    def broken(spec: RuntimeSpec) -> CheckedRuntime:
+        tries.append(spec.name)
+        raise LoadError("no weights")
+
+    monkeypatch.setattr("inference.runtimes.loading.load", broken)
+    now = clock.monotonic()
+    tiny_worker.worker.prepare()
+    tiny_worker.worker.prepare()
+    assert tries == ["tiny"]
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 3600)
+    tiny_worker.worker.prepare()
+    assert tries == ["tiny"] * 2

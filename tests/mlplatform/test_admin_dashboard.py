@@ -6,6 +6,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import Subscription, UsageRecord, UsageRollup
+from inference import workers
 from inference.models import MLModel, ModelVersion
 from inference.workers import Heartbeat
 from mlplatform import traffic
@@ -97,6 +98,20 @@ def test_it_says_what_needs_attention(admin: Client, acme: Customer, globex: Cus
         "Acme (85 %) has used over 80 % of the included units.",
         "1 key expires within 14 days: Short of Acme.",
         "digits@1.0.0 is staged and not yet verified.",
+    ]
+
+
+def test_it_says_which_models_nobody_computes_and_who_is_drained(admin: Client, acme: Customer) -> None:
+    model = MLModel.objects.create(name="digits", pool="large")
+    ModelVersion.objects.create(
+        model=model, version="1.0.0", sha256="0" * 64, input_schema={}, output_schema={}, state="live"
+    )
+    for queue in ("gpu", "jobs"):
+        Heartbeat(queue=queue, device="cpu", name=f"{queue}-1@host").beat()
+    workers.drain(worker="gpu-9@host", by="ada@staff.example")
+    assert notices(admin) == [
+        "No worker takes batches of the pool large: digits can only be answered from the cache.",
+        "gpu-9@host is drained by staff.",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from inference import workers
 from inference.workers import Heartbeat
 from tests.support.redis_server import RedisServer
 from tests.support.rest import Api
@@ -47,6 +48,17 @@ def test_not_ready_when_the_worker_ended(db: None, worker: Heartbeat) -> None:
 def test_a_worker_for_jobs_computes_no_predictions(db: None) -> None:
     Heartbeat(queue="jobs", device="cpu").beat()
     assert Api().get("/readyz").status == 503
+
+
+def test_a_worker_of_any_pool_will_do_unless_all_are_drained(db: None) -> None:
+    worker = Heartbeat(queue="large", device="cpu", name="large-1@host")
+    worker.beat()
+    assert Api().get("/readyz").status == 200
+    workers.drain(worker="large-1@host", by="ada@staff.example")
+    worker.beat()
+    worker.beat()
+    answer = Api().get("/readyz")
+    assert (answer.status, answer.body["checks"]["gpu-worker"]) == (503, "every worker is drained")
 
 
 def test_not_ready_without_the_state(db: None, worker: Heartbeat, state_redis: RedisServer) -> None:

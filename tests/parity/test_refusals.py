@@ -9,7 +9,10 @@ import pytest
 from pytest_django import Settings
 
 from billing.models import LimitKind, LimitRule
-from inference import computing
+from inference import computing, registry
+from inference.batching.work import Hold, WorkItem
+from inference.slots import slots
+from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys, tenancy
 from tests.conftest import Customer
@@ -163,8 +166,39 @@ def test_a_queue_that_is_full(acme: Customer, models: TinyWorker, face: Face, se
 
 
 def test_a_model_that_fails(acme: Customer, face: Face) -> None:
-    _assert_refused(face(acme.secret, Ask("tiny", (POISON,))), ErrorKind.UNAVAILABLE)
+    _assert_refused(face(acme.secret, Ask("tiny", (POISON,))), ErrorKind.UNPROCESSABLE)
     ledger.assert_untouched(acme)
+
+
+def test_workers_too_busy_for_the_deadline(acme: Customer, models: TinyWorker, face: Face) -> None:
+    models.go.clear()
+    ref = registry.resolve("tiny")
+    computing.batcher()._lane(ref)[1].token_s = 100.0  # What its batches have taken so far.
+    under_way = WorkItem(b"tbefore", b"", Hold("", acme.tenant.pk, 1), clock.monotonic() + 30)
+    computing.batcher().submit([(ref, [under_way])])
+    said = face(acme.secret, Ask("tiny", ("hello",)))
+    _assert_refused(said, ErrorKind.OVERLOADED)
+    assert int(said.headers["retry-after"]) > 100
+    assert len(models.batches) == 1
+    ledger.assert_untouched(acme)
+
+
+def test_more_calls_wait_than_this_process_has_places_for(
+    acme: Customer, models: TinyWorker, face_name: str, face: Face
+) -> None:
+    if face_name == "grpc-stream":
+        pytest.skip("its inputs wait without threads of their own")
+    most = slots().total * 3 // 4
+    for _ in range(most):
+        slots().take(0, weight=1)
+    said = face(acme.secret, Ask("tiny", ("hello",)))
+    assert said.kind is None, "the last quarter is for others"
+    for stranger in range(slots().total - most):
+        slots().take(-1 - stranger, weight=1)
+    said = face(acme.secret, Ask("tiny", ("another",)))
+    _assert_refused(said, ErrorKind.OVERLOADED)
+    assert len(models.batches) == 1
+    assert face(acme.secret, Ask("tiny", ("hello",))).kind is None, "what a cache answers waits for nobody"
 
 
 def test_a_model_that_is_late(acme: Customer, models: TinyWorker, face: Face, settings: Settings) -> None:

@@ -6,8 +6,12 @@ happened. The tests share one product, in this order: the search for secrets com
 
 from __future__ import annotations
 
+import itertools
+import json
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import psutil
 import pytest
@@ -70,6 +74,52 @@ def test_a_promotion_reaches_every_web_process(stack: Stack, client: Client) -> 
         stack.shell("promote", model="sentiment", version=old[0])
     assert old == ["1.0.0"] * 2
     until(asked, lambda versions: versions == old)
+
+
+def test_promotions_and_rollbacks_under_load_fail_no_call_and_every_answer_is_its_versions(
+    stack: Stack, client: Client
+) -> None:
+    web = stack.webs[0]
+    headers = {"Authorization": f"Bearer {client.secret}", "Content-Type": "application/json"}
+    texts = [f"{mood}, said customer {number}" for number in range(3) for mood in ("I love it", "never again")]
+    answers: list[tuple[str, Answer]] = []
+    over = threading.Event()
+
+    def ask(number: int) -> Answer:
+        """Every second call is computed anew; the others may be answered by a cache, which must not mix versions either."""
+        text = texts[number % len(texts)]
+        body = json.dumps({"model": "sentiment", "input": text}).encode()
+        fresh = {"Cache-Control": "no-cache"} if number % 2 else {}
+        answers.append((text, web.call("POST", "/v2/predict", body=body, headers=headers | fresh)))
+        return answers[-1][1]
+
+    def load(first: int) -> None:
+        for number in itertools.count(first, 7):
+            if over.is_set():
+                return
+            ask(number)
+
+    def live(number: int) -> str:
+        return str(ask(number).body["model_version"])
+
+    with ThreadPoolExecutor(3) as pool:
+        clients = [pool.submit(load, first) for first in range(3)]
+        try:
+            for number in range(10):
+                stack.shell("promote", model="sentiment", version="2.0.0")
+                until(partial(live, number), lambda version: version == "2.0.0")
+                assert stack.shell("roll_back", model="sentiment") == "1.0.0"
+                until(partial(live, number), lambda version: version == "1.0.0")
+        finally:
+            over.set()
+        for one in clients:
+            one.result()
+    assert {answer.status for _, answer in answers} == {200}
+    assert {answer.body["model_version"] for _, answer in answers} == {"1.0.0", "2.0.0"}
+    seen = {(text, answer.body["model_version"], str(answer.body["predictions"])): answer for text, answer in answers}
+    for (text, _, _), answer in seen.items():
+        assert_right({text: answer})
+    assert_charged_exactly(stack, client, [answer for _, answer in answers])
 
 
 def v1_1(web: Http, client: Client) -> Answer:
@@ -198,6 +248,31 @@ def test_without_the_cache_redis_calls_are_computed_anew(stack: Stack, client: C
     until(shared, lambda pair: pair[1].headers["x-cache"] == "HIT")
     assert {answer.status for answer in calls} == {200}
     assert_charged_exactly(stack, client, calls + list(load.answers.values()))
+
+
+def test_equal_calls_of_several_web_processes_are_computed_once(stack: Stack, client: Client) -> None:
+    texts = [f"Asked of everybody at once, number {number}." for number in range(4)]
+    calls = [(web, text) for text in texts for web in stack.webs for _ in range(3)]
+    free = stack.shell("remaining", secret=client.secret)["concurrent"]
+    processes = stack.gpu_worker.tree()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for process in processes:
+            process.suspend()
+        try:
+            asked = [pool.submit(web.predict, client.secret, text) for web, text in calls]
+            # Every call is admitted and waits before the first one can be answered.
+            until(
+                lambda: stack.shell("remaining", secret=client.secret)["concurrent"],
+                lambda left: left == free - len(calls),
+            )
+        finally:
+            for process in processes:
+                process.resume()
+        answers = [one.result() for one in asked]
+    assert [answer.status for answer in answers] == [200] * len(calls), [answer.text for answer in answers]
+    computed = [text for (_, text), answer in zip(calls, answers, strict=True) if answer.headers["x-cache"] == "MISS"]
+    assert sorted(computed) == texts
+    assert_charged_exactly(stack, client, answers)
 
 
 def test_without_sql_known_callers_are_answered_and_others_come_again(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import redis
 
+from mlplatform.run import redis_conf
+from mlplatform.run.problems import LaunchError
 from mlplatform.run.redis_conf import RedisRole
 from tests.support.redis_server import RedisServer
 
@@ -28,6 +32,25 @@ def test_cache_evicts_and_forgets() -> None:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "allkeys-lru"}
         assert int(str(client.config_get("maxmemory")["maxmemory"])) == 256 * 1024 * 1024
         assert client.config_get("appendonly") == {"appendonly": "no"}
+
+
+def test_the_size_of_the_cache_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CACHE_MAX_BYTES", str(2 * 1024 * 1024))
+    with RedisServer(role="cache") as server:
+        client = server.client()
+        assert int(str(client.config_get("maxmemory")["maxmemory"])) == 2 * 1024 * 1024
+        for number in range(40):
+            client.set(f"key-{number}", b"x" * 100_000)
+        assert 0 < client.dbsize() < 40, "the least recently used made room"
+    with RedisServer(role="state") as server:
+        assert int(str(server.client().config_get("maxmemory")["maxmemory"])) == 0
+
+
+@pytest.mark.parametrize("value", ["much", "-1", "1024", "1e9"])
+def test_a_size_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("CACHE_MAX_BYTES", value)
+    with pytest.raises(LaunchError, match="CACHE_MAX_BYTES"):
+        redis_conf.render(role=RedisRole.CACHE, port=1, directory=Path())
 
 
 @pytest.mark.parametrize("role", list(RedisRole))

@@ -19,7 +19,9 @@ from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.demo import registration
 from inference.models import MLModel, ModelVersion
+from inference.types import Priority
 from inference.worker import Worker
+from tests.support.reporting import ReportsAtOnce
 
 _rows: list[tuple[MLModel, list[ModelVersion]]] = []
 _workers: list[Worker] = []
@@ -76,17 +78,17 @@ class LiveWorker:
 def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveWorker]:
     """A worker with every demo model loaded, which answers the batches of this process and says that it lives."""
     if not _workers:
-        _workers.append(Worker())
+        _workers.append(Worker(reporter=ReportsAtOnce()))
     live = LiveWorker(_workers[0])
     # Loaded here, for another thread could not read the rows of the test's open transaction; and that transaction
     # must not be ended by the worker's care for connections that grew old.
     monkeypatch.setattr(worker_module, "close_old_connections", lambda: None)
     for version in ModelVersion.objects.all():
-        live.worker._runtime(version.pk, version.sha256)
+        live.worker.models.get(version)
     live.worker.heartbeat.beat()
 
     class ToThisProcess(CeleryTransport):
-        def send(self, message: BatchMessage) -> None:
+        def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
             live.hand_over(message)
 
     monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)

@@ -49,6 +49,10 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
+    def twin(self, name: str) -> Process:
+        """The same command under another name, not started."""
+        return Process(name, self._argv, self._environ, self.log.with_name(f"{name}.log"))
+
     @property
     def pid(self) -> int:
         """The process id of the last start; raises RuntimeError before the first."""
@@ -143,6 +147,8 @@ class Stack:
         self._variables = variables
         self._web_variables = [dict(web) for web in webs]
         self._shell: Shell | None = None
+        self.environ: dict[str, str] = {}
+        """Of its processes, and of whoever gives them commands; empty before the start."""
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="stack-keeper", daemon=True)
 
@@ -153,6 +159,16 @@ class Stack:
     @property
     def gpu_worker(self) -> Process:
         return self.processes["gpu-worker"]
+
+    @contextlib.contextmanager
+    def another_gpu_worker(self) -> Iterator[Process]:
+        """A second GPU worker by the same command; it is not started again when it dies."""
+        process = self.gpu_worker.twin("gpu-worker-2")
+        process.start()
+        try:
+            yield process
+        finally:
+            process.close()
 
     @property
     def shell(self) -> Shell:
@@ -167,7 +183,7 @@ class Stack:
         for folder in (self.data_dir, self.logs, self.data_dir / "run"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secret_key.ensure(self.data_dir)
-        environ = self._environ()
+        environ = self.environ = self._environ()
         self._set_up(environ)
         self._define(environ)
         self._shell = Shell(environ, log=self.logs / "shell.log")
@@ -266,6 +282,7 @@ class Stack:
             "WEB_PORT": "0",
             "WEB_WORKERS": "1",
             "WEB_THREADS": "40",
+            "WORKER_POOLS": "gpu",
             **self._variables,
         }
 

@@ -72,6 +72,14 @@ def promote(*, model: str, version: str) -> None:
     registry.promote(version=ModelVersion.objects.get(model__name=model, version=version))
 
 
+def roll_back(*, model: str) -> str:
+    """Make that version live which was live before, and give it."""
+    from inference import registry
+    from inference.models import MLModel
+
+    return registry.rollback(model=MLModel.objects.get(name=model)).version
+
+
 def deprecate(*, subject: str, successor: str, share: int) -> int:
     """Announce and deprecate an API version at once, with a brownout that begins at once; gives the schedule's id."""
     import datetime as dt
@@ -128,6 +136,29 @@ def queue_depths() -> dict[str, int]:
     return workers.queue_depths()
 
 
+def workers() -> dict[str, dict[str, Any]]:
+    """What the living workers of models say of themselves, by name."""
+    from dataclasses import asdict
+
+    from inference import workers as known
+
+    return {info.name: asdict(info) for info in known.alive() if info.computes}
+
+
+def drain(*, worker: str) -> None:
+    """Have a worker take no new batch."""
+    from inference import workers as known
+
+    known.drain(worker=worker, by="ada@staff.example")
+
+
+def undrain(*, worker: str) -> None:
+    """Let it take batches again."""
+    from inference import workers as known
+
+    known.undrain(worker=worker)
+
+
 def database() -> dict[str, str]:
     """The engine and the name of the database."""
     from django.conf import settings
@@ -153,11 +184,15 @@ _SERVICES = {
         remaining,
         revoke,
         promote,
+        roll_back,
         deprecate,
         call_off,
         keep_calls,
         versions,
         queue_depths,
+        workers,
+        drain,
+        undrain,
         database,
         rows,
     )

@@ -20,7 +20,9 @@ from inference.batching.transport import CeleryTransport
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.types import Priority
 from inference.worker import Worker
+from tests.support.reporting import ReportsAtOnce
 
 POISON = "poison"
 
@@ -89,9 +91,9 @@ class TinyWorker:
 
     def serve(self, version: ModelVersion) -> TinyRuntime:
         """Have the worker hold this version in memory."""
-        spec = self.worker._spec(version)
+        spec = self.worker.spec(version)
         runtime = self.runtimes[version.sha256] = TinyRuntime(spec, self.go)
-        self.worker._loaded[version.sha256] = CheckedRuntime(spec, runtime)
+        self.worker.models.put(version.sha256, CheckedRuntime(spec, runtime))
         return runtime
 
     def hand_over(self, message: BatchMessage) -> None:
@@ -120,11 +122,11 @@ def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorke
     """A worker that answers this process's batches with the versions that it is told to serve."""
     # The rows are those of the test's open transaction, which another thread cannot read and must not end.
     monkeypatch.setattr(worker_module, "close_old_connections", lambda: None)
-    tiny = TinyWorker(Worker())
+    tiny = TinyWorker(Worker(reporter=ReportsAtOnce()))
     tiny.go.set()
 
     class ToThisProcess(CeleryTransport):
-        def send(self, message: BatchMessage) -> None:
+        def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
             tiny.hand_over(message)
 
     monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model_name", "features", "metadata", "text", "features_raw", "top_k", "id")
+    __slots__ = ("model_name", "features", "metadata", "text", "features_raw", "top_k", "id", "image", "text_pair")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,8 @@ class PredictRequest(_message.Message):
     FEATURES_RAW_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_PAIR_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     features: _containers.RepeatedScalarFieldContainer[float]
     metadata: _containers.ScalarMap[str, str]
@@ -29,7 +31,9 @@ class PredictRequest(_message.Message):
     features_raw: bytes
     top_k: int
     id: str
-    def __init__(self, model_name: _Optional[str] = ..., features: _Optional[_Iterable[float]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., text: _Optional[str] = ..., features_raw: _Optional[bytes] = ..., top_k: _Optional[int] = ..., id: _Optional[str] = ...) -> None: ...
+    image: bytes
+    text_pair: str
+    def __init__(self, model_name: _Optional[str] = ..., features: _Optional[_Iterable[float]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., text: _Optional[str] = ..., features_raw: _Optional[bytes] = ..., top_k: _Optional[int] = ..., id: _Optional[str] = ..., image: _Optional[bytes] = ..., text_pair: _Optional[str] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("label", "score")

@@ -3,7 +3,7 @@
 import pytest
 
 from billing import admission
-from billing.admission import LimitKind, Settled, Settlement, scripts
+from billing.admission import LimitKind, Settled, Settlement, connection, scripts
 from tests.billing.admission.world import SECOND, SHARD, START, TENANT, World, limit
 
 BURST = limit(LimitKind.TOKEN_BUCKET, 100)
@@ -122,12 +122,12 @@ def test_sliding_window_takes_back_into_the_slice_it_came_from(world: World) -> 
 def test_pipeline_settles_many_tenants_on_a_server_that_has_forgotten_its_scripts(world: World) -> None:
     mine = world.admit(ALL, 10, 20).hold_ids
     world.client.script_flush()
-    pipe = world.client.pipeline(transaction=False)
+    pipe = connection.Pipeline(world.client)
     first = admission.settle_commands(
         pipe, shard=SHARD, tenant_id=TENANT, holds=[Settlement(mine[0]), Settlement(mine[1], 5)]
     )
     other = admission.settle_commands(pipe, shard=SHARD, tenant_id=TENANT + 1, holds=[Settlement("nobody")])
-    pipe.rpush("replies", "done")
+    pipe.eval("return redis.call('RPUSH', KEYS[1], ARGV[1])", 1, "replies", "done")
     replies = pipe.execute()
     assert (first, other) == (1, 1)
     assert admission.parse_settled(replies[0]) == (Settled.NOW, Settled.NOW)
@@ -138,7 +138,7 @@ def test_pipeline_settles_many_tenants_on_a_server_that_has_forgotten_its_script
 
 def test_more_holds_than_one_script_takes_are_settled_in_several(world: World) -> None:
     ids = [world.fresh_id() for _ in range(2500)]
-    pipe = world.client.pipeline(transaction=False)
+    pipe = connection.Pipeline(world.client)
     count = admission.settle_commands(pipe, shard=SHARD, tenant_id=TENANT, holds=[Settlement(name) for name in ids])
     assert count == 3
     assert sum(len(admission.parse_settled(reply)) for reply in pipe.execute()) == 2500
@@ -156,7 +156,7 @@ def test_a_settlement_that_the_server_comes_to_too_late_does_nothing_and_can_be_
     before = world.snapshot()
 
     def settle(deadline_us: int) -> tuple[Settled, ...]:
-        pipe = world.client.pipeline(transaction=False)
+        pipe = connection.Pipeline(world.client)
         holds = [Settlement(hold)]
         admission.settle_commands(pipe, shard=SHARD, tenant_id=TENANT, holds=holds, deadline_us=deadline_us)
         return admission.parse_settled(pipe.execute()[0])

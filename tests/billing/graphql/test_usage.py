@@ -23,7 +23,7 @@ NEXT = DAY + dt.timedelta(days=1)
 PERIOD = 'from: "2026-03-01", to: "2026-03-31"'
 
 
-def use(customer: Customer, day: dt.date, *, units: int, cached: bool = False, **fields: str) -> None:
+def use(customer: Customer, day: dt.date, *, units: int, cached: bool = False, saved: int = 0, **fields: str) -> None:
     moment = dt.datetime.combine(day, dt.time(12), dt.UTC)
     values = {
         "key_uid": customer.key.uid,
@@ -44,6 +44,7 @@ def use(customer: Customer, day: dt.date, *, units: int, cached: bool = False, *
                 inputs=1,
                 cached=cached,
                 units=units,
+                saved_units=saved,
                 **values,
             )
         ]
@@ -55,7 +56,7 @@ def used(acme: Customer, globex: Customer) -> str:
     """Two days of acme's with two keys and two models, and globex's own; gives the second key."""
     second = api_keys.issue(tenant=acme.tenant, name="Second").key.uid
     use(acme, DAY, units=10)
-    use(acme, DAY, units=1, cached=True, api_version="graphql")
+    use(acme, DAY, units=1, cached=True, saved=9, api_version="graphql")
     use(acme, NEXT, units=5, model="minilm", key_uid=second, operation="batch")
     use(acme, NEXT, units=50, model="", key_uid=second, operation="batch")
     use(globex, DAY, units=700)
@@ -66,21 +67,22 @@ def test_by_day_and_model(acme: Customer, used: str) -> None:
     data = told(
         acme,
         f"""{{ tenant {{ usage({PERIOD}, by: [DAY, MODEL]) {{ from to
-            rows {{ day model key apiVersion operation calls inputs cachedInputs units }}
-            total {{ calls inputs cachedInputs units }} }} }} }}""",
+            rows {{ day model key apiVersion operation calls inputs cachedInputs units savedUnits cacheHitRatio }}
+            total {{ calls inputs cachedInputs units savedUnits cacheHitRatio }} }} }} }}""",
     )
     nothing = {"key": None, "apiVersion": None, "operation": None}
-    one = {"calls": 1, "inputs": 1, "cachedInputs": 0} | nothing
+    one = {"calls": 1, "inputs": 1, "cachedInputs": 0, "savedUnits": 0, "cacheHitRatio": 0.0} | nothing
     assert data["tenant"]["usage"] == {
         "from": "2026-03-01",
         "to": "2026-03-31",
         "rows": [
             {"day": "2026-03-10", "model": "sentiment", "calls": 2, "inputs": 2, "cachedInputs": 1, "units": 11}
+            | {"savedUnits": 9, "cacheHitRatio": 0.5}
             | nothing,
             one | {"day": "2026-03-11", "model": "", "units": 50},
             one | {"day": "2026-03-11", "model": "minilm", "units": 5},
         ],
-        "total": {"calls": 4, "inputs": 4, "cachedInputs": 1, "units": 66},
+        "total": {"calls": 4, "inputs": 4, "cachedInputs": 1, "units": 66, "savedUnits": 9, "cacheHitRatio": 0.25},
     }
 
 

@@ -18,7 +18,14 @@ DAY = dt.date(2026, 3, 10)
 
 
 def use(
-    customer: Customer, day: dt.date, *, units: int, model: str = "sentiment", key_uid: str = "", cached: bool = False
+    customer: Customer,
+    day: dt.date,
+    *,
+    units: int,
+    model: str = "sentiment",
+    key_uid: str = "",
+    cached: bool = False,
+    saved: int = 0,
 ) -> None:
     moment = dt.datetime.combine(day, dt.time(12), dt.UTC)
     store(
@@ -36,6 +43,7 @@ def use(
                 inputs=1,
                 cached=cached,
                 units=units,
+                saved_units=saved,
             )
         ]
     )
@@ -46,7 +54,7 @@ def used(acme: Customer, globex: Customer) -> str:
     """Two days of acme's with two keys and two models, and globex's own; gives the second key."""
     second = api_keys.issue(tenant=acme.tenant, name="Second").key.uid
     use(acme, DAY, units=10)
-    use(acme, DAY, units=1, cached=True)
+    use(acme, DAY, units=1, cached=True, saved=9)
     use(acme, DAY + dt.timedelta(days=1), units=5, model="minilm", key_uid=second)
     use(globex, DAY, units=700)
     return second
@@ -62,10 +70,13 @@ def test_by_day(acme: Customer, used: str) -> None:
         "to": "2026-03-31",
         "by": "day",
         "lines": [
-            {"day": "2026-03-10", "calls": 2, "inputs": 2, "cached_inputs": 1, "units": 11},
-            {"day": "2026-03-11", "calls": 1, "inputs": 1, "cached_inputs": 0, "units": 5},
+            {"day": "2026-03-10", "calls": 2, "inputs": 2, "cached_inputs": 1, "units": 11}
+            | {"saved_units": 9, "cache_hit_ratio": 0.5},
+            {"day": "2026-03-11", "calls": 1, "inputs": 1, "cached_inputs": 0, "units": 5}
+            | {"saved_units": 0, "cache_hit_ratio": 0.0},
         ],
-        "total": {"calls": 3, "inputs": 3, "cached_inputs": 1, "units": 16},
+        "total": {"calls": 3, "inputs": 3, "cached_inputs": 1, "units": 16}
+        | {"saved_units": 9, "cache_hit_ratio": 0.3333},
     }
     assert_limit_headers(answer)
 
@@ -90,12 +101,17 @@ def test_as_csv(acme: Customer, used: str) -> None:
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert "usage-by-model.csv" in answer.headers["Content-Disposition"]
     assert list(csv.reader(io.StringIO(answer.content.decode()))) == [
-        ["model", "calls", "inputs", "cached_inputs", "units"],
-        ["minilm", "1", "1", "0", "5"],
-        ["sentiment", "2", "2", "1", "11"],
+        ["model", "calls", "inputs", "cached_inputs", "units", "saved_units"],
+        ["minilm", "1", "1", "0", "5", "0"],
+        ["sentiment", "2", "2", "1", "11", "9"],
     ]
     assert answer.headers["API-Version"] == "v2"
     assert_limit_headers(answer)
+
+
+def test_without_inputs_there_is_no_hit_ratio(acme: Customer) -> None:
+    body = Api(acme).get(f"/v2/usage?{PERIOD}").body
+    assert (body["lines"], body["total"]["cache_hit_ratio"], body["total"]["saved_units"]) == ([], None, 0)
 
 
 def test_csv_has_no_formulas(acme: Customer) -> None:

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,8 @@ from inference.batching import batcher as module
 from inference.batching.batcher import Batcher
 from inference.batching.messages import BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
+from inference.types import Priority
+from inference.workers import Capacity
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.test_canonical import reference
@@ -28,12 +31,17 @@ class Wire:
         self.sent: queue.SimpleQueue[BatchMessage] = queue.SimpleQueue()
         self.replies: queue.SimpleQueue[BatchReply | Exception] = queue.SimpleQueue()
         self.workers = 1
+        self.waiting = 0
+        self.pools: list[str] = []
+        self.priorities: list[Priority] = []
         self.broken = False
         self.looked = threading.Semaphore(0)
 
-    def send(self, message: BatchMessage) -> None:
+    def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
         if self.broken:
             raise ConnectionError("the broker is away")
+        self.pools.append(pool)
+        self.priorities.append(priority)
         self.sent.put(message)
 
     def receive(self) -> list[BatchReply]:
@@ -46,17 +54,25 @@ class Wire:
             raise reply
         return [reply]
 
-    def worker_count(self) -> int:
-        return self.workers
+    def capacity(self, pool: str) -> Capacity:
+        return Capacity(self.workers, self.waiting, 0.0)
 
     def next(self) -> BatchMessage:
         """The next batch that is sent."""
         return self.sent.get(timeout=WAIT_S)
 
-    def answer(self, message: BatchMessage, *, error: str = "", results: list[bytes | None] | None = None) -> None:
+    def answer(
+        self,
+        message: BatchMessage,
+        *,
+        error: str = "",
+        results: list[bytes | None] | None = None,
+        compute_s: float = 0.0,
+    ) -> None:
         """Reply as a worker: the score of an input is its payload."""
         payloads: list[bytes | None] = [item.payload for item in message.items]
-        self.replies.put(BatchReply(message.batch_id, "worker", payloads if results is None else results, error))
+        scores = payloads if results is None else results
+        self.replies.put(BatchReply(message.batch_id, "worker", scores, error, compute_s=compute_s))
 
     def settle_down(self) -> None:
         """Wait until both threads had every chance to do something with what they know."""
@@ -83,8 +99,8 @@ def wire() -> Wire:
 def make(wire: Wire) -> Iterator[Make]:
     made: list[Batcher] = []
 
-    def build(*, per_worker: int = 1, max_queued: int = 100, max_delay_s: float = 0.0) -> Batcher:
-        made.append(Batcher(wire, per_worker=per_worker, max_queued=max_queued, max_delay_s=max_delay_s))
+    def build(*, per_worker: int = 1, max_queued: int = 100, **more: Any) -> Batcher:
+        made.append(Batcher(wire, per_worker=per_worker, max_queued=max_queued, **more))
         return made[-1]
 
     yield build
@@ -156,7 +172,7 @@ def test_a_second_batch_is_sent_ahead_only_when_it_is_full(make: Make, wire: Wir
     walked = item("a")
     batcher.submit([(MODEL, [walked])])
     first = wire.next()
-    batcher._lanes[1, MODEL.digest].batch_s = 1000.0  # A batch takes so long that waiting for one costs nothing.
+    batcher._lane(MODEL)[1].batch_s = 1000.0  # A batch takes so long that waiting for one costs nothing.
     batcher.submit([(MODEL, [item("b"), item("c"), item("d")])])
     assert wire.idle
     batcher.submit([(MODEL, [item("e")])])
@@ -181,7 +197,11 @@ def test_two_workers_get_a_batch_each(make: Make, wire: Wire) -> None:
 
 
 def test_versions_never_meet_in_a_batch_and_tenants_take_turns(make: Make, wire: Wire) -> None:
+    wire.workers = 3
     batcher = make()
+    batcher.submit([(MODEL, [item("first")])])
+    wire.answer(wire.next())
+    wire.settle_down()
     other = reference(version_id=2, digest="cd" * 32, max_batch_size=4)
     replaced = replace(MODEL, digest="ef" * 32)
     blockers = [item("x"), item("y"), item("z")]
@@ -221,6 +241,7 @@ def test_a_full_queue_refuses_the_whole_call_and_takes_nothing_of_it(make: Make,
     with pytest.raises(PlatformError) as caught:
         batcher.submit([(other, [item("x"), item("y")]), (MODEL, [item("z"), item("w")])])
     assert (caught.value.kind, caught.value.retry_after_s) == (ErrorKind.OVERLOADED, 1.0)
+    assert not any(work.abandoned for work in kept)
     assert wire.idle, "not even the first version's inputs were queued"
     batcher.submit([(MODEL, [item("d"), item("e"), item("f")])])
     wire.answer(first)
@@ -233,7 +254,9 @@ def test_one_failed_input_fails_alone(make: Make, wire: Wire) -> None:
     batcher.submit([(MODEL, [good, bad])])
     wire.answer(wire.next(), results=[b"scores", None])
     assert outcome(good) == b"scores"
-    assert fails_as_unavailable(bad)
+    problem = outcome(bad)
+    assert isinstance(problem, PlatformError)
+    assert (problem.kind, problem.retry_after_s) == (ErrorKind.UNPROCESSABLE, None)
 
 
 @pytest.mark.parametrize(("error", "results"), [("it broke", [None, None]), ("", [b"only one"]), ("", [])])
@@ -345,10 +368,187 @@ def test_stopping_answers_everybody_and_takes_nothing_more(make: Make, wire: Wir
 
 
 def test_a_delay_gathers_even_for_a_free_worker(make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    batcher = make(max_delay_s=1000.0)
-    batcher.submit([(MODEL, [item("a")])])
-    batcher.submit([(MODEL, [item("b")])])
+    batcher, slow = make(), replace(MODEL, max_queue_delay_s=1000.0)
+    batcher.submit([(slow, [item("a")])])
+    batcher.submit([(slow, [item("b")])])
     assert wire.idle
     walk(monkeypatch, 1000.0)
-    batcher.submit([(MODEL, [item("c")])])
+    batcher.submit([(slow, [item("c")])])
     assert payloads(wire.next()) == ["a", "b", "c"]
+
+
+def test_an_input_that_is_lost_with_every_batch_fails_alone(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It kills its worker each time. Its neighbours are answered from the halves without it."""
+    batcher = make()
+    works = {name: item(name) for name in "abcd"}
+    batcher.submit([(MODEL, [item("first")])])
+    first = wire.next()
+    batcher.submit([(MODEL, list(works.values()))])
+    wire.answer(first)
+    assert payloads(wire.next()) == ["a", "b", "c", "d"]
+    past = 0.0
+
+    def later(seconds: float) -> None:
+        nonlocal past
+        past += seconds
+        walk(monkeypatch, seconds)
+
+    later(module._MIN_RESEND_S)
+    assert payloads(wire.next()) == ["a", "b", "c", "d"], "once more as it was: the worker may just have been restarted"
+    later(module._MIN_GIVE_UP_S)
+    halves = sorted((wire.next() for _ in range(2)), key=payloads)
+    assert [payloads(half) for half in halves] == [["a", "b"], ["c", "d"]]
+    wire.answer(halves[1])
+    assert (outcome(works["c"]), outcome(works["d"])) == (b"c", b"d")
+    wire.settle_down()
+    later(module._MIN_GIVE_UP_S)
+    quarters = sorted((wire.next() for _ in range(2)), key=payloads)
+    assert [payloads(quarter) for quarter in quarters] == [["a"], ["b"]]
+    wire.answer(quarters[1])
+    assert outcome(works["b"]) == b"b"
+    wire.settle_down()
+    later(module._MIN_GIVE_UP_S)
+    assert fails_as_unavailable(works["a"])
+    assert wire.idle
+
+
+def test_a_full_queue_makes_room_for_a_tenant_that_has_less(make: Make, wire: Wire) -> None:
+    batcher = make(max_queued=4)
+    batcher.submit([(MODEL, [item("x")])])
+    first = wire.next()
+    noisy = [item(f"n{number}", tenant=1) for number in range(4)]
+    for work in noisy:
+        batcher.submit([(MODEL, [work])])
+    with pytest.raises(PlatformError):
+        batcher.submit([(MODEL, [item("n4", tenant=1)])])
+    quiet = item("q", tenant=2)
+    batcher.submit([(MODEL, [quiet])])
+    dropped = outcome(noisy[3])
+    assert isinstance(dropped, PlatformError)
+    assert dropped.kind is ErrorKind.OVERLOADED, "the newest of whoever has most"
+    wire.answer(first)
+    assert payloads(wire.next()) == ["n0", "q", "n1", "n2"]
+
+
+def test_the_queue_is_bounded_in_bytes_too(make: Make, wire: Wire) -> None:
+    batcher = make(max_queued_bytes=100)
+    batcher.submit([(MODEL, [item("x")])])
+    wire.next()
+    batcher.submit([(MODEL, [item("y" * 60)])])
+    with pytest.raises(PlatformError) as caught:
+        batcher.submit([(MODEL, [item("z" * 60)])])
+    assert caught.value.kind is ErrorKind.OVERLOADED
+
+
+def test_what_nobody_waits_for_makes_room_first(make: Make, wire: Wire) -> None:
+    batcher = make(max_queued=2)
+    batcher.submit([(MODEL, [item("x")])])
+    first = wire.next()
+    gone, kept = item("gone"), item("kept")
+    batcher.submit([(MODEL, [gone, kept])])
+    gone.leave()
+    batcher.submit([(MODEL, [item("new")])])
+    wire.answer(first)
+    assert payloads(wire.next()) == ["kept", "new"]
+
+
+def test_background_work_goes_when_nobody_waits_who_is_waited_for(make: Make, wire: Wire) -> None:
+    batcher = make()
+    batcher.submit([(MODEL, [item("x")])])
+    first = wire.next()
+    shadow = item("shadow")
+    shadow.priority = Priority.BACKGROUND
+    batcher.submit([(MODEL, [shadow])])
+    for number in range(5):
+        batcher.submit([(MODEL, [item(f"i{number}")])])
+    wire.answer(first)
+    second, third = wire.next(), None
+    assert payloads(second) == ["i0", "i1", "i2", "i3"]
+    wire.answer(second)
+    third = wire.next()
+    assert payloads(third) == ["i4"]
+    wire.answer(third)
+    assert payloads(wire.next()) == ["shadow"]
+    assert wire.priorities == [Priority.INTERACTIVE] * 3 + [Priority.BACKGROUND]
+
+
+def test_each_version_goes_to_the_pool_of_its_model(make: Make, wire: Wire) -> None:
+    batcher = make()
+    other = replace(reference(version_id=2, digest="cd" * 32), pool="large")
+    batcher.submit([(MODEL, [item("a")]), (other, [item("b")])])
+    assert {
+        (pool, *payloads(message)) for pool, message in zip(wire.pools, (wire.next(), wire.next()), strict=True)
+    } == {
+        ("gpu", "a"),
+        ("large", "b"),
+    }
+
+
+def test_while_tenants_compete_batches_stay_short(make: Make, wire: Wire) -> None:
+    batcher = make(shared_batch_s=0.05)
+    batcher.submit([(MODEL, [item("x")])])
+    wire.answer(wire.next(), compute_s=0.02)
+    wire.settle_down()
+    batcher.submit([(MODEL, [item("y", tenant=1)])])
+    held = wire.next()
+    batcher.submit([(MODEL, [item(f"n{number}", tenant=1) for number in range(4)] + [item("q", tenant=2)])])
+    wire.answer(held, compute_s=0.02)
+    assert payloads(wire.next()) == ["n0", "q"], "two of 20 ms each fit in 50 ms"
+
+
+def test_the_expected_wait_follows_what_workers_said(make: Make, wire: Wire) -> None:
+    batcher = make()
+    wanted = [(MODEL, 1)]
+    assert batcher.expected_wait_s(wanted, tenant_id=1, weight=1) == 0, "nobody knows yet"
+    batcher.submit([(MODEL, [item("x")])])
+    wire.answer(wire.next(), compute_s=0.5)
+    wire.settle_down()
+    assert batcher.expected_wait_s(wanted, tenant_id=1, weight=1) == 0, "with nothing under way it is measured anew"
+    batcher.submit([(MODEL, [item("y")])])
+    batcher.submit([(MODEL, [item(f"n{number}") for number in range(6)])])
+    assert batcher.expected_wait_s(wanted, tenant_id=1, weight=1) == pytest.approx(0.5 * (1 + 6 + 1))
+    assert batcher.expected_wait_s(wanted, tenant_id=2, weight=1) == pytest.approx(0.5 * (1 + 1 + 1)), "one turn each"
+    wire.workers = 0
+    walked = clock.monotonic() + WAIT_S
+    while batcher.expected_wait_s(wanted, tenant_id=1, weight=1) and clock.monotonic() < walked:
+        wire.settle_down()
+    assert batcher.expected_wait_s(wanted, tenant_id=1, weight=1) == 0, "without a worker nobody can tell"
+
+
+def test_whoever_asked_to_be_told_is_told_once(make: Make, wire: Wire) -> None:
+    work = item("a")
+    told: list[WorkItem] = []
+
+    def fail(_: WorkItem) -> None:
+        raise ValueError("a callback's own mistake")
+
+    work.when_done(told.append)
+    work.when_done(fail)
+    make().submit([(MODEL, [work])])
+    wire.answer(wire.next())
+    assert outcome(work) == b"a"
+    work.when_done(told.append)
+    assert told == [work, work]
+
+
+def test_background_work_gives_way_first_and_drives_nobody_out(make: Make, wire: Wire) -> None:
+    batcher = make(max_queued=2)
+    batcher.submit([(MODEL, [item("x")])])
+    wire.next()
+
+    def shadow(name: str, tenant: int) -> WorkItem:
+        work = item(name, tenant)
+        work.priority = Priority.BACKGROUND
+        return work
+
+    first, second = shadow("s1", 1), shadow("s2", 2)
+    batcher.submit([(MODEL, [first, second])])
+    with pytest.raises(PlatformError):
+        batcher.submit([(MODEL, [shadow("s3", 3)])])
+    batcher.submit([(MODEL, [item("a", 1)])])
+    batcher.submit([(MODEL, [item("b", 1)])])
+    assert [isinstance(outcome(work), PlatformError) for work in (first, second)] == [True, True]
+    with pytest.raises(PlatformError):
+        batcher.submit([(MODEL, [shadow("s4", 2)])])

@@ -6,12 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.batching.fair_queue import FairQueue
+from inference.batching.policy import Bounds, Draft
 from inference.batching.work import Hold, WorkItem
 
 
 def item(tenant: int, number: int = 0, *, queued_at: float = 0.0) -> WorkItem:
     hold = Hold(hold_id=f"{tenant}-{number}", tenant_id=tenant, shard=1)
     return WorkItem(payload=b"", cache_key=b"", hold=hold, deadline=0.0, queued_at=queued_at)
+
+
+def pop(queue: FairQueue, number: int) -> list[WorkItem]:
+    """A batch of at most ``number`` inputs."""
+    return queue.fill(Draft(Bounds(number)))
 
 
 STEPS = st.lists(
@@ -39,7 +45,7 @@ def test_whatever_is_pushed_popped_and_abandoned(steps: list[tuple[str, int]]) -
                 everyone[number].leave()
         else:
             living = {tenant: [q for q in items if not q.abandoned] for tenant, items in waiting.items()}
-            popped = queue.pop(number)
+            popped = pop(queue, number)
             assert len(popped) == min(number, sum(map(len, living.values())))
             for queued in popped:
                 tenant = queued.hold.tenant_id
@@ -52,7 +58,7 @@ def test_whatever_is_pushed_popped_and_abandoned(steps: list[tuple[str, int]]) -
                 if rest:
                     assert max(served.values(), default=0) - served[tenant] <= 1
     assert not any(queued.abandoned for queued in taken)
-    rest = queue.pop(1000)
+    rest = pop(queue, 1000)
     assert len(queue) == 0
     assert queue.oldest_queued_at() is None
     assert {queued.hold.hold_id for queued in rest} == {
@@ -68,7 +74,7 @@ def test_a_tenant_waits_behind_at_most_one_input_of_each_other_tenant_a_turn(pus
         queue.push(item(tenant, number))
     order: list[int] = []
     while len(queue):
-        order += [queued.hold.tenant_id for queued in queue.pop(size)]
+        order += [queued.hold.tenant_id for queued in pop(queue, size)]
     assert Counter(order) == Counter(pushes)
     for tenant in set(pushes):
         places = [place for place, served in enumerate(order) if served == tenant]
@@ -91,4 +97,56 @@ def test_abandoned_inputs_take_no_place_in_a_batch() -> None:
         queue.push(queued)
     items[0].leave()
     items[2].succeed(b"")
-    assert queue.pop(2) == [items[1], items[3]]
+    assert pop(queue, 2) == [items[1], items[3]]
+
+
+WEIGHED = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=80)
+
+
+@given(WEIGHED, st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)))
+def test_busy_tenants_get_tokens_in_proportion_to_their_weights(
+    pushes: list[tuple[int, int]], weights: tuple[int, int, int]
+) -> None:
+    """While two tenants wait, what each got over its weight differs by no more than two turns: deficit round robin's bound."""
+    queue = FairQueue()
+    left = Counter(tenant for tenant, _ in pushes)
+    for number, (tenant, size) in enumerate(pushes):
+        hold = Hold(hold_id=str(number), tenant_id=tenant, shard=1)
+        queue.push(WorkItem(b"", b"", hold, 0.0, queued_at=number, weight=weights[tenant - 1], size=size))
+    assert queue.tokens == sum(size for _, size in pushes)
+    got = Counter[int]()
+    while len(left) == len({t for t, _ in pushes}) > 1:
+        (served,) = pop(queue, 1)
+        got[served.hold.tenant_id] += served.size
+        left[served.hold.tenant_id] -= 1
+        left = +left
+        shares = [got[tenant] / weights[tenant - 1] for tenant in left]
+        assert max(shares) - min(shares) <= 2 * 40 * (1 + max(weights))
+
+
+def test_a_heavier_tenant_gets_more_of_a_batch() -> None:
+    queue = FairQueue()
+    for tenant, weight in ((1, 1), (2, 3)):
+        for number in range(12):
+            hold = Hold(hold_id=f"{tenant}-{number}", tenant_id=tenant, shard=1)
+            queue.push(WorkItem(b"", b"", hold, 0.0, queued_at=float(number), weight=weight))
+    assert Counter(one.hold.tenant_id for one in pop(queue, 8)) == {1: 2, 2: 6}
+
+
+def test_long_texts_leave_short_ones_of_the_same_tenant_their_batch() -> None:
+    queue = FairQueue()
+    for number, size in enumerate((10, 2000, 12, 1900, 8)):
+        queue.push(WorkItem(b"", b"", Hold(str(number), 1, 1), 0.0, queued_at=float(number), size=size))
+    assert [one.size for one in pop(queue, 8)] == [10, 12, 8]
+    assert [one.size for one in pop(queue, 8)] == [2000, 1900]
+    assert len(queue) == queue.tokens == queue.bytes == 0
+
+
+def test_the_newest_input_of_a_tenant_can_be_dropped() -> None:
+    queue = FairQueue()
+    items = [item(1, number, queued_at=float(number)) for number in range(3)]
+    for queued in items:
+        queue.push(queued)
+    assert queue.drop_newest(1) is items[2]
+    assert queue.drop_newest(2) is None
+    assert (len(queue), queue.counts()) == (2, {1: (2, 1)})

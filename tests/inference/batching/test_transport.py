@@ -6,6 +6,7 @@ import pytest
 
 from inference.batching.messages import BatchMessage, BatchReply, decode_batch, encode_reply
 from inference.batching.transport import QUEUE, TASK, CeleryTransport
+from inference.types import Priority
 from inference.workers import Heartbeat
 from mlplatform.lib import redis
 from tests.support.redis_server import RedisServer
@@ -17,7 +18,7 @@ def message(transport: CeleryTransport) -> BatchMessage:
 
 def test_a_batch_is_one_message_without_a_result() -> None:
     transport = CeleryTransport()
-    transport.send(message(transport))
+    transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
     (body,) = redis.state().lrange(f"celery:{QUEUE}", 0, -1)
     envelope = json.loads(body)
     assert (envelope["headers"]["task"], envelope["headers"]["id"]) == (TASK, "batch-1")
@@ -38,10 +39,11 @@ def test_replies_come_in_order_and_all_that_wait_at_once() -> None:
 
 def test_workers_are_counted_by_their_heartbeats() -> None:
     transport = CeleryTransport()
-    assert transport.worker_count() == 0
+    assert transport.capacity("gpu").workers == 0
     Heartbeat(queue="gpu", device="cpu").beat()
     Heartbeat(queue="jobs", device="cpu").beat()
-    assert transport.worker_count() == 1
+    redis.state().lpush("celery:gpu", "one", "two")
+    assert (transport.capacity("gpu").workers, transport.capacity("gpu").waiting_batches) == (1, 2)
 
 
 def test_while_redis_is_away_both_ways_fail_and_come_back(state_redis: RedisServer) -> None:
@@ -50,10 +52,10 @@ def test_while_redis_is_away_both_ways_fail_and_come_back(state_redis: RedisServ
     assert len(transport.receive()) == 1
     state_redis.stop()
     with pytest.raises(Exception, match=r"refused|closed|Connection"):
-        transport.send(message(transport))
+        transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
     with pytest.raises(redis.FAILURES):
         transport.receive()
     state_redis.start()
-    transport.send(message(transport))
+    transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
     redis.state().rpush(transport.reply_to, encode_reply(BatchReply("batch-2", "worker", [])))
     assert [reply.batch_id for reply in transport.receive()] == ["batch-2"]

@@ -73,7 +73,9 @@ def test_numbers_and_raw_numbers_are_the_same_input(api: Grpc, acme: Customer) -
     assert ledger.units(acme.tenant) == 1
 
 
-@pytest.mark.parametrize(("header", "computed"), [("no-cache", 2), ("no-store", 2), ("max-age=1", 1)])
+@pytest.mark.parametrize(
+    ("header", "computed"), [("no-cache", 2), ("no-store", 2), ("max-age=60", 1), ("max-age=0", 2)]
+)
 def test_cache_control_counts_as_in_http(api: Grpc, tiny_worker: TinyWorker, header: str, computed: int) -> None:
     MLModel.objects.update(cache_ttl_s=300)
     api.predict(model_name="tiny", text="again")

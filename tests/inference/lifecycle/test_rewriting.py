@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference import canonical, registry
+from inference import canonical, registry, structured
 from inference.lifecycle import rewriting, samples, written_calls
 from inference.lifecycle.rewriting import Rewritten
 from inference.models import ModelVersion
+from inference.runtimes import inputs
+from inference.runtimes.contract import check_inputs
+from inference.runtimes.protocol import RuntimeSpec
 from tenants.lifecycle import catalogue
 from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
@@ -168,19 +171,24 @@ def test_the_command_is_answered_as_expected(
     assert max(share_of(NASTY), 1 - share_of(NASTY)) == pytest.approx(expected["predictions"][0]["score"])
 
 
+def spec_of(schema: dict[str, Any]) -> RuntimeSpec:
+    return RuntimeSpec("any", "1.0.0", "any", Path(), "", 1, schema, 1, "cpu")
+
+
 def test_examples_fit_every_kind_of_model() -> None:
     schemas: tuple[dict[str, Any], ...] = (
         {"kind": "text", "max_chars": 5},
         {"kind": "text"},
+        {"kind": "pair", "max_chars": 5},
+        {"kind": "image", "height": 4, "width": 6, "channels": 3},
         {"kind": "tensor", "shape": [3]},
         {"kind": "tensor", "shape": [2, 2], "minimum": -5, "maximum": -1},
         {"kind": "tensor", "shape": [2, 2], "minimum": 0.5, "maximum": 1},
         {"kind": "tensor", "shape": [8, 8], "minimum": 0, "maximum": 16},
     )
     for schema in schemas:
-        payload = canonical.encode(schema, rewriting.example_input(schema), field="input")
-        decoded = canonical.decode(payload)
-        assert decoded if schema["kind"] == "text" else decoded[0] == tuple(schema["shape"])
+        given = structured.read(rewriting.example_input(schema), field="input")
+        check_inputs(spec_of(schema), [inputs.decode(canonical.encode(schema, given, field="input"))])
 
 
 def test_embeddings_are_cut_for_people(acme: Customer, walk: Walk) -> None:

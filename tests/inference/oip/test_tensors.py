@@ -124,6 +124,7 @@ def test_what_fp32_holds_exactly_is_taken(datatype: str) -> None:
     dtype = np.dtype(tensors._DTYPES[datatype])
     array = np.array([[0, 1, 2], [3, 100, 127]], dtype=dtype)
     (row,) = rows([numbers(shape=[1, 2, 3], datatype=datatype, raw=array.tobytes())], IMAGES, most=8)
+    assert isinstance(row.value, np.ndarray)
     assert np.array_equal(row.value, array.astype(np.float32))
 
 

@@ -388,9 +388,8 @@ def test_a_text_that_changed_meanwhile_keeps_no_vector_of_the_old(
     ask(acme, user)
     changed = Item.objects.get(external_id="g3")
     assert changed.title == "Something else altogether"
-    expected = live_worker.worker._runtime(
-        ModelVersion.objects.get(model__name="minilm").pk, registry.resolve("minilm").digest
-    ).run(["Something else altogether\ngarden"])[0]
+    minilm = live_worker.worker.models.get(ModelVersion.objects.get(model__name="minilm"))
+    expected = minilm.runtime.run(["Something else altogether\ngarden"])[0]
     np.testing.assert_allclose(np.frombuffer(changed.embedding or b"", "<f4"), expected, atol=1e-5)
 
 

@@ -98,7 +98,14 @@ def test_two_megabytes_are_the_limit(acme: Customer, path: str) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "application/jsonp"],
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/mixed; boundary=x",
+        "image/gif",
+        "",
+        "application/jsonp",
+    ],
 )
 def test_a_body_must_say_that_it_is_json(acme: Customer, content_type: str) -> None:
     body = b'{"model": "sentiment", "input": "x"}'

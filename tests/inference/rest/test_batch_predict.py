@@ -104,6 +104,15 @@ def test_cached_inputs_cost_the_cached_price(acme: Customer, live_worker: LiveWo
     assert answer.body["usage"] == {"units": FEE + 1}
 
 
+def test_only_what_is_cached_is_answered_where_the_call_wants_no_more(acme: Customer, live_worker: LiveWorker) -> None:
+    batch(acme, GOOD)
+    answer = batch(acme, GOOD, {"model": "sentiment", "input": "Terrible."}, **{"cache-control": "only-if-cached"})
+    good, missing = answer.body["responses"]
+    assert good["cached"] is True
+    assert (missing["status"], missing["field"]) == (504, "requests[1].input")
+    assert live_worker.inputs == 1
+
+
 def test_cache_control_holds_for_batches_too(acme: Customer, live_worker: LiveWorker) -> None:
     batch(acme, GOOD)
     answer = batch(acme, GOOD, **{"cache-control": "no-cache"})

@@ -1,11 +1,13 @@
 """``POST …/predict``: what each API version answers, by which model, and what is charged for it."""
 
+import datetime as dt
 import math
 
 import pytest
 
 from inference.models import ModelVersion
 from inference.rest.schema import DIGIT
+from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tests.conftest import Customer
@@ -197,6 +199,30 @@ def test_no_cache_computes_anew_and_keeps_the_answer(acme: Customer, live_worker
         assert answer.headers["X-Cache"] == "MISS"
     assert live_worker.inputs == 2
     assert api.post("/v2/predict", body).headers["X-Cache"] == "HIT"
+
+
+def test_an_answer_that_is_too_old_for_the_call_is_computed_anew(
+    acme: Customer, live_worker: LiveWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = Api(acme)
+    predict(api)
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + dt.timedelta(seconds=20))
+    young = api.post("/v2/predict", SENTENCE, headers={"cache-control": "max-age=30"})
+    assert (young.headers["X-Cache"], int(young.headers["Age"]) >= 19) == ("HIT", True)
+    assert api.post("/v2/predict", SENTENCE, headers={"cache-control": "max-age=10"}).headers["X-Cache"] == "MISS"
+
+
+def test_only_if_cached_computes_nothing(acme: Customer, live_worker: LiveWorker) -> None:
+    api = Api(acme)
+    only = {"cache-control": "only-if-cached"}
+    answer = api.post("/v2/predict", SENTENCE, headers=only)
+    assert_problem(answer, ErrorKind.NOT_CACHED, "only-if-cached", field="input")
+    assert answer.status == 504
+    ledger.assert_untouched(acme)
+    predict(api)
+    assert api.post("/v2/predict", SENTENCE, headers=only).headers["X-Cache"] == "HIT"
+    assert live_worker.inputs == 1
 
 
 def test_no_store_keeps_nothing(acme: Customer, live_worker: LiveWorker) -> None:

@@ -152,7 +152,7 @@ def test_files_that_are_not_safetensors_inside_are_a_load_error(tmp_path: Path) 
         ("digits", {"outputs": 9}, "9 were declared"),
         ("digits", {"input_schema": {"kind": "tensor", "dtype": "float32", "shape": [6, 6]}}, "shape"),
         ("digits", {"runtime": "text-embedding"}, "takes text inputs"),
-        ("digits", {"runtime": "text-embedding", "input_schema": {"kind": "text"}}, "encoder cannot be read"),
+        ("digits", {"runtime": "text-embedding", "input_schema": {"kind": "text"}}, "has no config.json"),
         ("digits", {"runtime": "pickle"}, "Unknown runtime"),
         ("minilm", {"outputs": 768}, "768 were declared"),
         ("minilm", {"runtime": "tensor-classification"}, "takes tensor inputs"),

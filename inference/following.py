@@ -1,0 +1,141 @@
+"""Waiting for an answer that another process computes: one thread looks into the cache Redis for all who wait.
+
+It looks every few milliseconds, less often the longer the last one waits, and only while somebody does. When the claim is
+gone and no answer came (its process died, its call was given up, the model failed), each who waited computes it himself.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import Counter
+
+from inference import cache
+from inference.batching.work import WorkItem
+from inference.cache import Entry
+from inference.types import ModelRef
+from mlplatform.lib import clock, redis
+from mlplatform.lib.errors import PlatformError, unavailable
+
+logger = logging.getLogger(__name__)
+
+_SHORTEST_S: Final = 0.003
+_LONGEST_S: Final = 0.05
+_SHARE: Final = 8  # of the time that was waited already
+
+_follows = Counter(
+    "mlplatform_cache_follows_total",
+    "Inputs that waited for another process's computation of an equal one.",
+    ["outcome"],
+)
+_answered, _alone = (_follows.labels(outcome) for outcome in ("answered", "computed-after-all"))
+
+
+@dataclass(eq=False, slots=True)
+class SharedWork(WorkItem):
+    """An input whose equals may be computed anywhere. ``entry`` is set before it succeeds with another process's answer,
+    which its caller then pays as a cached one."""
+
+    entry: Entry | None = None
+
+    def answer(self, entry: Entry) -> None:
+        """Give what another process computed to everybody who waits."""
+        self.entry = entry
+        self.succeed(entry.scores)
+
+
+Compute = Callable[[ModelRef, SharedWork], None]
+"""Has the input computed by a worker. Raises ``PlatformError`` where that is not possible."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Follow:
+    ref: ModelRef
+    work: SharedWork
+    compute: Compute
+    since: float
+
+
+_changed = threading.Condition()
+_waiting: list[_Follow] = []
+_thread: threading.Thread | None = None
+
+
+def follow(ref: ModelRef, work: SharedWork, compute: Compute) -> None:
+    """Answer ``work`` when the process that claimed its input has the answer, or have it computed when it never will."""
+    global _thread
+    with _changed:
+        _waiting.append(_Follow(ref, work, compute, clock.monotonic()))
+        if _thread is None or not _thread.is_alive():
+            _thread = threading.Thread(target=_look_forever, name="cache-follower", daemon=True)
+            _thread.start()
+        _changed.notify()
+
+
+def look() -> None:
+    """Answer those whose answer is there, and let those compute whose claim is gone. One round trip for all."""
+    with _changed:
+        follows = list(_waiting)
+    if not follows:
+        return
+    for follow in _settled(follows):
+        with _changed:
+            _waiting.remove(follow)
+
+
+def forget() -> None:
+    """Drop everything; for tests."""
+    with _changed:
+        _waiting.clear()
+
+
+def _settled(follows: Sequence[_Follow]) -> list[_Follow]:
+    """Those that need not be looked for any more."""
+    keys = [follow.work.cache_key for follow in follows]
+    try:
+        found = redis.cache().mget([cache.ENTRY + key for key in keys] + [cache.CLAIM + key for key in keys])
+    except redis.FAILURES:
+        cache.failed("follow")
+        found = [None] * (2 * len(keys))
+    ended = []
+    for follow, value, claim in zip(follows, found[: len(keys)], found[len(keys) :], strict=True):
+        entry = cache.usable(cache.unpack(value), follow.ref)
+        if follow.work.abandoned:
+            ended.append(follow)
+        elif entry is not None:
+            cache.local.put(follow.work.cache_key, entry)
+            _answered.inc()
+            follow.work.answer(entry)
+            ended.append(follow)
+        elif claim is None or value is not None:
+            _alone.inc()
+            _compute(follow)
+            ended.append(follow)
+    return ended
+
+
+def _compute(follow: _Follow) -> None:
+    try:
+        follow.compute(follow.ref, follow.work)
+    except PlatformError as problem:
+        follow.work.fail(problem)
+    except Exception:
+        logger.exception("an input whose computation was lost elsewhere could not be computed here")
+        follow.work.fail(unavailable("The prediction was lost; please try again."))
+
+
+def _look_forever() -> None:
+    while True:
+        with _changed:
+            while not _waiting:
+                _changed.wait()
+            newest = max(follow.since for follow in _waiting)
+        time.sleep(min(_LONGEST_S, max(_SHORTEST_S, (clock.monotonic() - newest) / _SHARE)))
+        try:
+            look()
+        except Exception:
+            # Whoever waits has a deadline of his own; the thread must live for the next ones.
+            logger.exception("looking for the answers of other processes failed")

@@ -1,0 +1,184 @@
+"""Pushing a model: its package is checked, stored, registered as a staged version, and a worker is asked to try it."""
+
+import shutil
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from inference import registry
+from inference.models import MLModel, ModelVersion, VersionState
+from inference.packages import checking, storage
+from inference.packages.archives import ARCHIVE
+from inference.packages.card import DEFAULT_POOL, Card
+from inference.packages.checking import Checked
+from inference.packages.limits import Limits
+from inference.packages.problems import PackageError
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from tenants.models import Tenant, User
+
+_CHUNK: Final = 1024 * 1024
+
+
+def push(
+    *,
+    source: Path | BinaryIO,
+    owner: Tenant | None,
+    by: User | None,
+    operator: bool,
+    name: str = "",
+) -> ModelVersion:
+    """Stage the package ``source``, a folder or a zip, as a new version; a worker then loads it and runs its examples.
+
+    ``operator`` speaks for the whole platform and may push to every model; a new one belongs to ``owner``, or is on sale to
+    all where that is None. Anybody else pushes to models of ``owner``. ``name`` is the model that the caller expects.
+    Raises INVALID_INPUT that names the file or field of the package, PAYLOAD_TOO_LARGE, FORBIDDEN for a model that belongs to
+    the platform, CONFLICT for a name or version that is taken, and UNAVAILABLE. Nothing is left behind then.
+    """
+    if owner is None and not operator:
+        raise PlatformError(ErrorKind.FORBIDDEN, "Only an operator pushes models that belong to no tenant.")
+    if name:
+        _require_may_push(name, owner=owner, operator=operator)
+    try:
+        with storage.incoming() as place:
+            checked = checking.check(
+                source=_as_file(source, place), target=_empty(place / "files"), limits=Limits(settings.MAX_MODEL_BYTES)
+            )
+            card = checked.card
+            _require_fits(card, owner=owner, operator=operator, name=name)
+            path = f"{card.name}/{card.version}-{checked.digest[:16]}"
+            storage.put(place / "files", path=path, digest=checked.digest)
+    except PackageError as error:
+        raise invalid(error.place, error.reason) from error
+    try:
+        version = _register(checked, path, owner=owner, operator=operator)
+    except Exception:
+        if not ModelVersion.objects.filter(artefact_path=path).exists():
+            storage.remove(path)
+        raise
+    registry.request_verification(version=version)
+    return version
+
+
+def _as_file(source: Path | BinaryIO, place: Path) -> Path:
+    """The package as a path that another process can open; a stream is written down, up to what is accepted."""
+    if isinstance(source, Path):
+        if not source.exists():
+            raise PackageError(ARCHIVE, f"There is no file or folder {source}.")
+        return source
+    target = place / "package.zip"
+    limit, written = settings.MAX_PACKAGE_BYTES, 0
+    with target.open("xb") as sink:
+        while chunk := source.read(_CHUNK):
+            written += len(chunk)
+            if written > limit:
+                raise too_large()
+            sink.write(chunk)
+    return target
+
+
+def too_large() -> PlatformError:
+    """The one answer for a zip beyond the limit."""
+    return PlatformError(
+        ErrorKind.PAYLOAD_TOO_LARGE,
+        f"The package is larger than {settings.MAX_PACKAGE_BYTES:,} bytes; staff can push a larger one as a folder.",
+    )
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def _require_fits(card: Card, *, owner: Tenant | None, operator: bool, name: str) -> None:
+    if name and card.name != name:
+        raise PackageError("model.toml: name", f"The card names {card.name}, but it was pushed to {name}.")
+    if not operator and card.serving.pool != DEFAULT_POOL:
+        raise PackageError("model.toml: serving.pool", "The platform's staff choose the pool; leave it out.")
+    model = _require_may_push(card.name, owner=owner, operator=operator)
+    if model is not None:
+        _require_new(model, card)
+    if not operator:
+        _require_room(owner)
+
+
+def _require_may_push(name: str, *, owner: Tenant | None, operator: bool) -> MLModel | None:
+    """The model of this name, or None where it is new. Raises FORBIDDEN or CONFLICT."""
+    model = MLModel.objects.filter(name=name).first()
+    if model is None or (owner is not None and model.owner_id == owner.pk) or (operator and owner is None):
+        return model
+    if model.owner_id is None and not operator:
+        raise PlatformError(ErrorKind.FORBIDDEN, f"The model {name} belongs to the platform; push under another name.")
+    raise PlatformError(ErrorKind.CONFLICT, f"The name {name} is taken; choose another.")
+
+
+def _require_new(model: MLModel, card: Card) -> None:
+    if ModelVersion.objects.filter(model=model, version=card.version).exists():
+        raise PlatformError(
+            ErrorKind.CONFLICT,
+            f"{card.reference} is there already, and a version never changes; raise the version in model.toml.",
+        )
+
+
+def _require_room(owner: Tenant | None) -> None:
+    used = ModelVersion.objects.filter(model__owner=owner).exclude(state=VersionState.RETIRED).count()
+    if used >= settings.MAX_PRIVATE_VERSIONS:
+        raise PlatformError(
+            ErrorKind.CONFLICT,
+            f"This tenant has {used} model versions, and {settings.MAX_PRIVATE_VERSIONS} are its limit; retire some first.",
+        )
+
+
+@transaction.atomic
+def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bool) -> ModelVersion:
+    """The rows of a checked and stored package. What could change since the first look is looked at again."""
+    card = checked.card
+    if owner is not None and not operator:
+        Tenant.objects.select_for_update().get(pk=owner.pk)  # two pushes at once count one after the other
+        _require_room(owner)
+    model = _require_may_push(card.name, owner=owner, operator=operator)
+    try:
+        if model is None:
+            model = MLModel(
+                name=card.name, title=card.title, description=card.description, pool=card.serving.pool, owner=owner
+            )
+            model.full_clean()
+            with transaction.atomic():
+                model.save()
+        model = MLModel.objects.select_for_update().get(pk=model.pk)
+        _require_new(model, card)
+        return _stage(checked, model, path)
+    except ValidationError as error:
+        field, messages = next(iter(error.message_dict.items()))
+        raise invalid(f"model.toml: {field}", " ".join(messages)) from error
+    except IntegrityError as error:
+        raise PlatformError(ErrorKind.CONFLICT, f"{card.reference} was just pushed by somebody else.") from error
+
+
+def _stage(checked: Checked, model: MLModel, path: str) -> ModelVersion:
+    card = checked.card
+    return registry.stage(
+        model=model,
+        version=card.version,
+        artefact_path=path,
+        sha256=checked.digest,
+        size_bytes=checked.size_bytes,
+        runtime=card.runtime,
+        input_schema=dict(card.input_schema),
+        output_schema=dict(card.output_schema),
+        labels=list(card.labels),
+        max_batch_size=card.serving.max_batch_size,
+        max_batch_tokens=card.serving.max_batch_tokens,
+        max_queue_delay_ms=card.serving.max_queue_delay_ms,
+        precision=card.serving.precision,
+        acceleration=card.serving.acceleration,
+        device=card.serving.device,
+        accuracy=card.accuracy,
+        accuracy_note=card.accuracy_note,
+        speed_note=card.speed_note,
+        licence=card.licence,
+        card=dict(card.values),
+    )

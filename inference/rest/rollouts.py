@@ -1,0 +1,186 @@
+"""``/v2/models/{model}/promote``, ``…/rollback``, ``…/canary``, ``…/shadow``, ``…/purge``, and ``/v2/admin/update-model``.
+
+For keys with the scope ``models:write``: of the tenant that owns the model, or of an operator. Every change answers with the
+model's rollouts as they are after it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from billing.rest.views import KeyedView
+from inference import registry
+from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
+from inference.representations import fields
+from inference.rest.auditing import audited
+from inference.rollouts import promotions, trials
+from inference.rollouts.managing import model_of, version_of
+from mlplatform.lib.errors import invalid
+from tenants.authentication import Caller
+
+SCOPE: Final = "models:write"
+_HISTORY: Final = 20
+_MAX_VERSION_CHARS: Final = 64
+_BOUNDS: Final = ("max_error_rate", "max_latency_ratio")
+
+
+class _ManagedView(KeyedView):
+    def change(
+        self, request: Request, name: str, known: tuple[str, ...], act: Callable[[MLModel, dict[str, Any]], object]
+    ) -> Response:
+        """Run ``act(model, body)`` on a model that the caller manages, with a body of these fields, and show the outcome."""
+        call = self.call(request)
+
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            body = call.json_object() if request.method != "DELETE" else {}
+            fields.only(body, known)
+            model = model_of(caller, name or _text(body, "model"))
+            with audited(call, caller), transaction.atomic():
+                act(model, body)
+            return shown(model)
+
+        return self.read(request, SCOPE, handle)
+
+
+class RolloutsView(KeyedView):
+    """What is live, what is tried, and how it came to that."""
+
+    def get(self, request: Request, model: str, path_version: str = "") -> Response:
+        return self.read(request, SCOPE, lambda caller, api_version: shown(model_of(caller, model)))
+
+
+class PromoteView(_ManagedView):
+    """Make a ready version live."""
+
+    def post(self, request: Request, model: str, path_version: str = "") -> Response:
+        def act(model: MLModel, body: dict[str, Any]) -> None:
+            registry.promote(version=version_of(model, _text(body, "version")))
+
+        return self.change(request, model, ("version",), act)
+
+
+class RollbackView(_ManagedView):
+    """Make that version live again which was live before."""
+
+    def post(self, request: Request, model: str, path_version: str = "") -> Response:
+        def act(model: MLModel, body: dict[str, Any]) -> None:
+            registry.rollback(model=model)
+
+        return self.change(request, model, (), act)
+
+
+class CanaryView(_ManagedView):
+    """Try a version on a share of the tenants, or end that."""
+
+    def post(self, request: Request, model: str, path_version: str = "") -> Response:
+        def act(model: MLModel, body: dict[str, Any]) -> None:
+            bounds: dict[str, Any] = {name: _number(body, name) for name in _BOUNDS if name in body}
+            if "min_calls" in body:
+                bounds["min_calls"] = _whole(body, "min_calls")
+            version = version_of(model, _text(body, "version"))
+            trials.start_canary(version=version, percent=_whole(body, "percent"), **bounds)
+
+        return self.change(request, model, ("version", "percent", *_BOUNDS, "min_calls"), act)
+
+    def delete(self, request: Request, model: str, path_version: str = "") -> Response:
+        return self.change(request, model, (), lambda model, body: trials.stop(model=model, kind=RolloutKind.CANARY))
+
+
+class ShadowView(_ManagedView):
+    """Have a version compute beside the live one, or end that."""
+
+    def post(self, request: Request, model: str, path_version: str = "") -> Response:
+        def act(model: MLModel, body: dict[str, Any]) -> None:
+            percent = _whole(body, "percent") if "percent" in body else 100
+            trials.start_shadow(version=version_of(model, _text(body, "version")), percent=percent)
+
+        return self.change(request, model, ("version", "percent"), act)
+
+    def delete(self, request: Request, model: str, path_version: str = "") -> Response:
+        return self.change(request, model, (), lambda model, body: trials.stop(model=model, kind=RolloutKind.SHADOW))
+
+
+class PurgeView(_ManagedView):
+    """Forget every cached answer of the model."""
+
+    def post(self, request: Request, model: str, path_version: str = "") -> Response:
+        return self.change(request, model, (), lambda model, body: registry.purge_cache(model=model))
+
+
+class UpdateModelView(_ManagedView):
+    """Promote a version and purge the model's cache, both or neither."""
+
+    def post(self, request: Request, path_version: str = "") -> Response:
+        def act(model: MLModel, body: dict[str, Any]) -> None:
+            registry.promote(version=version_of(model, _text(body, "version")))
+            registry.purge_cache(model=model)
+
+        return self.change(request, "", ("model", "version"), act)
+
+
+def shown(model: MLModel) -> dict[str, Any]:
+    """The rollouts of a model as answers have them."""
+    live = ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
+    back = promotions.target_of_rollback(model, live=live)
+    running = {
+        row.kind: row
+        for row in Rollout.objects.select_related("candidate").filter(model=model, state=RolloutState.RUNNING)
+    }
+    return {
+        "model": model.name,
+        "live_version": live.version if live else None,
+        "rollback_version": back.version if back else None,
+        "canary": _canary(running.get(RolloutKind.CANARY)),
+        "shadow": _trial(running.get(RolloutKind.SHADOW)),
+        "history": [
+            {
+                "version": one.version.version,
+                "reason": one.reason,
+                "at": one.at.isoformat(),
+            }
+            for one in promotions.history(model, most=_HISTORY)
+        ],
+    }
+
+
+def _canary(row: Rollout | None) -> dict[str, Any] | None:
+    body = _trial(row)
+    if row is None or body is None:
+        return None
+    bounds = {name: getattr(row, name) for name in (*_BOUNDS, "min_calls")}
+    return body | bounds
+
+
+def _trial(row: Rollout | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {
+        "version": row.candidate.version,
+        "percent": row.percent,
+        "started_at": row.started_at.isoformat(),
+        "observed": row.observed or None,
+    }
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = fields.required(body, name)
+    if not isinstance(value, str) or not 1 <= len(value) <= _MAX_VERSION_CHARS:
+        raise invalid(name, f"The field {name!r} is text of 1 to {_MAX_VERSION_CHARS} characters.")
+    return value
+
+
+def _whole(body: Mapping[str, Any], name: str) -> int:
+    value = fields.required(body, name)
+    if type(value) is not int:
+        raise invalid(name, f"The field {name!r} is a whole number.")
+    return value
+
+
+def _number(body: Mapping[str, Any], name: str) -> float:
+    value = body[name]
+    if type(value) not in (int, float):
+        raise invalid(name, f"The field {name!r} is a number.")
+    return float(value)

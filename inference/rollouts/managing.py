@@ -1,0 +1,35 @@
+"""Whose models a key with ``models:write`` may manage: its tenant's private ones, and for operators all."""
+
+from inference import registry
+from inference.models import MLModel, ModelVersion
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.authentication import Caller
+
+
+def model_of(caller: Caller, name: str) -> MLModel:
+    """The model that the caller manages.
+
+    Raises NOT_FOUND for one that the caller does not see, be it another tenant's or not there at all, and FORBIDDEN for one
+    that it sees and does not own.
+    """
+    model = MLModel.objects.filter(name=name).first() if caller.may_use(name) else None
+    if model is None:
+        raise registry.not_found(name)
+    if caller.operator or model.owner_id == caller.tenant_id:
+        return model
+    if not any(ref.name == name for ref in registry.answering(tenant_id=caller.tenant_id)):
+        raise registry.not_found(name)
+    raise PlatformError(
+        ErrorKind.FORBIDDEN,
+        f"The model {name!r} is not your tenant's: only who runs the platform manages its versions.",
+    )
+
+
+def version_of(model: MLModel, version: str) -> ModelVersion:
+    """One of its versions, whatever its state. Raises NOT_FOUND that names the field ``version``."""
+    row = ModelVersion.objects.select_related("model").filter(model=model, version=version).first()
+    if row is None:
+        raise PlatformError(
+            ErrorKind.NOT_FOUND, f"There is no version {version[:64]!r} of the model {model.name!r}.", field="version"
+        )
+    return row

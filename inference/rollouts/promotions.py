@@ -1,0 +1,140 @@
+"""The switch of a model's live version, forwards and back, and its history.
+
+``Promotion.previous`` is where a rollback goes. A rollback goes one step back in what was promoted, never to what was just
+rolled back: two in a row go back two promotions, and forwards again goes by promoting.
+"""
+
+from django.db import transaction
+
+from inference import served
+from inference.models import (
+    MLModel,
+    ModelVersion,
+    Promotion,
+    PromotionReason,
+    Rollout,
+    RolloutKind,
+    RolloutState,
+    VersionState,
+)
+from inference.rollouts import telling, trials
+from mlplatform.lib import clock
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.models import DeprecationSchedule, SubjectKind, User
+
+
+@transaction.atomic
+def promote(*, version: ModelVersion, by: User | None = None) -> Promotion | None:
+    """Make a ready version live; the one that was live stays ready for callers that pin it, and for going back.
+
+    A running canary or shadow of the version has passed; a canary of another one ends, because it was tried against a version
+    that answers no more. None where the version is live already. Raises CONFLICT for a version that is not ready or has ended.
+    """
+    MLModel.objects.select_for_update().get(pk=version.model_id)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
+    if row.state == VersionState.LIVE:
+        return None
+    if _has_ended(row):
+        raise PlatformError(ErrorKind.CONFLICT, f"{row} has ended by its schedule; promote another version.")
+    if row.state != VersionState.READY:
+        raise PlatformError(
+            ErrorKind.CONFLICT, f"{row} is {row.state}; only a ready version can go live. Verify it first."
+        )
+    canary = Rollout.objects.filter(candidate=row, kind=RolloutKind.CANARY, state=RolloutState.RUNNING).exists()
+    _end_trials(row)
+    before = _switch(row)
+    promotion = Promotion.objects.create(
+        model=row.model,
+        version=row,
+        previous=before,
+        reason=PromotionReason.CANARY_PASSED if canary else PromotionReason.PROMOTED,
+        by=by,
+    )
+    telling.tell(row, "promoted", previous=before.version if before else None)
+    return promotion
+
+
+@transaction.atomic
+def rollback(*, model: MLModel, by: User | None = None, why: str = "") -> Promotion:
+    """Make that version live again which was live before; gives the switch. Raises CONFLICT where there is none.
+
+    Versions that answer no more are passed over. A running canary ends: what it was compared with is gone.
+    """
+    model = MLModel.objects.select_for_update().get(pk=model.pk)
+    live = ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
+    target = target_of_rollback(model, live=live)
+    if live is None or target is None:
+        raise PlatformError(
+            ErrorKind.CONFLICT,
+            f"There is no version of {model} to go back to: none that was live before still answers. Promote one.",
+        )
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=target.pk)
+    _end_trials(row)
+    _switch(row)
+    older = _latest_of(row)
+    promotion = Promotion.objects.create(
+        model=model,
+        version=row,
+        previous=older.previous if older else None,
+        reason=PromotionReason.ROLLED_BACK,
+        by=by,
+    )
+    telling.tell(row, "rolled_back", previous=live.version, reason=why)
+    return promotion
+
+
+def target_of_rollback(model: MLModel, *, live: ModelVersion | None = None) -> ModelVersion | None:
+    """The version to which a rollback would go now: the nearest that was live before and still answers."""
+    now_live = live or ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
+    seen: set[int] = set()
+    step = _latest_of(now_live) if now_live is not None else None
+    while step is not None and step.previous is not None and step.previous.pk not in seen:
+        found = step.previous
+        seen.add(found.pk)
+        if found.state == VersionState.READY and not _has_ended(found):
+            return found
+        step = _latest_of(found)
+    return None
+
+
+def history(model: MLModel, *, most: int = 50) -> list[Promotion]:
+    """Every switch, the latest first."""
+    return list(model.promotions.select_related("version__model", "previous", "by")[:most])
+
+
+def _latest_of(version: ModelVersion) -> Promotion | None:
+    """The latest switch to this version."""
+    return Promotion.objects.select_related("previous__model").filter(version=version).first()
+
+
+def _switch(row: ModelVersion) -> ModelVersion | None:
+    """Row by row, so that the audit log has each; in one transaction, so that no moment is without a live version."""
+    before = None
+    for live in (
+        ModelVersion.objects.select_for_update(of=("self",))
+        .select_related("model")
+        .filter(model_id=row.model_id, state=VersionState.LIVE)
+    ):
+        live.state = VersionState.READY
+        live.save(update_fields=["state"])
+        before = live
+    row.state = VersionState.LIVE
+    row.live_since = clock.now()
+    row.save(update_fields=["state", "live_since"])
+    served.changed()
+    return before
+
+
+def _end_trials(row: ModelVersion) -> None:
+    for trial in Rollout.objects.select_for_update().filter(model_id=row.model_id, state=RolloutState.RUNNING):
+        if trial.candidate_id == row.pk:
+            trials.end(trial, state=RolloutState.PROMOTED, reason="")
+        elif trial.kind == RolloutKind.CANARY:
+            trials.end(trial, state=RolloutState.STOPPED, reason=f"{row} became live.")
+
+
+def _has_ended(version: ModelVersion) -> bool:
+    """Going to a deprecated version is allowed, for it may be urgent; to one that has ended it is not."""
+    return DeprecationSchedule.objects.filter(
+        kind=SubjectKind.MODEL_VERSION, subject=str(version), canceled_at__isnull=True, sunset_at__lte=clock.now()
+    ).exists()

@@ -1,0 +1,55 @@
+"""How good and how fast a model version is with one choice of precision and acceleration, on inputs whose answer is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+
+from inference.runtimes import loading
+from inference.runtimes.protocol import Input, RuntimeSpec
+
+_ALONE: Final = 50
+_ROUNDS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """``accuracy`` is the share of inputs whose most probable label is theirs. ``inputs_per_s`` is of full batches, the best
+    of three rounds over all inputs; ``alone_ms`` the median time of one input in a batch of its own. Both are of the loaded
+    model without the service around it."""
+
+    precision: str
+    acceleration: str
+    n: int
+    accuracy: float
+    inputs_per_s: float
+    alone_ms: float
+
+
+def measure(spec: RuntimeSpec, inputs: Sequence[Input], labels: Sequence[int]) -> Measured:
+    """Load the version as ``spec`` has it and measure it. Raises what loading raises, ValueError without inputs."""
+    if not inputs or len(inputs) != len(labels):
+        raise ValueError("There must be inputs, and one label for each.")
+    runtime = loading.load(spec)
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        started = perf_counter()
+        answers = runtime.run(inputs)
+        best = min(best, perf_counter() - started)
+    alone = []
+    for one in inputs[:_ALONE]:
+        started = perf_counter()
+        runtime.run([one])
+        alone.append(perf_counter() - started)
+    right = float((answers.argmax(axis=1) == np.asarray(labels)).mean())
+    return Measured(
+        precision=spec.precision,
+        acceleration=spec.acceleration,
+        n=len(inputs),
+        accuracy=right,
+        inputs_per_s=len(inputs) / best,
+        alone_ms=median(alone) * 1000,
+    )

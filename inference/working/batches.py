@@ -1,0 +1,106 @@
+"""One batch through a model: decoded, computed, and if that fails halved until the input that fails is alone."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+from inference.batching.messages import ItemMessage
+from inference.runtimes import inputs as wire
+from inference.runtimes.loading import CheckedRuntime
+from inference.runtimes.protocol import Array, Input
+from mlplatform.lib import clock
+
+logger = logging.getLogger(__name__)
+
+_HOPELESS: Final = 8
+"""So many inputs that fail alone, with none that succeeds, and the model itself is broken: the rest is not tried."""
+_MAX_REASON: Final = 300
+
+_inputs = Counter("mlplatform_worker_inputs_total", "Inputs that workers computed.", ["model"])
+_forward_seconds = Histogram("mlplatform_worker_forward_seconds", "The model's own time for a batch.", ["model"])
+_poisoned = Counter("mlplatform_worker_inputs_failed_total", "Inputs on which a model failed.", ["model"])
+_splits = Counter(
+    "mlplatform_worker_batches_split_total", "Batches that failed and were computed in halves.", ["model"]
+)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Scores of each input as float32 bytes, or None with its problem; ``compute_s`` is the model's own time.
+
+    ``error`` says why the model itself is broken, so that no input is to blame.
+    """
+
+    results: list[bytes | None]
+    problems: dict[int, str] = field(default_factory=dict)
+    compute_s: float = 0.0
+    error: str = ""
+
+
+def failed(items: Sequence[ItemMessage], failure: Exception) -> Outcome:
+    """The outcome when no input could be tried, such as when the model does not load."""
+    return Outcome([None] * len(items), dict.fromkeys(range(len(items)), reason(failure)), error=reason(failure))
+
+
+def reason(failure: Exception) -> str:
+    """What is told of a failure, in a line."""
+    return f"{type(failure).__name__}: {failure}"[:_MAX_REASON]
+
+
+def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
+    """The answers to ``items``, in order. One bad input fails alone: its neighbours may be other customers."""
+    name = runtime.spec.name
+    outcome = Outcome([None] * len(items))
+    places: list[int] = []
+    decoded: list[Input] = []
+    for place, item in enumerate(items):
+        try:
+            decoded.append(wire.decode(item.payload))
+            places.append(place)
+        except Exception as failure:
+            logger.exception("an input of %s cannot be read", name)
+            outcome.problems[place] = reason(failure)
+    began = clock.monotonic()
+    _run(runtime, decoded, places, outcome)
+    outcome.error = _last_word(outcome)
+    outcome.compute_s = clock.monotonic() - began
+    _forward_seconds.labels(name).observe(outcome.compute_s)
+    _inputs.labels(name).inc(len(items) - len(outcome.problems))
+    if outcome.problems:
+        _poisoned.labels(name).inc(len(outcome.problems))
+    return outcome
+
+
+def _run(runtime: CheckedRuntime, decoded: Sequence[Input], places: Sequence[int], outcome: Outcome) -> None:
+    """Compute these inputs together, else each half by itself."""
+    if not decoded:
+        return
+    last = _last_word(outcome)
+    if last:
+        outcome.problems.update(dict.fromkeys(places, last))
+        return
+    try:
+        rows: Array = runtime.run(decoded)
+    except Exception as failure:
+        if len(decoded) == 1:
+            logger.exception("%s failed on an input", runtime.spec.name)
+            outcome.problems[places[0]] = reason(failure)
+            return
+        logger.warning("%s failed on %d inputs together: %s", runtime.spec.name, len(decoded), reason(failure))
+        _splits.labels(runtime.spec.name).inc()
+        middle = len(decoded) // 2
+        _run(runtime, decoded[:middle], places[:middle], outcome)
+        _run(runtime, decoded[middle:], places[middle:], outcome)
+        return
+    for place, row in zip(places, rows.astype("<f4", copy=False), strict=True):
+        outcome.results[place] = row.tobytes()
+
+
+def _last_word(outcome: Outcome) -> str:
+    """The reason with which the rest is given up; empty while there is hope."""
+    if len(outcome.problems) < _HOPELESS or any(result is not None for result in outcome.results):
+        return ""
+    return next(reversed(outcome.problems.values()))

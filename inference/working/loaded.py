@@ -1,0 +1,199 @@
+"""The model versions that a worker holds in memory, within a budget of bytes; the least recently used makes room.
+
+Versions that are wanted, because they are live or candidates, go last. Two threads use it: one computes batches and loads
+what they need, the other prepares what the catalogue wants.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+from inference.models import ModelVersion
+from inference.runtimes import loading, memory
+from inference.runtimes.protocol import LoadError, RuntimeSpec
+from inference.workers import LoadedModel
+from mlplatform.lib import clock
+
+logger = logging.getLogger(__name__)
+
+_FORGIVE_S: Final = 10.0
+"""So long a version that failed to load fails its batches at once, instead of being read from the disk for each."""
+_SMOOTHING: Final = 0.2
+
+_loads = Counter("mlplatform_worker_loads_total", "Model versions that workers loaded, by outcome.", ["outcome"])
+_evictions = Counter("mlplatform_worker_evictions_total", "Model versions that made room for others.")
+_weights = Gauge("mlplatform_worker_weights_bytes", "Weights that workers hold in memory.", multiprocess_mode="livesum")
+
+
+@dataclass(slots=True, eq=False)
+class Loaded:
+    """A version in memory, and what it has done since it was loaded."""
+
+    runtime: loading.CheckedRuntime
+    size_bytes: int
+    used_at: float
+    batches: int = 0
+    batch_s: float = 0.0
+
+    @property
+    def reference(self) -> str:
+        return f"{self.runtime.spec.name}@{self.runtime.spec.version}"
+
+    def note(self, seconds: float) -> None:
+        """One more batch, which took so long."""
+        self.batches += 1
+        self.batch_s = smoothed(self.batch_s, seconds)
+
+
+def smoothed(before: float, seconds: float) -> float:
+    """The running mean of batch times, 0 while there was none."""
+    return seconds if not before else (1 - _SMOOTHING) * before + _SMOOTHING * seconds
+
+
+@dataclass(slots=True)
+class _Table:
+    """What the lock guards. ``coming`` is room, in bytes, for versions that are being loaded."""
+
+    held: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
+    coming: dict[str, int] = field(default_factory=dict)
+    gates: dict[str, threading.Lock] = field(default_factory=dict)
+    failed: dict[str, tuple[float, Exception]] = field(default_factory=dict)
+
+    def total(self) -> int:
+        return sum(loaded.size_bytes for loaded in self.held.values()) + sum(self.coming.values())
+
+
+class LoadedModels:
+    """By digest: the artefact is what is loaded, and two versions with the same one share it."""
+
+    def __init__(self, *, device: str, budget_bytes: int, spec_of: Callable[[ModelVersion], RuntimeSpec]) -> None:
+        self.budget_bytes = budget_bytes
+        self._device = device
+        self._spec_of = spec_of
+        self._lock = threading.Lock()
+        self._table = _Table()
+        self._wanted: frozenset[str] = frozenset()
+
+    def find(self, digest: str) -> Loaded | None:
+        """The version if it is in memory; it counts as used."""
+        with self._lock:
+            loaded = self._table.held.get(digest)
+            if loaded is not None:
+                self._table.held.move_to_end(digest)
+                loaded.used_at = clock.now().timestamp()
+            return loaded
+
+    def get(self, version: ModelVersion, *, again: bool = False, spare_wanted: bool = False) -> Loaded:
+        """The version, loaded now if it is not in memory. Others make room; with ``spare_wanted`` only unwanted ones.
+
+        Raises what loading raises: ArtefactError, LoadError, ContractError. A failure is remembered for ten seconds unless
+        ``again``.
+        """
+        digest = version.sha256
+        with self._lock:
+            gate = self._table.gates.setdefault(digest, threading.Lock())
+        with gate:
+            loaded = self.find(digest)
+            if loaded is not None:
+                return loaded
+            until, failure = self._table.failed.get(digest, (0.0, None))
+            if failure is not None and not again and clock.monotonic() < until:
+                raise failure
+            try:
+                return self._load(version, spare_wanted=spare_wanted)
+            except Exception as error:
+                self._table.failed[digest] = (clock.monotonic() + _FORGIVE_S, error)
+                _loads.labels("failed").inc()
+                raise
+            finally:
+                with self._lock:
+                    self._table.coming.pop(digest, None)
+
+    def put(self, digest: str, runtime: loading.CheckedRuntime) -> Loaded:
+        """Hold a model that is loaded already; others make room for what it really takes."""
+        loaded = Loaded(runtime, memory.weights_bytes(runtime), clock.now().timestamp())
+        with self._lock:
+            self._table.failed.pop(digest, None)
+            self._table.coming.pop(digest, None)
+            self._table.held[digest] = loaded
+            dropped = self._make_room(0, spared={digest})
+        self._tell(dropped)
+        return loaded
+
+    def want(self, digests: Collection[str]) -> None:
+        """These versions are live or candidates: they go last when room is needed."""
+        self._wanted = frozenset(digests)
+
+    def report(self) -> list[LoadedModel]:
+        """What is in memory, by name."""
+        with self._lock:
+            held = list(self._table.held.items())
+        return sorted(
+            (
+                LoadedModel(
+                    reference=loaded.reference,
+                    size_bytes=loaded.size_bytes,
+                    batches=loaded.batches,
+                    batch_s=round(loaded.batch_s, 6),
+                    used_at=loaded.used_at,
+                    wanted=digest in self._wanted,
+                )
+                for digest, loaded in held
+            ),
+            key=lambda model: model.reference,
+        )
+
+    def _load(self, version: ModelVersion, *, spare_wanted: bool) -> Loaded:
+        spec = self._spec_of(version)
+        expected = stored_bytes(spec.artefact)
+        if expected > self.budget_bytes:
+            raise LoadError(
+                f"{version} takes about {expected / 2**20:,.0f} MB; this worker may hold {self.budget_bytes / 2**20:,.0f} MB "
+                "(WORKER_MEMORY_MB)."
+            )
+        with self._lock:
+            dropped = self._make_room(expected, spared=self._wanted if spare_wanted else ())
+            fits = self._table.total() + expected <= self.budget_bytes
+            if fits or not spare_wanted:
+                self._table.coming[version.sha256] = expected
+        self._tell(dropped)
+        if spare_wanted and not fits:
+            raise LoadError(
+                f"There is no room for {version} beside the other live versions; it is loaded when it is called."
+            )
+        loaded = self.put(version.sha256, loading.load(spec))
+        _loads.labels("loaded").inc()
+        logger.info("%s is loaded: %.1f MB", loaded.reference, loaded.size_bytes / 2**20)
+        return loaded
+
+    def _make_room(self, needed: int, *, spared: Iterable[str]) -> list[Loaded]:
+        """Drop unwanted versions, then wanted ones, the least recently used first, until it fits. The lock is held."""
+        kept = set(spared)
+        order = [digest for digest in self._table.held if digest not in kept]
+        order.sort(key=lambda digest: digest in self._wanted)  # stable: each part stays in the order of its use
+        dropped = []
+        for digest in order:
+            if self._table.total() + needed <= self.budget_bytes:
+                break
+            dropped.append(self._table.held.pop(digest))
+        return dropped
+
+    def _tell(self, dropped: Collection[Loaded]) -> None:
+        for loaded in dropped:
+            _evictions.inc()
+            logger.info("%s made room for another model", loaded.reference)
+        if dropped:
+            memory.free_unused(self._device)
+        with self._lock:
+            _weights.set(sum(loaded.size_bytes for loaded in self._table.held.values()))
+
+
+def stored_bytes(folder: Path) -> int:
+    """What the weights of an artefact take on disk, which is about what they take in memory; 0 for what is not there."""
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors")) if folder.is_dir() else 0

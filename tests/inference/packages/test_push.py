@@ -1,0 +1,174 @@
+"""Who may push what, and that a refusal leaves nothing behind."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from inference import artefacts, registry
+from inference.models import MLModel, ModelVersion
+from inference.packages import push, storage
+from mlplatform.lib import enqueue
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tests.conftest import Customer
+from tests.support import packages
+from tests.support.models_folder import models_dir, stored
+
+__all__ = ["models_dir"]
+
+
+pytestmark = pytest.mark.usefixtures("models_dir")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
+    """The tasks that would have been sent."""
+    sent: list[tuple[str, str, dict[str, Any]]] = []
+    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append((task, queue, kwargs)))
+    return sent
+
+
+def changed(**fields: str) -> dict[str, bytes]:
+    """The package with other texts in its card."""
+    card = packages.CARD
+    for name, value in fields.items():
+        line = next(line for line in card.splitlines() if line.startswith(f"{name} = "))
+        card = card.replace(line, f'{name} = "{value}"', 1)
+    return packages.files(card)
+
+
+def as_operator(source: Path | io.BytesIO, **more: Any) -> ModelVersion:
+    return push.push(**{"source": source, "owner": None, "by": None, "operator": True, **more})
+
+
+def as_tenant(customer: Customer, content: dict[str, bytes] | None = None, **more: Any) -> ModelVersion:
+    source = io.BytesIO(packages.zipped(content))
+    return push.push(source=source, owner=customer.tenant, by=None, operator=False, **more)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_operator_pushes_a_folder(
+    models_dir: Path, tmp_path: Path, asked: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    card = packages.CARD.replace("[serving]", '[serving]\npool = "cpu"')
+    version = as_operator(packages.folder(tmp_path / "folder", packages.files(card)))
+    version.refresh_from_db()
+    assert (str(version), version.state, version.runtime) == ("shapes@1.0.0", "staged", "tensor-classification")
+    assert (version.model.title, version.model.pool, version.model.owner) == ("Shapes", "cpu", None)
+    assert (version.licence, version.accuracy, version.max_batch_size) == ("MIT", 0.9, 16)
+    assert version.card["examples"] == [{"input": [[0, 0], [1, 1]], "output": [0.25, 0.75]}]
+    folder = storage.local_folder(version)
+    artefacts.verify(folder, expected=version.sha256)
+    assert folder.parent == models_dir / "shapes"
+    assert version.size_bytes == sum(file.stat().st_size for file in folder.iterdir())
+    assert asked == [("inference.verify_version", "cpu", {"version_id": version.pk})]
+    assert not list((models_dir / ".incoming").iterdir())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tenant_pushes_a_private_model_and_its_next_version(
+    acme: Customer, asked: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    first = as_tenant(acme)
+    second = as_tenant(acme, changed(version="1.1.0"))
+    assert first.model == second.model
+    assert first.model.owner == acme.tenant
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("owned_by", "pusher", "kind"),
+    [
+        ("platform", "acme", ErrorKind.FORBIDDEN),
+        ("globex", "acme", ErrorKind.CONFLICT),
+        ("globex", "operator for acme", ErrorKind.CONFLICT),
+        ("platform", "operator for acme", ErrorKind.CONFLICT),
+    ],
+)
+@pytest.mark.django_db
+def test_a_model_of_somebody_else(
+    acme: Customer, globex: Customer, models_dir: Path, owned_by: str, pusher: str, kind: ErrorKind
+) -> None:
+    MLModel.objects.create(name="shapes", owner=globex.tenant if owned_by == "globex" else None)
+    with pytest.raises(PlatformError) as refused:
+        push.push(
+            source=io.BytesIO(packages.zipped()), owner=acme.tenant, by=None, operator=pusher == "operator for acme"
+        )
+    assert refused.value.kind is kind
+    assert not ModelVersion.objects.exists()
+    assert not stored(models_dir)
+
+
+@pytest.mark.django_db
+def test_the_name_of_the_address_is_looked_at_before_the_package_is(acme: Customer, globex: Customer) -> None:
+    MLModel.objects.create(name="taken", owner=globex.tenant)
+    with pytest.raises(PlatformError) as refused:
+        as_tenant(acme, {"no": b"package"}, name="taken")
+    assert refused.value.kind is ErrorKind.CONFLICT
+    with pytest.raises(PlatformError) as refused:
+        as_tenant(acme, name="other")
+    assert refused.value.field == "model.toml: name"
+
+
+@pytest.mark.django_db
+def test_a_version_never_changes(acme: Customer, models_dir: Path) -> None:
+    version = as_tenant(acme)
+    before = stored(models_dir)
+    for content in (None, packages.files(notes__txt=b"more")):
+        with pytest.raises(PlatformError) as refused:
+            as_tenant(acme, content)
+        assert refused.value.kind is ErrorKind.CONFLICT
+    assert stored(models_dir) == before
+    artefacts.verify(storage.local_folder(version), expected=version.sha256)
+
+
+@pytest.mark.django_db
+def test_what_is_wrong_with_the_package_names_its_place_and_leaves_nothing(acme: Customer, models_dir: Path) -> None:
+    with pytest.raises(PlatformError) as refused:
+        as_tenant(acme, packages.files() | {"model.pt": b"x"})
+    assert (refused.value.kind, refused.value.field) == (ErrorKind.INVALID_INPUT, "model.pt")
+    with pytest.raises(PlatformError) as refused:
+        as_tenant(acme, packages.files(packages.CARD.replace("[serving]", '[serving]\npool = "mine"')))
+    assert refused.value.field == "model.toml: serving.pool"
+    assert not stored(models_dir)
+    assert not MLModel.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_zip_that_is_too_large_is_not_written_to_its_end(
+    acme: Customer, settings: Settings, models_dir: Path
+) -> None:
+    settings.MAX_PACKAGE_BYTES = 100
+    with pytest.raises(PlatformError) as refused:
+        as_tenant(acme)
+    assert refused.value.kind is ErrorKind.PAYLOAD_TOO_LARGE
+    assert not stored(models_dir)
+
+
+@pytest.mark.django_db
+def test_a_tenant_has_so_many_versions_and_no_more(acme: Customer, settings: Settings, models_dir: Path) -> None:
+    settings.MAX_PRIVATE_VERSIONS = 1
+    version = as_tenant(acme)
+    before = stored(models_dir)
+    with pytest.raises(PlatformError) as refused:
+        as_tenant(acme, changed(version="1.1.0"))
+    assert refused.value.kind is ErrorKind.CONFLICT
+    assert stored(models_dir) == before
+    ModelVersion.objects.filter(pk=version.pk).update(state="retired")
+    assert as_tenant(acme, changed(version="1.1.0")).version == "1.1.0"
+
+
+@pytest.mark.django_db
+def test_files_are_removed_when_the_rows_cannot_be_written(
+    acme: Customer, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("the database went away")
+
+    monkeypatch.setattr(registry, "stage", fail)
+    with pytest.raises(RuntimeError):
+        as_tenant(acme)
+    assert not stored(models_dir)
+    assert not MLModel.objects.exists()

@@ -1,0 +1,175 @@
+"""Pushing a zip over REST: who may, how it is sent, and what is answered."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from inference.models import MLModel, ModelVersion
+from inference.rest import packages as face
+from mlplatform.lib import enqueue
+from mlplatform.lib.errors import ErrorKind
+from tenants import api_keys, authentication
+from tests.conftest import Customer
+from tests.support import packages
+from tests.support.models_folder import models_dir, stored
+from tests.support.rest import Answer, Api, assert_problem
+
+__all__ = ["models_dir"]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_dir")]
+
+PATH = "/v2/models/shapes/versions"
+BOUNDARY = "limit-of-parts"
+
+
+@pytest.fixture(autouse=True)
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Workers that would have been asked."""
+    sent: list[str] = []
+    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append(task))
+    return sent
+
+
+def push(api: Api, content: bytes | None = None, *, path: str = PATH, content_type: str = "application/zip") -> Answer:
+    body = packages.zipped() if content is None else content
+    return api.call("POST", path, content=body, content_type=content_type)
+
+
+def form(*parts: tuple[str, str, bytes]) -> bytes:
+    """A form with files, each of name, file name and content."""
+    chunks = []
+    for name, file, content in parts:
+        disposition = f'form-data; name="{name}"' + (f'; filename="{file}"' if file else "")
+        chunks.append(f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + content + b"\r\n")
+    return b"".join(chunks) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def in_form(api: Api, *parts: tuple[str, str, bytes]) -> Answer:
+    return push(api, form(*parts), content_type=f"multipart/form-data; boundary={BOUNDARY}")
+
+
+def operator(customer: Customer) -> None:
+    """Make the customer the organisation that runs the platform."""
+    customer.tenant.operator = True
+    customer.tenant.save(update_fields=["operator"])
+    authentication.forget_all()
+
+
+def test_a_tenant_pushes_its_model_and_reads_its_state(acme: Customer) -> None:
+    api = Api(acme)
+    answer = push(api)
+    assert answer.status == 201, answer.content
+    assert answer.headers["Location"] == f"{PATH}/1.0.0"
+    row = ModelVersion.objects.get()
+    assert answer.body == {
+        "model": "shapes",
+        "version": "1.0.0",
+        "state": "staged",
+        "load_error": None,
+        "task": "tensor-classification",
+        "sha256": row.sha256,
+        "size_bytes": row.size_bytes,
+        "created_at": row.created_at.isoformat().replace("+00:00", "Z"),
+    }
+    assert row.model.owner == acme.tenant
+    ModelVersion.objects.update(load_error="the weights do not fit")
+    assert api.get(f"{PATH}/1.0.0").body["load_error"] == "the weights do not fit"
+
+
+def test_an_operator_pushes_a_model_of_the_platform_in_a_form(acme: Customer) -> None:
+    operator(acme)
+    answer = in_form(Api(acme), ("package", "shapes.zip", packages.zipped()))
+    assert answer.status == 201, answer.content
+    assert MLModel.objects.get().owner is None
+
+
+def test_a_large_file_of_a_form_is_never_held_in_memory(acme: Customer, settings: Settings) -> None:
+    settings.FILE_UPLOAD_MAX_MEMORY_SIZE = 10
+    assert in_form(Api(acme), ("package", "shapes.zip", packages.zipped())).status == 201
+
+
+def test_who_may_not(acme: Customer, globex: Customer, models_dir: Path) -> None:
+    key = api_keys.issue(tenant=acme.tenant, name="Reader", scopes=["models:read"], created_by=acme.owner)
+    assert_problem(push(Api(secret=key.secret)), ErrorKind.FORBIDDEN, "models:write")
+    assert_problem(push(Api()), ErrorKind.UNAUTHENTICATED)
+    MLModel.objects.create(name="platforms")
+    renamed = packages.zipped(packages.files(packages.CARD.replace('"shapes"', '"platforms"', 1)))
+    refused = push(Api(acme), renamed, path="/v2/models/platforms/versions")
+    assert_problem(refused, ErrorKind.FORBIDDEN, "belongs to the platform")
+    MLModel.objects.create(name="shapes", owner=globex.tenant)
+    assert_problem(push(Api(acme)), ErrorKind.CONFLICT, "taken")
+    assert not ModelVersion.objects.exists()
+    assert not stored(models_dir)
+
+
+def test_another_tenant_sees_no_more_than_nothing(acme: Customer, globex: Customer) -> None:
+    push(Api(acme))
+    there, nowhere = Api(globex).get(f"{PATH}/1.0.0"), Api(globex).get("/v2/models/nothing/versions/1.0.0")
+    assert_problem(there, ErrorKind.NOT_FOUND)
+    assert json.dumps({**there.body, "request_id": ""}).replace("shapes", "nothing") == json.dumps(
+        {**nowhere.body, "request_id": ""}
+    )
+
+
+def test_a_key_for_certain_models_pushes_no_others(acme: Customer) -> None:
+    acme.key.allowed_models = ["sentiment"]
+    acme.key.save(update_fields=["allowed_models"])
+    authentication.forget_all()
+    assert_problem(push(Api(acme)), ErrorKind.NOT_FOUND)
+    assert not MLModel.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"no zip", "package"),
+        (packages.zipped({"model.toml": b""}), "model.toml: runtime"),
+        (packages.zipped(packages.files() | {"model.pt": b"x"}), "model.pt"),
+        (packages.zipped(packages.files(packages.CARD.replace('"shapes"', '"forms"', 1))), "model.toml: name"),
+        (packages.zipped(packages.files(packages.CARD.replace("licence", "license"))), "model.toml: licence"),
+    ],
+)
+def test_what_is_wrong_is_named(acme: Customer, models_dir: Path, content: bytes, field: str) -> None:
+    assert_problem(push(Api(acme), content), ErrorKind.INVALID_INPUT, field=field)
+    assert not MLModel.objects.exists()
+    assert not stored(models_dir)
+
+
+def test_bodies_that_are_not_taken(acme: Customer, settings: Settings, asked: list[str]) -> None:
+    api = Api(acme)
+    assert_problem(push(api, content_type="application/json"), ErrorKind.UNSUPPORTED_MEDIA_TYPE, "application/zip")
+    assert_problem(push(api, b""), ErrorKind.MALFORMED)
+    assert_problem(push(api, b"--x", content_type="multipart/form-data; boundary=y"), ErrorKind.INVALID_INPUT)
+    assert_problem(push(api, b"--x", content_type="multipart/form-data"), ErrorKind.MALFORMED)
+    zipped = packages.zipped()
+    assert_problem(in_form(api, ("file", "a.zip", zipped)), ErrorKind.INVALID_INPUT, field="package")
+    assert_problem(
+        in_form(api, ("package", "a.zip", zipped), ("package", "b.zip", zipped)),
+        ErrorKind.INVALID_INPUT,
+        field="package",
+    )
+    assert_problem(
+        in_form(api, ("package", "a.zip", zipped), ("owner", "", b"globex")), ErrorKind.INVALID_INPUT, field="package"
+    )
+    gzipped = api.call(
+        "POST", PATH, content=zipped, content_type="application/zip", headers={"content-encoding": "gzip"}
+    )
+    assert_problem(gzipped, ErrorKind.UNSUPPORTED_MEDIA_TYPE)
+    settings.MAX_PACKAGE_BYTES = 100
+    assert_problem(push(api, b"x" * 101 + b"y" * 65_536), ErrorKind.PAYLOAD_TOO_LARGE)
+    assert_problem(push(api), ErrorKind.PAYLOAD_TOO_LARGE)
+    assert not MLModel.objects.exists()
+    assert not asked
+
+
+def test_checks_do_not_take_every_thread(acme: Customer) -> None:
+    for _ in range(2):
+        assert face._slots.acquire(blocking=False)
+    try:
+        assert_problem(push(Api(acme)), ErrorKind.OVERLOADED)
+    finally:
+        for _ in range(2):
+            face._slots.release()
+    assert push(Api(acme)).status == 201

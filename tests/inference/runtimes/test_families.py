@@ -1,0 +1,251 @@
+"""Models in the layout of Hugging Face against what the libraries transformers and torchvision answer for them.
+
+``tests/support/hf_folders.py`` makes the models and tells how ``expected/libraries.json`` was written.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from inference import artefacts
+from inference.runtimes import loading
+from inference.runtimes.loading import CheckedRuntime
+from inference.runtimes.protocol import LoadError, RuntimeSpec
+from tests.support import hf_folders
+from tests.support.hf_folders import FAMILIES, PAIRS, TEXTS
+
+EXPECTED: Mapping[str, Any] = json.loads((Path(__file__).parent / "expected" / "libraries.json").read_text())
+SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "text": {"kind": "text", "max_chars": 1000},
+    "pair": {"kind": "pair", "max_chars": 1000},
+    "image": {"kind": "image", "height": 32, "width": 32, "channels": 3},
+}
+
+
+def load(
+    folder: Path, runtime: str, outputs: int, *, precision: str = "float32", device: str = "cpu", **fields: Any
+) -> CheckedRuntime:
+    return loading.load(
+        RuntimeSpec(
+            name="tiny",
+            version="1.0.0",
+            runtime=runtime,
+            artefact=folder,
+            digest=artefacts.digest(folder),
+            outputs=outputs,
+            input_schema=SCHEMAS[runtime.partition("-")[0]],
+            max_batch_size=8,
+            device=device,
+            precision=precision,
+            **fields,
+        )
+    )
+
+
+def unit(vectors: Any) -> Any:
+    found = np.array(vectors)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_classifier_answers_what_transformers_answers(family: str, tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, family, outputs=3)
+    answers = load(folder, "text-classification", 3).run(TEXTS)
+    np.testing.assert_allclose(answers, EXPECTED[f"{family} texts"], rtol=0, atol=1e-5)
+    assert np.abs(answers[0] - answers[1]).max() > 0.01, "a model that says the same to everything would prove nothing"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pairs_are_read_together_as_transformers_reads_them(family: str, tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, family, outputs=3)
+    answers = load(folder, "pair-classification", 3).run(PAIRS)
+    np.testing.assert_allclose(answers, EXPECTED[f"{family} pairs"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_embedding_is_the_mean_of_the_last_layer(family: str, tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, family, prefixed=False)
+    weights = load_file(hf_folders.write(tmp_path / "headed", family, outputs=3) / "model.safetensors")
+    bare = {name.removeprefix(f"{family}."): value for name, value in weights.items()}
+    save_file(bare, folder / "model.safetensors")  # heads and all: what an encoder does not need is passed over
+    (tmp_path / "headed" / "config.json").unlink()
+    wanted = np.array(EXPECTED[f"{family} means"])
+    np.testing.assert_allclose(load(folder, "text-embedding", 16).run(TEXTS), unit(wanted), rtol=0, atol=1e-5)
+    plain = load(folder, "text-embedding", 16, options={"normalise": False})
+    np.testing.assert_allclose(plain.run(TEXTS), wanted, rtol=0, atol=1e-5)
+
+
+def test_the_first_token_can_stand_for_the_text(tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, "bert")
+    mean = load(folder, "text-embedding", 16).run(TEXTS)
+    first = load(folder, "text-embedding", 16, options={"pooling": "cls"}).run(TEXTS)
+    assert np.abs(mean - first).max() > 0.1
+    np.testing.assert_allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
+
+
+def test_a_cross_encoder_scores_with_the_sigmoid_of_its_logit(tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, "bert", outputs=1)
+    scores = load(folder, "pair-scoring", 1).run(PAIRS)
+    assert scores.shape == (3, 1)
+    assert ((scores > 0) & (scores < 1)).all()
+    swapped = load(folder, "pair-scoring", 1).run([(second, first) for first, second in PAIRS])
+    assert np.abs(scores - swapped).max() > 1e-3, "which text comes first matters"
+
+
+@pytest.mark.parametrize(("name", "deep"), [("basic", False), ("bottleneck", True)])
+def test_a_resnet_answers_what_torchvision_answers(name: str, deep: bool, tmp_path: Path) -> None:
+    save_file(hf_folders.draw(hf_folders.resnet_shapes(deep=deep)), tmp_path / "model.safetensors")
+    options = {"architecture": "resnet", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    runtime = load(tmp_path, "image-classification", 3, options=options)
+    np.testing.assert_allclose(runtime.run([hf_folders.picture()])[0], EXPECTED[f"resnet {name}"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("int8", 0.05), ("bfloat16", 0.05)])
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_lower_precision_moves_answers_a_little_and_not_at_all_with_company(
+    family: str, precision: str, tolerance: float, tmp_path: Path
+) -> None:
+    folder = hf_folders.write(tmp_path, family, outputs=3)
+    runtime = load(folder, "text-classification", 3, precision=precision)
+    answers = runtime.run(TEXTS)
+    off = np.abs(answers - np.array(EXPECTED[f"{family} texts"])).max()
+    assert 0 < off < tolerance
+    if precision == "int8":
+        alone = np.concatenate([runtime.run([text]) for text in TEXTS])
+        np.testing.assert_allclose(answers, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"precision": "float16"}, "GPU only"),
+        ({"precision": "int8", "acceleration": "compile"}, "cannot be compiled"),
+        ({"acceleration": "cuda-graphs"}, "need a GPU"),
+        ({"options": {"poling": "cls"}}, "no option 'poling'"),
+        ({"options": {"max_tokens": "all"}}, "max_tokens is a whole number"),
+        ({"options": {"architecture": "gpt"}}, "architecture is one of"),
+        ({"options": {"architecture": "transformers"}}, "requirements-transformers.txt"),
+    ],
+)
+def test_what_cannot_work_is_a_load_error_that_says_why(
+    fields: dict[str, Any], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as on a machine without it
+    folder = hf_folders.write(tmp_path, "bert", outputs=3)
+    with pytest.raises(LoadError, match=reason):
+        load(folder, "text-classification", 3, **fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "gpt2"}, "set the option architecture"),
+        ({"hidden_act": "swish2"}, "what runs here"),
+        ({"position_embedding_type": "relative_key"}, "absolute"),
+        ({"is_decoder": True}, "decoder"),
+        ({"num_attention_heads": 3}, "cannot be shared"),
+        ({"num_hidden_layers": 3}, "does not hold the weights"),
+        ({"num_hidden_layers": 10**9}, "whole number from 1"),
+        ({"vocab_size": 5}, "tokenizer knows"),
+        ({"hidden_size": None}, "does not say 'hidden_size'"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_a_load_error(changes: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, "bert", outputs=3)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(LoadError, match=reason):
+        load(folder, "text-classification", 3)
+
+
+def test_a_head_that_is_missing_or_too_wide_is_a_load_error(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="no classifier as bert"):
+        load(hf_folders.write(tmp_path / "bare", "bert"), "text-classification", 3)
+    with pytest.raises(LoadError, match="gives 3 classes, 2 were declared"):
+        load(hf_folders.write(tmp_path / "three", "bert", outputs=3), "text-classification", 2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rectangles_give_the_same_answers_as_packed_texts(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is compiled, or recorded as CUDA graphs, without the minute that compiling takes."""
+    monkeypatch.setattr(torch, "compile", lambda network, dynamic: network)
+    folder = hf_folders.write(tmp_path, family, outputs=3)
+    compiled = load(folder, "text-classification", 3, acceleration="compile")
+    np.testing.assert_allclose(compiled.run(TEXTS), EXPECTED[f"{family} texts"], rtol=0, atol=1e-5)
+    pairs = load(folder, "pair-classification", 3, acceleration="compile")
+    np.testing.assert_allclose(pairs.run(PAIRS), EXPECTED[f"{family} pairs"], rtol=0, atol=1e-5)
+
+
+def test_a_machine_that_cannot_compile_says_so_when_the_version_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_nothing(network: Any, dynamic: bool) -> Any:
+        def fail(*_: Any) -> Any:
+            raise RuntimeError("no C++ compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    folder = hf_folders.write(tmp_path, "bert", outputs=3)
+    with pytest.raises(LoadError, match=r"torch\.compile does not work here: RuntimeError: no C\+\+ compiler"):
+        load(folder, "text-classification", 3, acceleration="compile")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(
+    ("precision", "acceleration", "tolerance"),
+    [
+        ("float32", "none", 1e-4),
+        ("float32", "cuda-graphs", 1e-4),
+        ("float16", "none", 0.01),
+        ("float16", "cuda-graphs", 0.01),
+        ("bfloat16", "cuda-graphs", 0.05),
+    ],
+)
+def test_a_gpu_gives_the_same_answers(precision: str, acceleration: str, tolerance: float, tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, "bert", outputs=3)
+    runtime = load(folder, "text-classification", 3, precision=precision, acceleration=acceleration, device="cuda:0")
+    for _ in range(2):  # recorded, and played again
+        np.testing.assert_allclose(runtime.run(TEXTS), EXPECTED["bert texts"], rtol=0, atol=tolerance)
+
+
+def test_an_echo_gives_its_numbers_back(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text("{}")
+    spec = RuntimeSpec(
+        name="echo",
+        version="1.0.0",
+        runtime="tensor-echo",
+        artefact=tmp_path,
+        digest=artefacts.digest(tmp_path),
+        outputs=6,
+        input_schema={"kind": "tensor", "shape": [2, 3]},
+        max_batch_size=4,
+        device="cpu",
+    )
+    grids = np.arange(18, dtype=np.float32).reshape(3, 2, 3)
+    np.testing.assert_array_equal(loading.load(spec).run(list(grids)), grids.reshape(3, 6))
+    with pytest.raises(LoadError, match="5 were declared"):
+        loading.load(replace(spec, outputs=5))
+
+
+def test_old_checkpoints_call_the_norm_by_other_names(tmp_path: Path) -> None:
+    folder = hf_folders.write(tmp_path, "bert", outputs=3)
+    weights = load_file(folder / "model.safetensors")
+    old = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+        for name, value in weights.items()
+    }
+    assert old.keys() != weights.keys()
+    save_file(old, folder / "model.safetensors")
+    answers = load(folder, "text-classification", 3).run(TEXTS)
+    np.testing.assert_allclose(answers, EXPECTED["bert texts"], rtol=0, atol=1e-5)

@@ -1,0 +1,85 @@
+"""One batch: whatever fails fails alone, and is found without trying every input by itself."""
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.batching.messages import ItemMessage
+from inference.runtimes.loading import CheckedRuntime
+from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.working import batches
+from tests.support.tiny_model import POISON, TinyRuntime, share_of
+
+
+class Counting(TinyRuntime):
+    """Counts how often it is asked."""
+
+    calls = 0
+
+    def forward(self, inputs: Sequence[Input]) -> Array:
+        self.calls += 1
+        return super().forward(inputs)
+
+
+def runtime_of() -> tuple[Counting, CheckedRuntime]:
+    spec = RuntimeSpec(
+        name="tiny", version="1.0.0", runtime="text-classification", artefact=None, digest="", outputs=2,  # type: ignore[arg-type]
+        input_schema={"kind": "text"}, max_batch_size=64, device="cpu",
+    )  # fmt: skip
+    go = threading.Event()
+    go.set()
+    counting = Counting(spec, go)
+    return counting, CheckedRuntime(spec, counting)
+
+
+def items(*texts: str) -> list[ItemMessage]:
+    return [ItemMessage(b"t" + text.encode(), b"", "", 1, 0) for text in texts]
+
+
+@given(st.lists(st.text("ab", max_size=5), min_size=1, max_size=40), st.data())
+def test_neighbours_of_poison_get_the_answers_they_get_without_it(texts: list[str], data: st.DataObject) -> None:
+    bad = data.draw(st.sets(st.integers(0, len(texts) - 1), max_size=min(7, len(texts))))
+    given_texts = [POISON if place in bad else text for place, text in enumerate(texts)]
+    outcome = batches.compute(runtime_of()[1], items(*given_texts))
+    assert set(outcome.problems) == bad
+    for place, (text, scores) in enumerate(zip(given_texts, outcome.results, strict=True)):
+        if place in bad:
+            assert scores is None
+            assert outcome.problems[place] == "ValueError: this input is poison"
+        else:
+            share = np.float32(share_of(text))
+            assert scores == np.array([share, np.float32(1) - share], dtype="<f4").tobytes()
+
+
+def test_one_bad_input_is_found_by_halving() -> None:
+    counting, runtime = runtime_of()
+    outcome = batches.compute(runtime, items(*["good"] * 40, POISON, *["good"] * 23))
+    assert list(outcome.problems) == [40]
+    assert counting.calls <= 1 + 2 * 6  # two for each halving of 64, not 64
+    assert counting.computed == ["good"] * 63
+
+
+def test_a_model_that_fails_on_everything_is_given_up() -> None:
+    counting, runtime = runtime_of()
+    outcome = batches.compute(runtime, items(*[POISON] * 64))
+    assert outcome.results == [None] * 64
+    assert sorted(outcome.problems) == list(range(64))
+    assert outcome.error == "ValueError: this input is poison"
+    assert counting.calls < 30
+
+
+def test_bytes_that_are_no_input_fail_alone() -> None:
+    strange = ItemMessage(b"?what", b"", "", 1, 0)
+    outcome = batches.compute(runtime_of()[1], [*items("a"), strange, *items("bb")])
+    assert [scores is None for scores in outcome.results] == [False, True, False]
+    assert "ValueError" in outcome.problems[1]
+    assert outcome.error == ""
+
+
+def test_a_failure_before_any_input_is_that_of_all() -> None:
+    outcome = batches.failed(items("a", "b"), LookupError("gone"))
+    assert outcome.results == [None, None]
+    assert outcome.error == "LookupError: gone"

@@ -1,0 +1,188 @@
+"""What a worker holds in memory: within its budget, what is wanted last to go, and each version loaded once."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.models import MLModel, ModelVersion
+from inference.runtimes import memory
+from inference.runtimes.loading import CheckedRuntime
+from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
+from inference.working.loaded import LoadedModels
+
+MB = 2**20
+
+
+class Heavy:
+    """A model of as many bytes as its version's number says, in MB."""
+
+    def __init__(self, size_mb: int) -> None:
+        self.weights = torch.zeros(size_mb * MB // 4)
+        self.view = self.weights[:10]
+
+    def load(self, spec: RuntimeSpec) -> None: ...
+
+    def warmup(self) -> None: ...
+
+    def forward(self, inputs: Sequence[Input]) -> Array:
+        return np.zeros((len(inputs), 2), dtype=np.float32)
+
+
+Heavy.__module__ = "inference.runtimes.heavy"  # as the product's own runtimes, whose attributes are looked into
+
+
+@dataclass
+class Shelf:
+    """Versions whose weights have a size, and the loads that were asked for."""
+
+    models: LoadedModels
+    folder: Path
+    loads: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+
+    def version(self, name: str, size_mb: int = 1) -> ModelVersion:
+        """A version that was not saved, with weights on disk."""
+        (self.folder / name).mkdir(exist_ok=True)
+        with (self.folder / name / "model.safetensors").open("wb") as file:
+            file.truncate(size_mb * MB)
+        return ModelVersion(model=MLModel(name=name), version="1.0.0", sha256=name * 8, max_batch_size=8)
+
+    def held(self) -> list[str]:
+        return [model.reference.partition("@")[0] for model in self.models.report()]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """Room for 10 MB."""
+    return make_shelf(tmp_path, monkeypatch)
+
+
+def make_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    made = Shelf(LoadedModels(device="cpu", budget_bytes=10 * MB, spec_of=lambda version: spec_of(version)), tmp_path)
+
+    def spec_of(version: ModelVersion) -> RuntimeSpec:
+        return RuntimeSpec(
+            name=version.model.name, version="1.0.0", runtime="text-classification", artefact=tmp_path / version.model.name,
+            digest=version.sha256, outputs=2, input_schema={"kind": "text"}, max_batch_size=8, device="cpu",
+        )  # fmt: skip
+
+    def load(spec: RuntimeSpec) -> CheckedRuntime:
+        made.loads.append(spec.name)
+        if spec.name in made.broken:
+            raise LoadError("these weights do not fit")
+        size = (spec.artefact / "model.safetensors").stat().st_size // MB
+        return CheckedRuntime(spec, Heavy(size))
+
+    monkeypatch.setattr("inference.runtimes.loading.load", load)
+    return made
+
+
+def test_weights_are_measured_and_views_of_them_count_once(shelf: Shelf) -> None:
+    loaded = shelf.models.get(shelf.version("a", 3))
+    assert loaded.size_bytes == memory.weights_bytes(loaded.runtime) == 3 * MB
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about the way in which it quantises in later releases
+def test_quantised_layers_are_measured_too() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(256, 256))
+    small = torch.ao.quantization.quantize_dynamic(layer, {torch.nn.Linear}, dtype=torch.qint8)
+    assert memory.weights_bytes(layer) == 4 * (256 * 256 + 256)
+    assert 256 * 256 <= memory.weights_bytes(small) < 2 * 256 * 256
+
+
+def test_what_is_in_memory_is_not_loaded_again(shelf: Shelf) -> None:
+    version = shelf.version("a")
+    assert shelf.models.find(version.sha256) is None
+    first = shelf.models.get(version)
+    assert shelf.models.get(version) is first is shelf.models.find(version.sha256)
+    assert shelf.loads == ["a"]
+
+
+def test_the_least_recently_used_makes_room(shelf: Shelf) -> None:
+    a, b, c = (shelf.version(name, 4) for name in "abc")
+    shelf.models.get(a)
+    shelf.models.get(b)
+    shelf.models.find(a.sha256)
+    shelf.models.get(c)
+    assert shelf.held() == ["a", "c"]
+
+
+def test_what_is_wanted_goes_last(shelf: Shelf) -> None:
+    a, b, c = (shelf.version(name, 4) for name in "abc")
+    shelf.models.want([a.sha256])
+    for version in (a, b, c):
+        shelf.models.get(version)
+    assert shelf.held() == ["a", "c"]
+    big = shelf.version("d", 10)
+    shelf.models.get(big)
+    assert shelf.held() == ["d"]
+
+
+def test_preparing_does_not_drop_what_is_wanted_too(shelf: Shelf) -> None:
+    a, b, c = (shelf.version(name, 4) for name in "abc")
+    shelf.models.want([version.sha256 for version in (a, b, c)])
+    shelf.models.get(a, spare_wanted=True)
+    shelf.models.get(b, spare_wanted=True)
+    with pytest.raises(LoadError, match="no room"):
+        shelf.models.get(c, spare_wanted=True)
+    assert shelf.held() == ["a", "b"]
+    assert shelf.loads == ["a", "b"]
+
+
+def test_a_version_larger_than_the_budget_is_refused_and_nothing_makes_room(shelf: Shelf) -> None:
+    shelf.models.get(shelf.version("a"))
+    with pytest.raises(LoadError, match="WORKER_MEMORY_MB"):
+        shelf.models.get(shelf.version("b", 11))
+    assert shelf.held() == shelf.loads == ["a"]
+
+
+def test_a_failure_is_remembered_for_a_while_unless_somebody_insists(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.broken.add("a")
+    version = shelf.version("a")
+    for _ in range(2):
+        with pytest.raises(LoadError, match="do not fit"):
+            shelf.models.get(version)
+    assert shelf.loads == ["a"]
+    shelf.broken.clear()
+    shelf.models.get(version, again=True)
+    assert shelf.held() == ["a"]
+
+
+def test_two_threads_that_want_a_version_load_it_once(shelf: Shelf) -> None:
+    version = shelf.version("a")
+    together = threading.Barrier(4)
+
+    def ask(_: int) -> object:
+        together.wait()
+        return shelf.models.get(version)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = set(map(id, pool.map(ask, range(4))))
+    assert len(found) == 1
+    assert shelf.loads == ["a"]
+
+
+@given(st.data())
+def test_the_budget_is_kept_whatever_is_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("shelf")
+    with pytest.MonkeyPatch.context() as patch:
+        made = make_shelf(folder, patch)
+        versions = [made.version(chr(97 + place), place % 5 + 1) for place in range(8)]
+        made.models.want([versions[0].sha256, versions[3].sha256])
+        for place in data.draw(st.lists(st.integers(0, 7), max_size=20)):
+            used = made.models.get(versions[place])
+            held = made.models.report()
+            assert sum(model.size_bytes for model in held) <= 10 * MB
+            assert used.reference in [model.reference for model in held]

@@ -1,0 +1,62 @@
+"""``docs/serve-your-model.md``: its commands, in their order, against the product as it runs."""
+
+import json
+import re
+import subprocess
+from typing import Any
+
+import pytest
+
+from inference.packages import card as cards
+from inference.packages.card import RUNTIMES
+from mlplatform.run.environment import ROOT
+from tests.processes.conftest import Client
+from tests.support import guides
+from tests.support.stack import Stack
+
+GUIDE = "serve-your-model.md"
+KINDS = ("reviews", "meanings", "ranker", "shapes", "echo", "colours")
+
+
+def test_the_card_that_shows_everything_is_one() -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```", guides.text_of(GUIDE), flags=re.MULTILINE | re.DOTALL)
+    card = cards.read(text.encode())
+    assert card.options == {"max_tokens": 256}
+    assert {row[0] for row in guides.table(GUIDE, "runtime")} == set(RUNTIMES)
+
+
+@pytest.mark.processes
+def test_a_models_life_from_the_command_line(stack: Stack, client: Client) -> None:
+    script = "\n".join(code for language, code, _ in guides.blocks(GUIDE) if language == "bash")
+    environ = stack.environ | {
+        "BASE_URL": f"http://127.0.0.1:{stack.webs[0].port}",
+        "GRPC_TARGET": stack.grpc_target,
+        "API_KEY": client.secret,
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    said = done.stdout.splitlines()
+    answers = _answers(said)
+    for name in KINDS:
+        assert f"{name}@1.0.0 is live" in said
+        assert any(answer["model"] == name for answer in answers), name
+        assert any(line.startswith(f"gRPC {name} ") for line in said), name
+    best = {answer["model"]: answer["predictions"][0]["label"] for answer in answers if "predictions" in answer}
+    assert {**best, "reviews": ""} == {"reviews": "", "colours": "red", "shapes": "falling", "my-shapes": "falling"}
+    reviews = [answer for answer in answers if answer["model"] == "reviews"]
+    assert [(answer["model_version"], answer["predictions"][0]["label"]) for answer in reviews] == [
+        ("1.0.0", "positive"),
+        ("1.0.0", "negative"),
+    ]
+    (ended,) = [line for line in said if '"status":410' in line]
+    assert "reviews@1.1.0" in ended
+    assert "reviews@1.0.0 is retired" in said
+    assert stack.shell("versions", model="reviews") == {"1.0.0": "retired", "1.1.0": "live"}
+
+
+def _answers(lines: list[str]) -> list[dict[str, Any]]:
+    """The predictions among the lines."""
+    values = [json.loads(line) for line in lines if line.startswith("{")]
+    return [value for value in values if "model_version" in value]
