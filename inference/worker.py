@@ -13,7 +13,7 @@ from django.db import close_old_connections
 from prometheus_client import Counter
 
 from inference import registry
-from inference.batching.messages import BatchMessage, BatchReply
+from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.models import ModelVersion
 from inference.models.ml_model import DEFAULT_POOL
 from inference.packages import card, storage
@@ -22,7 +22,7 @@ from inference.runtimes.protocol import RuntimeSpec
 from inference.types import ModelRef
 from inference.workers import Heartbeat
 from inference.working import batches, slots
-from inference.working.loaded import Loaded, LoadedModels
+from inference.working.loaded import Loaded, LoadedModels, key_of
 from inference.working.preparing import Preparer, wanted
 from inference.working.reporting import Report, Reporter, ReportingThread
 from mlplatform.lib import clock
@@ -63,20 +63,26 @@ class Worker:
     def stop(self) -> None:
         """Leave in good order: what was computed is answered, and what was not verified is left to another worker."""
         self._reporter.close()
-        for version_id in self._preparer.close():
-            registry.request_verification(version=ModelVersion.objects.select_related("model").get(pk=version_id))
-        self.heartbeat.end()
+        try:
+            for version_id in self._preparer.close():
+                registry.request_verification(version=ModelVersion.objects.select_related("model").get(pk=version_id))
+        finally:
+            self.heartbeat.end()
 
     def run_batch(self, message: BatchMessage) -> None:
         """Compute a batch and have it answered; any failure of the model is a reply too, so that nobody waits in vain."""
         if message.deadline <= clock.now().timestamp():
+            # Told all the same: what is not answered keeps its place among the batches on their way.
             _skipped.inc()
+            nothing: list[bytes | None] = [None] * len(message.items)
+            self._reporter.hand_over(self._report(message, batches.Outcome(nothing, error=TOO_LATE)))
             return
         began = clock.monotonic()
         loaded = None
         try:
             loaded = self._find(message.version_id, message.digest)
-            outcome = batches.compute(loaded.runtime, message.items)
+            with loaded.one_at_a_time:
+                outcome = batches.compute(loaded.runtime, message.items)
         except Exception as failure:
             logger.exception("batch %s of version %s failed", message.batch_id, message.version_id)
             outcome = batches.failed(message.items, failure)
@@ -88,11 +94,11 @@ class Worker:
 
     def prepare(self) -> None:
         """Load and warm what the catalogue wants of this worker's pools. What does not load is tried again in a minute."""
-        refs = wanted(self.pools)
-        self.models.want([ref.digest for ref in refs])
-        for ref in refs:
-            if self.models.find(ref.digest) is None and clock.monotonic() >= self._not_before.get(ref.digest, 0.0):
-                self._prepare_one(ref)
+        refs = {key_of(ref.version_id, ref.digest): ref for ref in wanted(self.pools)}
+        self.models.want(refs)
+        for key, ref in refs.items():
+            if self.models.find(key) is None and clock.monotonic() >= self._not_before.get(key, 0.0):
+                self._prepare_one(key, ref)
 
     def verify(self, version_id: int) -> None:
         """Load and warm a version, run its examples, and report the verdict to the registry."""
@@ -100,7 +106,8 @@ class Worker:
         try:
             loaded = self.models.get(version, again=True)
             if version.card:
-                examples.check(loaded.runtime, card.parse(version.card), loaded.runtime.spec.artefact)
+                with loaded.one_at_a_time:
+                    examples.check(loaded.runtime, card.parse(version.card), loaded.runtime.spec.artefact)
         except Exception as failure:
             logger.exception("%s could not be verified", version)
             registry.mark_verified(version_id=version_id, error=f"{type(failure).__name__}: {failure}")
@@ -130,13 +137,13 @@ class Worker:
         )
 
     def _find(self, version_id: int, digest: str) -> Loaded:
-        return self.models.find(digest) or self.models.get(_row(version_id, digest))
+        return self.models.find(key_of(version_id, digest)) or self.models.get(_row(version_id, digest))
 
-    def _prepare_one(self, ref: ModelRef) -> None:
+    def _prepare_one(self, key: str, ref: ModelRef) -> None:
         try:
             self.models.get(_row(ref.version_id, ref.digest), spare_wanted=True)
         except Exception:
-            self._not_before[ref.digest] = clock.monotonic() + _TRY_AGAIN_S
+            self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
             logger.exception("%s@%s could not be loaded; the worker serves the others", ref.name, ref.version)
 
     def _report(self, message: BatchMessage, outcome: batches.Outcome) -> Report:

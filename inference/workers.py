@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from inference.batching import publishing
 from inference.batching.publishing import list_name
 from mlplatform.lib import clock, redis
 from mlplatform.lib.background import Ticker
@@ -167,7 +168,7 @@ class Capacity:
 def capacity(pool: str) -> Capacity:
     """What the pool's workers last said of themselves. Raises what Redis raises."""
     taking = [info for info in alive() if info.serves(pool) and not info.draining]
-    waiting = int(redis.state().llen(list_name(pool)))
+    (waiting,) = publishing.waiting([list_name(pool)])
     known = [info.batch_s for info in taking if info.batch_s > 0]
     return Capacity(len(taking), waiting, sum(known) / len(known) if known else 0.0)
 
@@ -175,11 +176,7 @@ def capacity(pool: str) -> Capacity:
 def queue_depths(queues: Collection[str] = QUEUES) -> dict[str, int]:
     """Messages that wait in the broker, of all priorities, by queue. Raises what Redis raises."""
     names = list(queues)
-    pipe = redis.state().pipeline(transaction=False)
-    for queue in names:
-        for priority in _PRIORITIES:
-            pipe.llen(list_name(queue, priority))
-    found = pipe.execute()
+    found = publishing.waiting([list_name(queue, priority) for queue in names for priority in _PRIORITIES])
     return {
         queue: sum(found[place * len(_PRIORITIES) : (place + 1) * len(_PRIORITIES)])
         for place, queue in enumerate(names)

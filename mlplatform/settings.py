@@ -198,7 +198,7 @@ BATCHES_IN_FLIGHT = env.int("BATCHES_IN_FLIGHT", 2)
 MAX_QUEUED_INPUTS = env.int("MAX_QUEUED_INPUTS", 2048)
 MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", 64 * 1024 * 1024)
 # While several tenants want the same workers a batch takes about this long, so that nobody waits long behind another.
-SHARED_BATCH_S = env.float("SHARED_BATCH_S", 0.05)
+SHARED_BATCH_S = env.float("SHARED_BATCH_S", 0.03)
 # Calls of one process that may wait for a worker, each on a thread of its own; the other threads answer from the cache.
 MAX_WAITING_CALLS = env.int("MAX_WAITING_CALLS", 0) or max(1, env.int("WEB_THREADS", 128) * 3 // 4)
 LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)
@@ -276,6 +276,8 @@ MODELS_CACHE_DIR = DATA_DIR / "models-cache"  # where a worker keeps what it fet
 MODELS_CACHE_BYTES = env.int("MODELS_CACHE_BYTES", 20 * 1024**3)
 MAX_PACKAGE_BYTES = env.int("MAX_PACKAGE_BYTES", 512 * 1024**2)  # of a zip that is uploaded
 MAX_MODEL_BYTES = env.int("MAX_MODEL_BYTES", 4 * 1024**3)  # of its files unpacked, or of a folder that is pushed
+# Where models run that tenants push: a pool of its own keeps them off the workers of the models on sale.
+PRIVATE_MODELS_POOL = env.str("PRIVATE_MODELS_POOL", "gpu")
 MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)  # of one tenant, retired ones left out
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------

@@ -38,8 +38,10 @@ _SAME_ON_BOTH = (
     "tests/inference/oip/",
     "tests/inference/openai/",
     "tests/inference/rest/test_bad_bodies.py",
+    "tests/processes/test_serve_your_model.py",
+    "tests/processes/test_two_workers.py",
 )
-"""Faces: they reach SQL only through services whose own tests run on both."""
+"""Faces, and what processes do to each other: they reach SQL only through services whose own tests run on both."""
 _OF_SQL = frozenset({"db", "transactional_db", "live_server", "stack"})
 
 

@@ -1,5 +1,7 @@
 """Toy models of every kind, as folders that can be pushed: ``python docs/examples/make_models.py FOLDER``.
 
+Each is written as two versions, ``FOLDER/1.0.0/NAME`` and ``FOLDER/1.1.0/NAME``, which differ in nothing but the number.
+
 They stand for what a framework saves: weights as safetensors, and for texts the Hugging Face layout. The outputs of the examples
 are computed here with NumPy, as yours come from the framework that you trained with.
 """
@@ -17,6 +19,8 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 Array = npt.NDArray[np.float32]
+
+VERSIONS = ("1.0.0", "1.1.0")
 
 HIDDEN, POSITIONS = 8, 64
 UNKNOWN = "[UNK]"
@@ -95,12 +99,21 @@ def softmax(logits: npt.NDArray[Any]) -> list[float]:
     return [round(float(share), 5) for share in shares / shares.sum()]
 
 
-def write(folder: Path, card: str, weights: Mapping[str, Array], config: dict[str, Any] | None = None) -> None:
-    """The files of a package."""
+def write(
+    folder: Path,
+    runtime: str,
+    card: str,
+    weights: Mapping[str, Array],
+    config: dict[str, Any] | None = None,
+    *,
+    file: str = "model.safetensors",
+) -> None:
+    """The files of a package; the folder ends with the version and the name."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.toml").write_text(card.lstrip())
+    first = f'name = "{folder.name}"\nversion = "{folder.parent.name}"\nruntime = "{runtime}"\nlicence = "MIT"\n'
+    (folder / "model.toml").write_text(first + card.lstrip())
     if weights:
-        save_file(dict(weights), folder / "model.safetensors")
+        save_file(dict(weights), folder / file)
     if config is not None:
         (folder / "config.json").write_text(json.dumps(config, indent=2))
         tokenizer().save(str(folder / "tokenizer.json"))
@@ -123,10 +136,6 @@ def config(**more: Any) -> dict[str, Any]:
     }
 
 
-def head(card: str, name: str, runtime: str) -> str:
-    return f'name = "{name}"\nversion = "1.0.0"\nruntime = "{runtime}"\nlicence = "MIT"\n{card.lstrip()}'
-
-
 def reviews(folder: Path) -> None:
     """Text classification."""
     last = np.zeros((2, HIDDEN), np.float32)
@@ -141,7 +150,7 @@ max_chars = 500
 input = "{text}"
 output = {scores}
 """
-    write(folder, head(card, "reviews", "text-classification"), weights, config())
+    write(folder, "text-classification", card, weights, config())
 
 
 def meanings(folder: Path) -> None:
@@ -157,7 +166,22 @@ pooling = "mean"
 input = "{text}"
 output = {[round(float(number), 5) for number in vector]}
 """
-    write(folder, head(card, "meanings", "text-embedding"), weights, config())
+    write(folder, "text-embedding", card, weights, config())
+
+
+def replies(folder: Path) -> None:
+    """Pair classification: how a comment and its reply sound together."""
+    last = np.zeros((2, HIDDEN), np.float32)
+    last[0, 0], last[1, 0] = -3, 3
+    weights, text, pair = bert("bert.", last), "I love this film", "it is wonderful"
+    scores = softmax(last @ np.tanh(hidden(weights, "bert.", text, pair)[0]))
+    card = f"""
+labels = ["hostile", "friendly"]
+[[examples]]
+input = {{text = "{text}", pair = "{pair}"}}
+output = {scores}
+"""
+    write(folder, "pair-classification", card, weights, config())
 
 
 def ranker(folder: Path) -> None:
@@ -170,7 +194,7 @@ def ranker(folder: Path) -> None:
 input = {{text = "where is the lamp", pair = "the lamp is here"}}
 output = {1 / (1 + np.exp(-logit)):.5f}
 """
-    write(folder, head(card, "ranker", "pair-scoring"), weights, config())
+    write(folder, "pair-scoring", card, weights, config())
 
 
 def colours(folder: Path) -> None:
@@ -192,7 +216,7 @@ input = {{file = "red.png"}}
 output = {softmax(weight @ (pixels.transpose(2, 0, 1).reshape(-1) / np.float32(255)))}
 """
     weights = {"layers.0.weight": weight, "layers.0.bias": np.zeros(3, np.float32)}
-    write(folder, head(card, "colours", "image-classification"), weights)
+    write(folder, "image-classification", card, weights)
     Image.fromarray(pixels).save(folder / "red.png")
 
 
@@ -215,7 +239,25 @@ input = [[1, 0], [0, 1]]
 output = {softmax(weight @ np.array([1, 0, 0, 1], np.float32))}
 """
     weights = {"layers.0.weight": weight, "layers.0.bias": np.zeros(2, np.float32)}
-    write(folder, head(card, "shapes", "tensor-classification"), weights)
+    write(folder, "tensor-classification", card, weights)
+
+
+def suggestions(folder: Path) -> None:
+    """Tensor scoring: how well each of two candidates, the last rows, fits what was liked, the first row."""
+    weights = {
+        name: np.array([value], np.float32) for name, value in (("temperature", 8), ("scale", 8), ("offset", 0.3))
+    }
+    rows = np.array([[1, 0], [0.8, 0.6], [0, 1]])
+    scores = 1 / (1 + np.exp(-8 * (rows[1:] @ rows[0] - 0.3)))
+    card = f"""
+dimensions = 2
+[input]
+shape = [3, 2]
+[[examples]]
+input = {rows.tolist()}
+output = {[round(float(score), 5) for score in scores]}
+"""
+    write(folder, "tensor-scoring", card, weights, file="scoring.safetensors")
 
 
 def echo(folder: Path) -> None:
@@ -227,14 +269,14 @@ shape = [3]
 input = [0.5, 1, 2]
 output = [0.5, 1, 2]
 """
-    write(folder, head(card, "echo", "tensor-echo"), {})
+    write(folder, "tensor-echo", card, {})
 
 
 def main() -> None:
-    """Write each below the folder that is named."""
-    root = Path(sys.argv[1])
-    for make in (reviews, meanings, ranker, colours, shapes, echo):
-        make(root / make.__name__)
+    """Write both versions of each below the folder that is named."""
+    for version in VERSIONS:
+        for make in (reviews, meanings, replies, ranker, colours, shapes, suggestions, echo):
+            make(Path(sys.argv[1]) / version / make.__name__)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ MEASURED = ["accuracy", "accuracy_note", "speed_note", "licence"]
 
 
 class VersionForm(ModelForm[ModelVersion]):
-    """Stages a version, or changes how it runs and what was measured; its artefact and contract never change."""
+    """Stages a version, or changes how it runs and what was measured; its artefact, contract and precision never change."""
 
     class Meta:
         model = ModelVersion

@@ -68,7 +68,9 @@ class ModelVersionAdmin(UploadPage):
 
     def get_readonly_fields(self, request: HttpRequest, obj: ModelVersion | None = None) -> list[str]:
         facts = ["state_now", "digest_full", "load_error_text", "live_since", "created_at"]
-        return facts if obj is None else ["model", "version", "runtime", "artefact_path", *CONTRACT, *facts]
+        # Precision and acceleration change answers: another one is another version, measured and verified on its own.
+        fixed = ["model", "version", "runtime", "artefact_path", "precision", "acceleration", *CONTRACT]
+        return facts if obj is None else [*fixed, *facts]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
         return super().get_queryset(request).select_related("model")

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from inference.batching import policy
 from inference.batching.fair_queue import FairQueue
 from inference.batching.lanes import Flight, Lane, PoolState
-from inference.batching.messages import BatchMessage, BatchReply, ItemMessage
+from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply, ItemMessage
 from inference.batching.policy import Draft
 from inference.batching.transport import Transport
 from inference.batching.work import WorkItem
@@ -35,7 +35,9 @@ _BACKGROUND_PATIENCE_S: Final = 10.0
 _sizes = Histogram("mlplatform_batch_size_inputs", "Inputs a batch.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 _seconds = Histogram("mlplatform_batch_seconds", "From sending a batch to its reply.", ["model"])
 _resent = Counter("mlplatform_batches_resent_total", "Batches sent once more because no reply came in time.")
-_split = Counter("mlplatform_batches_split_total", "Batches that were lost twice and were sent again in two halves.")
+_split = Counter(
+    "mlplatform_batches_split_total", "Batches that were lost twice, so that each input was sent by itself."
+)
 _failed = Counter("mlplatform_batches_failed_total", "Batches that ended without a result.", ["reason"])
 _queued = Gauge("mlplatform_batch_queue_inputs", "Inputs that wait for a batch.", multiprocess_mode="livesum")
 _refused = Counter("mlplatform_inputs_refused_total", "Inputs that were refused because too much waits.", ["reason"])
@@ -60,6 +62,8 @@ class Batcher:
         self._shared_batch_s = shared_batch_s
         self._changed = threading.Condition()
         self._pools: dict[str, PoolState] = {}
+        self._given_up: dict[str, list[WorkItem]] = {}
+        """The inputs of batches that are not waited for any more (sent one by one, or too late), for a late reply."""
         self._queued = 0
         self._queued_bytes = 0
         self._started = False
@@ -150,9 +154,9 @@ class Batcher:
         return pool, lane
 
     def _make_room(self, items: Sequence[WorkItem]) -> list[WorkItem]:
-        """Drop what nobody waits for, then background work, then the newest inputs of whoever has most.
+        """Drop what nobody waits for, then background work, then the newest inputs of whoever has more than the newcomer.
 
-        Raises OVERLOADED without dropping anything where the newcomer is background work or has most itself.
+        Raises OVERLOADED, and drops nothing that somebody waits for, where that does not make enough room.
         """
         if self._fits(items):
             return []
@@ -162,32 +166,41 @@ class Batcher:
         if self._fits(items):
             return []
         own = items[0].hold.tenant_id
-        shares = self._shares(Priority.INTERACTIVE)
-        mine = shares.pop(own, 0.0) + len(items) / items[0].weight
-        background = sum(len(queue) for priority, queue in self._queues() if priority is Priority.BACKGROUND)
-        unfair = max(shares.values(), default=0.0) <= mine and len(items) > background
-        if items[0].priority is Priority.BACKGROUND or unfair or len(items) > self._max_queued:
+        mine = self._shares(Priority.INTERACTIVE).get(own, 0.0)
+        mine += self._share(len(items), sum(len(item.payload) for item in items), items[0].weight)
+        dropped: list[tuple[FairQueue, WorkItem]] = []
+        if items[0].priority is not Priority.BACKGROUND:
+            while not self._fits(items) and (one := self._drop_one(own, mine)) is not None:
+                dropped.append(one)
+                self._count_queued()
+        if not self._fits(items):
+            for queue, item in reversed(dropped):
+                queue.push(item)
+            self._count_queued()
             _refused.labels("queue-full").inc(len(items))
             raise _overloaded()
-        dropped: list[WorkItem] = []
-        while not self._fits(items) and (item := self._drop_one(own)) is not None:
-            dropped.append(item)
-            self._count_queued()
         _refused.labels("made-room").inc(len(dropped))
-        return dropped
+        return [item for _, item in dropped]
 
-    def _drop_one(self, own: int) -> WorkItem | None:
-        """The newest background input of whoever has most of them, else the newest input of another tenant."""
+    def _drop_one(self, own: int, mine: float) -> tuple[FairQueue, WorkItem] | None:
+        """The newest background input of whoever has most of them, else the newest input of another tenant, whose share is
+        larger than ``mine``; and the queue in which it was."""
         for priority in reversed(Priority):
             shares = self._shares(priority)
             if priority is Priority.INTERACTIVE:
-                shares.pop(own, None)
+                shares = {each: share for each, share in shares.items() if each != own and share > mine}
             if not shares:
                 continue
             victim = max(shares, key=lambda tenant_id: shares[tenant_id])
             queues = [queue for each, queue in self._queues() if each is priority and victim in queue.counts()]
-            return max(queues, key=lambda queue: queue.counts()[victim][0]).drop_newest(victim)
+            queue = max(queues, key=lambda queue: self._share(*queue.counts()[victim]))
+            item = queue.drop_newest(victim)
+            return None if item is None else (queue, item)
         return None
+
+    def _share(self, inputs: int, size: int, weight: int) -> float:
+        """How much of what a process may queue that is, by number or by bytes, whichever is more, over the tenant's weight."""
+        return max(inputs / max(1, self._max_queued), size / max(1, self._max_queued_bytes)) / max(1, weight)
 
     def _fits(self, items: Sequence[WorkItem]) -> bool:
         size = sum(len(item.payload) for item in items)
@@ -196,13 +209,14 @@ class Batcher:
         )
 
     def _shares(self, priority: Priority) -> dict[int, float]:
-        """How many inputs of a priority each tenant has waiting, over its weight."""
-        shares: dict[int, float] = {}
+        """What each tenant has waiting of a priority, as :meth:`_share` measures it."""
+        waiting: dict[int, tuple[int, int, int]] = {}
         for each, queue in self._queues():
             if each is priority:
-                for tenant_id, (inputs, weight) in queue.counts().items():
-                    shares[tenant_id] = shares.get(tenant_id, 0.0) + inputs / weight
-        return shares
+                for tenant_id, (inputs, size, weight) in queue.counts().items():
+                    before = waiting.get(tenant_id, (0, 0, 0))
+                    waiting[tenant_id] = (before[0] + inputs, before[1] + size, weight)
+        return {tenant_id: self._share(*what) for tenant_id, what in waiting.items()}
 
     def _queues(self) -> Iterator[tuple[Priority, FairQueue]]:
         for pool in self._pools.values():
@@ -280,7 +294,8 @@ class Batcher:
         except Exception:
             # Whatever keeps the broker from taking the batch, the answer is the same: nothing was done or charged.
             logger.exception("a batch could not be sent")
-            self._finish(flight, reason="not-sent")
+            # What may go now is left to the timer's thread: this one has a caller, or replies, to look after.
+            self._end(flight, reason="not-sent")
 
     # --- The two threads ---------------------------------------------------------------------------------------------
 
@@ -309,6 +324,7 @@ class Batcher:
             policy.pause_s(lane.waiting(priority, now), lane.bounds, pool.policy(self._per_worker))
             for pool in self._pools.values()
             for priority in Priority
+            if priority is not Priority.BACKGROUND or self._may_background(pool, now)
             for _, lane in pool.in_turn(priority)
         ]
         return min((max(0.0005, pause) for pause in pauses if pause is not None), default=None)
@@ -331,7 +347,11 @@ class Batcher:
                 failing = True
                 with self._changed:
                     self._changed.wait(0.2)
-            self._look_after_flights()
+            try:
+                self._look_after_flights()
+            except Exception:
+                # Nobody starts this thread again, and without it no reply is read.
+                logger.exception("the batches on their way could not be looked after")
 
     def _look_at_workers(self) -> None:
         with self._changed:
@@ -340,7 +360,7 @@ class Batcher:
         with self._changed:
             for name, capacity in found.items():
                 if name in self._pools:
-                    self._pools[name].capacity = capacity
+                    self._pools[name].learn(capacity)
             self._changed.notify()
 
     # --- Back to the callers -----------------------------------------------------------------------------------------
@@ -348,12 +368,22 @@ class Batcher:
     def _complete(self, reply: BatchReply) -> None:
         with self._changed:
             flight = self._flight_of(reply.batch_id)
-            if flight is None:
+            given_up = self._given_up.get(reply.batch_id)
+            if flight is None and given_up is None:
                 return  # The second answer of a batch that was sent twice.
-            if not flight.losses:
+            if flight is not None and not flight.losses and reply.error != TOO_LATE:
                 took = clock.monotonic() - flight.sent_at
                 flight.lane.learn(took_s=took, compute_s=reply.compute_s, tokens=flight.tokens)
                 _seconds.labels(flight.lane.ref.name).observe(took)
+        if flight is None:
+            # Its worker was slow, not dead, and has settled the holds: who is charged must be answered. The inputs that were
+            # sent one by one end as batches for which nobody waits.
+            if given_up is not None and not reply.error and len(reply.results) == len(given_up):
+                self._answer(given_up, reply.results)
+            return
+        if reply.error == TOO_LATE:
+            self._skip(flight)
+            return
         if reply.error or len(reply.results) != len(flight.items):
             reason = reply.error or f"{len(reply.results)} results for {len(flight.items)} inputs"
             logger.error("batch %s failed on %s: %s", reply.batch_id, reply.worker, reason)
@@ -361,7 +391,19 @@ class Batcher:
             return
         # First the next batch, for a worker waits for it; then the callers, who are many.
         self._finish(flight, reason="")
-        for item, scores in zip(flight.items, reply.results, strict=True):
+        self._answer(flight.items, reply.results)
+
+    def _skip(self, flight: Flight) -> None:
+        """Its deadline had passed when a worker came to it. Of one that was sent twice the other copy may still be answered."""
+        callers_wait = flight.losses > 0 and flight.priority is Priority.INTERACTIVE
+        if callers_wait:
+            with self._changed:
+                self._given_up[flight.message.batch_id] = flight.items
+        self._finish(flight, reason="" if callers_wait else "too-late")
+
+    @staticmethod
+    def _answer(items: Sequence[WorkItem], results: Sequence[bytes | None]) -> None:
+        for item, scores in zip(items, results, strict=True):
             if scores is None:
                 # Why stands in the worker's log; the words of a library are not for customers.
                 item.fail(_unprocessable())
@@ -376,17 +418,22 @@ class Batcher:
         now = clock.monotonic()
         with self._changed:
             flights = [flight for pool in self._pools.values() for flight in pool.flights.values()]
+            for batch_id in [key for key, items in self._given_up.items() if all(item.abandoned for item in items)]:
+                del self._given_up[batch_id]
         for flight in flights:
-            if all(item.abandoned for item in flight.items):
+            # Past its deadline no worker computes a batch, and of inputs for which no call waits nobody says so.
+            if all(item.abandoned or item.deadline < now - _MIN_RESEND_S for item in flight.items):
                 self._finish(flight, reason="abandoned")
             elif flight.losses == 0 and now - flight.sent_at > max(_MIN_RESEND_S, self._patience_s(flight)):
                 self._send_again(flight, now)
             elif flight.losses > 0 and now - flight.sent_at > max(_MIN_GIVE_UP_S, self._patience_s(flight)):
                 self._split(flight)
 
-    @staticmethod
-    def _patience_s(flight: Flight) -> float:
-        return _RESEND_FACTOR * max(flight.lane.batch_s, flight.left_s)
+    def _patience_s(self, flight: Flight) -> float:
+        """What waits in the broker comes first: a batch behind it is late, not lost, and to send it twice would make it later."""
+        pool = self._pools.get(flight.lane.ref.pool)
+        before_s = pool.broker_wait_s() if pool is not None else 0.0
+        return before_s + _RESEND_FACTOR * max(flight.lane.batch_s, flight.left_s)
 
     def _send_again(self, flight: Flight, now: float) -> None:
         flight.losses, flight.sent_at = 1, now
@@ -399,25 +446,24 @@ class Batcher:
             logger.exception("batch %s could not be sent once more", flight.message.batch_id)
 
     def _split(self, flight: Flight) -> None:
-        """Lost twice: an input of it may be what kills its workers. Each half gets another chance; an input alone does not,
-        so that it fails and its neighbours are answered."""
+        """Lost twice: an input of it may be what kills its workers. Each gets another chance by itself, so that only that one
+        is lost with the next worker; one that is alone gets none. Halving would take a caller's time several times over.
+        """
         wanted = [item for item in flight.items if not item.abandoned]
         if len(wanted) < 2:
             self._finish(flight, reason="no-reply")
             return
         _split.inc()
-        logger.warning("batch %s was lost twice; its halves are sent", flight.message.batch_id)
-        middle = len(wanted) // 2
+        logger.warning("batch %s was lost twice; its inputs are sent one by one", flight.message.batch_id)
         with self._changed:
             pool, lane = self._lane(flight.lane.ref)
             if pool.flights.pop(flight.message.batch_id, None) is None:
                 return  # Its answer came in this very moment.
-            halves = [
-                self._flight(lane, half, flight.priority, flight.losses) for half in (wanted[:middle], wanted[middle:])
-            ]
-            pool.flights.update((half.message.batch_id, half) for half in halves)
-        for half in halves:
-            self._send(half)
+            alone = [self._flight(lane, [item], flight.priority, flight.losses) for item in wanted]
+            pool.flights.update((each.message.batch_id, each) for each in alone)
+            self._given_up[flight.message.batch_id] = flight.items
+        for each in alone:
+            self._send(each)
 
     def _finish(self, flight: Flight, *, reason: str) -> None:
         """The flight is over: what may go now goes, and with a ``reason`` its inputs fail."""
@@ -426,15 +472,26 @@ class Batcher:
             ended = pool.flights.pop(flight.message.batch_id, None) is not None
             flights = self._next_flights()
             if self._queued:
-                self._changed.notify()
+                self._changed.notify_all()
         if ended and reason:
-            _failed.labels(reason).inc()
-            for item in flight.items:
-                item.fail(
-                    unavailable("No worker could compute this prediction; nothing was charged. Please try again.")
-                )
+            self._fail(flight, reason)
         for each in flights:
             self._send(each)
+
+    def _end(self, flight: Flight, *, reason: str) -> None:
+        """The flight is over and its inputs fail; nothing is sent by this thread."""
+        with self._changed:
+            pool, _ = self._lane(flight.lane.ref)
+            ended = pool.flights.pop(flight.message.batch_id, None) is not None
+            self._changed.notify_all()
+        if ended:
+            self._fail(flight, reason)
+
+    @staticmethod
+    def _fail(flight: Flight, reason: str) -> None:
+        _failed.labels(reason).inc()
+        for item in flight.items:
+            item.fail(unavailable("No worker could compute this prediction; nothing was charged. Please try again."))
 
 
 def _overloaded() -> PlatformError:

@@ -15,17 +15,24 @@ class _Tenant:
     weight: int
     buckets: dict[int, deque[WorkItem]] = field(default_factory=dict)
     tokens: int = 0
+    bytes: int = 0
     deficit: float = 0.0
 
     def push(self, item: WorkItem) -> None:
         self.weight = item.weight
         self.tokens += item.size
+        self.bytes += len(item.payload)
         self.buckets.setdefault(item.size.bit_length(), deque()).append(item)
 
     def oldest(self, draft: Draft) -> WorkItem | None:
         """The input that waits longest among those that the batch can take."""
         heads = [items[0] for items in self.buckets.values() if draft.fits(items[0].size)]
         return min(heads, key=lambda item: item.queued_at, default=None)
+
+    def save_up(self, quantum: int) -> None:
+        """A turn in which nothing fitted counts for the input that waits longest, and for no more than that one."""
+        oldest = min((items[0] for items in self.buckets.values()), key=lambda item: item.queued_at)
+        self.deficit = max(self.deficit, min(self.deficit + self.weight * quantum, oldest.size))
 
     def remove(self, item: WorkItem) -> None:
         """Take the first of its bucket away."""
@@ -45,10 +52,12 @@ class _Tenant:
             kept = {bucket: deque(i for i in items if not i.abandoned) for bucket, items in self.buckets.items()}
             self.buckets = {bucket: items for bucket, items in kept.items() if items}
             self.tokens -= sum(item.size for item in gone)
+            self.bytes -= sum(len(item.payload) for item in gone)
         return gone
 
     def _shorten(self, bucket: int, item: WorkItem) -> None:
         self.tokens -= item.size
+        self.bytes -= len(item.payload)
         if not self.buckets[bucket]:
             del self.buckets[bucket]
 
@@ -61,7 +70,8 @@ class FairQueue:
     """Inputs of one model version and priority, in turns over tenants. Not thread-safe: the batcher holds its lock.
 
     A turn is worth the tenant's weight times the smallest input that waits: equal tenants with equal inputs take plain
-    turns, long texts use up several, and who was served goes to the end of the row.
+    turns, long texts use up several, and who was served goes to the end of the row. Whoever had nothing that fits beside
+    the others stays at its front: the next batch begins with it, or a long text among short ones would wait for ever.
     """
 
     def __init__(self) -> None:
@@ -89,10 +99,10 @@ class FairQueue:
         """Tokens and weight of each tenant that waits."""
         return {tenant_id: (tenant.tokens, tenant.weight) for tenant_id, tenant in self._tenants.items()}
 
-    def counts(self) -> dict[int, tuple[int, int]]:
-        """Inputs and weight of each tenant that waits."""
+    def counts(self) -> dict[int, tuple[int, int, int]]:
+        """Inputs, their bytes, and weight of each tenant that waits."""
         return {
-            tenant_id: (sum(len(items) for items in tenant.buckets.values()), tenant.weight)
+            tenant_id: (sum(len(items) for items in tenant.buckets.values()), tenant.bytes, tenant.weight)
             for tenant_id, tenant in self._tenants.items()
         }
 
@@ -101,12 +111,17 @@ class FairQueue:
         self.purge()
         quantum = self._smallest()
         taken: list[WorkItem] = []
+        served: set[int] = set()
+        overlooked: dict[int, None] = {}  # tenants that had nothing which fits and got nothing, in their order
         passed = 0  # tenants in a row that had nothing which fits
         while self._tenants and passed < len(self._tenants) and not draft.full:
             tenant_id, tenant = next(iter(self._tenants.items()))
             item = tenant.oldest(draft)
             if item is None:
                 passed += 1
+                tenant.save_up(quantum)
+                if tenant_id not in served:
+                    overlooked[tenant_id] = None
                 self._tenants.move_to_end(tenant_id)
                 continue
             passed = 0
@@ -120,10 +135,14 @@ class FairQueue:
             self._count(item, -1)
             draft.add(item.size)
             taken.append(item)
+            served.add(tenant_id)
+            overlooked.pop(tenant_id, None)
             if not tenant.buckets:
                 del self._tenants[tenant_id]  # Whoever has nothing waiting saves nothing up.
             elif tenant.deficit < quantum:
                 self._tenants.move_to_end(tenant_id)
+        for tenant_id in reversed(overlooked):
+            self._tenants.move_to_end(tenant_id, last=False)
         return taken
 
     def purge(self) -> int:

@@ -85,11 +85,19 @@ class PoolState:
     lanes: dict[tuple[int, str], Lane] = field(default_factory=dict)
     flights: dict[str, Flight] = field(default_factory=dict)
     seen: dict[int, float] = field(default_factory=dict)
+    others_waiting: int = 0
+
+    def learn(self, capacity: Capacity) -> None:
+        """What the workers say now. Of our own batches all that none of them computes wait in the broker too; the rest of what
+        waits there is of other processes."""
+        self.capacity = capacity
+        ours = max(0, len(self.flights) - max(1, capacity.workers))
+        self.others_waiting = max(0, capacity.waiting_batches - ours)
 
     def policy(self, per_worker: int) -> policy.Pool:
         """The pool as the policy wants to know it."""
         workers = max(1, self.capacity.workers)
-        return policy.Pool(workers, per_worker, len(self.flights), self._others_waiting(workers))
+        return policy.Pool(workers, per_worker, len(self.flights), self.others_waiting)
 
     def competing(self, now: float) -> bool:
         """Whether more than one tenant wanted these workers within the last second."""
@@ -118,11 +126,11 @@ class PoolState:
                 weights[tenant_id] = weight
         return [Backlog(tenant_id, spent, weights[tenant_id]) for tenant_id, spent in seconds.items()]
 
+    def broker_wait_s(self) -> float:
+        """The workers' time for everything that waits in the broker, of this process and of others."""
+        return self.capacity.waiting_batches * self.capacity.batch_s / max(1, self.capacity.workers)
+
     def in_flight_s(self) -> float:
         """The workers' time for what was sent before, by this process and by others."""
-        others = self._others_waiting(max(1, self.capacity.workers)) * self.capacity.batch_s
+        others = self.others_waiting * self.capacity.batch_s
         return sum(flight.left_s for flight in self.flights.values()) + others
-
-    def _others_waiting(self, workers: int) -> int:
-        # Of our own batches all that no worker computes now wait in the broker too.
-        return max(0, self.capacity.waiting_batches - max(0, len(self.flights) - workers))

@@ -4,6 +4,9 @@ import base64
 
 import msgspec
 
+TOO_LATE = "too late"
+"""The ``error`` of a batch that no worker computed because its deadline had passed."""
+
 
 class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
     """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep)."""

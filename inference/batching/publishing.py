@@ -6,6 +6,7 @@ documented for programs in other languages; ``tests/inference/batching/test_publ
 installed Celery sends. A broker that is no Redis gets Celery's own ``send_task``.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -36,6 +37,20 @@ def publish(*, task: str, argument: str, queue: str, task_id: str, priority: Pri
     number = PRIORITIES[priority]
     body = envelope(task=task, argument=argument, queue=queue, task_id=task_id, priority=number)
     connection.command(client, "LPUSH", list_name(queue, number), body)
+
+
+def waiting(lists: Sequence[str]) -> list[int]:
+    """How many messages wait in each of these lists of the broker; 0 where it is no Redis, for then nobody can tell cheaply.
+
+    Raises what Redis raises.
+    """
+    client = _client()
+    if client is None:
+        return [0] * len(lists)
+    pipe = client.pipeline(transaction=False)
+    for name in lists:
+        pipe.llen(name)
+    return [int(length) for length in pipe.execute()]
 
 
 def list_name(queue: str, priority: int = 0) -> str:

@@ -3,11 +3,13 @@
 No result backend: Celery's takes 4.5 ms of CPU a call and its pub/sub connection is not safe between threads.
 """
 
+import logging
 import os
 import socket
 import threading
 from typing import Protocol
 
+import msgspec
 import redis
 from django.conf import settings
 from redis.backoff import NoBackoff
@@ -20,6 +22,8 @@ from inference.batching.publishing import publish
 from inference.types import Priority
 from inference.workers import Capacity
 from mlplatform.lib.ids import hex_id
+
+logger = logging.getLogger(__name__)
 
 TASK = "inference.run_batch"
 QUEUE = "gpu"
@@ -42,6 +46,15 @@ class Transport(Protocol):
         """What the pool's workers can do now; raises when it cannot be read."""
 
 
+def _read(body: bytes) -> BatchReply | None:
+    """The reply, or None for what another release wrote: its batch is sent again, and the others of the list are answered."""
+    try:
+        return decode_reply(body)
+    except msgspec.MsgspecError:
+        logger.exception("a reply cannot be read")
+        return None
+
+
 class CeleryTransport:
     """Batches through the broker; replies through a list that only this process reads."""
 
@@ -55,7 +68,7 @@ class CeleryTransport:
     def receive(self) -> list[BatchReply]:
         # All that wait in one round trip, for callers wait for it.
         found = connection.command(self._client(), "BLMPOP", str(_BLOCK_S), "1", self.reply_to, "LEFT", "COUNT", "64")
-        return [decode_reply(body) for body in found[1]] if found else []
+        return [reply for body in found[1] if (reply := _read(body)) is not None] if found else []
 
     def capacity(self, pool: str) -> Capacity:
         return workers.capacity(pool)

@@ -38,7 +38,8 @@ Result = PredictResult | PlatformError
 class PredictionLoader(Loader[SingleCall | BatchCall, list[Result]]):
     """Single calls are admitted in one round trip, each charged by itself; a batch is admitted at once.
 
-    Gives the results of a call in order. What goes wrong with a call as a whole is the exception of its key alone.
+    Gives the results of a call in order. What goes wrong with a call as a whole is the exception of its key alone, whatever
+    it is: the others hold places and units, which only finishing them gives back.
     """
 
     def fetch(
@@ -61,6 +62,8 @@ class PredictionLoader(Loader[SingleCall | BatchCall, list[Result]]):
             except (PlatformError, StaleCaller) as error:
                 note_endings(self.call, requests)
                 values |= dict.fromkeys(members, error)
+            except Exception as error:  # noqa: BLE001 - handed on; those that were begun must be finished
+                values |= dict.fromkeys(members, error)
             else:
                 started.append((members, requests, begun))
         for members, requests, begun in started:
@@ -72,7 +75,7 @@ class PredictionLoader(Loader[SingleCall | BatchCall, list[Result]]):
     ) -> Mapping[SingleCall | BatchCall, list[Result] | Exception]:
         try:
             answer = begun.finish()
-        except (PlatformError, StaleCaller) as error:
+        except Exception as error:  # noqa: BLE001 - handed on; the others must be finished too
             return dict.fromkeys(members, error)
         note(self.call, answer, requests)
         if begun.separate:

@@ -4,6 +4,7 @@ What the directory of a zip says is a claim. Entry count and sizes are refused b
 held against the bytes that really come out; names, links, encryption and methods are refused before anything is written.
 """
 
+import errno
 import os
 import stat
 import struct
@@ -24,6 +25,9 @@ _END: Final = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR: Final = b"PK\x06\x07"
 _ENTRY_BYTES: Final = 46 + 65_535 * 3
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
+_BROKEN: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, ValueError, IndexError, RuntimeError,
+)  # fmt: skip
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -39,8 +43,12 @@ def unpack(archive: BinaryIO, target: Path, limits: Limits) -> None:
             written = 0
             for name, entry in entries.items():
                 written += _write(opened, entry, target / name, limits.max_bytes - written)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error, UnicodeDecodeError) as error:
+    except _BROKEN as error:
         raise PackageError(ARCHIVE, f"The zip cannot be read: {error}") from error
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # zipfile went to a place before the beginning
+            raise PackageError(ARCHIVE, "The zip cannot be read: a place in it lies outside of it.") from error
+        raise
 
 
 def _require_small_directory(archive: BinaryIO) -> None:

@@ -159,6 +159,8 @@ def _require_json(values: Mapping[str, Any]) -> None:
         if depth > MAX_DEPTH:
             raise PackageError(f"{CARD_FILE}: {path}", f"Tables and lists are nested deeper than {MAX_DEPTH}.")
         if isinstance(value, dict):
+            if any("\x00" in key for key in value):
+                raise PackageError(f"{CARD_FILE}: {path}".rstrip(": "), "The name of a field has a NUL character.")
             pending += [(inner, f"{path}.{key}" if path else key, depth + 1) for key, inner in value.items()]
         elif isinstance(value, list):
             pending += [(inner, f"{path}[{index}]", depth + 1) for index, inner in enumerate(value)]

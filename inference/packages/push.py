@@ -1,5 +1,6 @@
 """Pushing a model: its package is checked, stored, registered as a staged version, and a worker is asked to try it."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,6 +21,8 @@ from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.models import Tenant, User
 
 _CHUNK: Final = 1024 * 1024
+MAX_PRIVATE_BATCH_VALUES: Final = 16_000_000
+"""Numbers in a batch of a tenant's own model: 64 MB before the network makes anything of them."""
 
 
 def push(
@@ -96,13 +99,34 @@ def _empty(folder: Path) -> Path:
 def _require_fits(card: Card, *, owner: Tenant | None, operator: bool, name: str) -> None:
     if name and card.name != name:
         raise PackageError("model.toml: name", f"The card names {card.name}, but it was pushed to {name}.")
-    if not operator and card.serving.pool != DEFAULT_POOL:
-        raise PackageError("model.toml: serving.pool", "The platform's staff choose the pool; leave it out.")
+    if not operator:
+        _require_modest(card)
     model = _require_may_push(card.name, owner=owner, operator=operator)
     if model is not None:
         _require_new(model, card)
     if not operator:
         _require_room(owner)
+
+
+def _require_modest(card: Card) -> None:
+    """What tenants push runs on workers that others use too. Raises PackageError for what would take too much of them."""
+    serving = card.serving
+    if serving.pool != DEFAULT_POOL:
+        raise PackageError("model.toml: serving.pool", "The platform's staff choose the pool; leave it out.")
+    if serving.acceleration != "none":
+        raise PackageError(
+            "model.toml: serving.acceleration",
+            "Compiling takes minutes of a shared worker; only staff push such versions.",
+        )
+    schema = card.input_schema
+    shape = schema.get("shape") or [schema.get(name, 1) for name in ("height", "width", "channels")]
+    values = math.prod(shape) * serving.max_batch_size
+    if values > MAX_PRIVATE_BATCH_VALUES:
+        raise PackageError(
+            "model.toml: serving.max_batch_size",
+            f"A batch would have {values:,} numbers; a tenant's model takes at most {MAX_PRIVATE_BATCH_VALUES:,}. "
+            "Lower max_batch_size or the input's size.",
+        )
 
 
 def _require_may_push(name: str, *, owner: Tenant | None, operator: bool) -> MLModel | None:
@@ -137,13 +161,19 @@ def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bo
     """The rows of a checked and stored package. What could change since the first look is looked at again."""
     card = checked.card
     if owner is not None and not operator:
-        Tenant.objects.select_for_update().get(pk=owner.pk)  # two pushes at once count one after the other
+        # Two pushes at once count one after the other. Not a full lock: events of a promotion, which holds the model that is
+        # locked next, refer to the tenant and would wait for it in turn.
+        Tenant.objects.select_for_update(no_key=True).get(pk=owner.pk)
         _require_room(owner)
     model = _require_may_push(card.name, owner=owner, operator=operator)
     try:
         if model is None:
             model = MLModel(
-                name=card.name, title=card.title, description=card.description, pool=card.serving.pool, owner=owner
+                name=card.name,
+                title=card.title,
+                description=card.description,
+                pool=_pool(card, operator=operator),
+                owner=owner,
             )
             model.full_clean()
             with transaction.atomic():
@@ -182,3 +212,8 @@ def _stage(checked: Checked, model: MLModel, path: str) -> ModelVersion:
         licence=card.licence,
         card=dict(card.values),
     )
+
+
+def _pool(card: Card, *, operator: bool) -> str:
+    pool: str = card.serving.pool if operator else settings.PRIVATE_MODELS_POOL
+    return pool

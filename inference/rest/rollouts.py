@@ -24,6 +24,7 @@ from tenants.authentication import Caller
 SCOPE: Final = "models:write"
 _HISTORY: Final = 20
 _MAX_VERSION_CHARS: Final = 64
+_MOST: Final = 1_000_000
 _BOUNDS: Final = ("max_error_rate", "max_latency_ratio")
 
 
@@ -181,6 +182,7 @@ def _whole(body: Mapping[str, Any], name: str) -> int:
 
 def _number(body: Mapping[str, Any], name: str) -> float:
     value = body[name]
-    if type(value) not in (int, float):
-        raise invalid(name, f"The field {name!r} is a number.")
+    # An integer of JSON may have more digits than a float can hold; no bound is as large.
+    if type(value) not in (int, float) or abs(value) > _MOST:
+        raise invalid(name, f"The field {name!r} is a number, and not a large one.")
     return float(value)

@@ -17,10 +17,10 @@ from inference.models import (
     RolloutState,
     VersionState,
 )
-from inference.rollouts import telling, trials
+from inference.rollouts import endings, telling, trials
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.models import DeprecationSchedule, SubjectKind, User
+from tenants.models import User
 
 
 @transaction.atomic
@@ -34,7 +34,7 @@ def promote(*, version: ModelVersion, by: User | None = None) -> Promotion | Non
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
     if row.state == VersionState.LIVE:
         return None
-    if _has_ended(row):
+    if endings.has_ended(row):
         raise PlatformError(ErrorKind.CONFLICT, f"{row} has ended by its schedule; promote another version.")
     if row.state != VersionState.READY:
         raise PlatformError(
@@ -69,13 +69,15 @@ def rollback(*, model: MLModel, by: User | None = None, why: str = "") -> Promot
             f"There is no version of {model} to go back to: none that was live before still answers. Promote one.",
         )
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=target.pk)
+    way = _way_to(live)[:-1]
     _end_trials(row)
     _switch(row)
-    older = _latest_of(row)
+    while way.pop() != row.pk:
+        pass
     promotion = Promotion.objects.create(
         model=model,
         version=row,
-        previous=older.previous if older else None,
+        previous_id=way[-1] if way else None,
         reason=PromotionReason.ROLLED_BACK,
         by=by,
     )
@@ -86,14 +88,12 @@ def rollback(*, model: MLModel, by: User | None = None, why: str = "") -> Promot
 def target_of_rollback(model: MLModel, *, live: ModelVersion | None = None) -> ModelVersion | None:
     """The version to which a rollback would go now: the nearest that was live before and still answers."""
     now_live = live or ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
-    seen: set[int] = set()
-    step = _latest_of(now_live) if now_live is not None else None
-    while step is not None and step.previous is not None and step.previous.pk not in seen:
-        found = step.previous
-        seen.add(found.pk)
-        if found.state == VersionState.READY and not _has_ended(found):
+    before = _way_to(now_live)[:-1] if now_live is not None else []
+    known = ModelVersion.objects.select_related("model").in_bulk(set(before))
+    for pk in reversed(before):
+        found = known[pk]
+        if found.state == VersionState.READY and not endings.has_ended(found):
             return found
-        step = _latest_of(found)
     return None
 
 
@@ -102,9 +102,22 @@ def history(model: MLModel, *, most: int = 50) -> list[Promotion]:
     return list(model.promotions.select_related("version__model", "previous", "by")[:most])
 
 
-def _latest_of(version: ModelVersion) -> Promotion | None:
-    """The latest switch to this version."""
-    return Promotion.objects.select_related("previous__model").filter(version=version).first()
+def _way_to(live: ModelVersion) -> list[int]:
+    """The versions that were promoted one upon the other up to the live one, which is the last; empty where none was.
+
+    A rollback takes away what lay upon the version to which it went, so that going back can never lead forwards again.
+    """
+    way: list[int] = []
+    switches = Promotion.objects.filter(model_id=live.model_id).order_by("at", "pk")
+    for pk, reason, before in switches.values_list("version_id", "reason", "previous_id"):
+        if reason == PromotionReason.ROLLED_BACK:
+            while pk in way and way[-1] != pk:
+                way.pop()
+        elif before is not None and way[-1:] != [before]:
+            way.append(before)  # live from before there was a history
+        if way[-1:] != [pk]:
+            way.append(pk)
+    return way if way[-1:] == [live.pk] else []
 
 
 def _switch(row: ModelVersion) -> ModelVersion | None:
@@ -131,10 +144,3 @@ def _end_trials(row: ModelVersion) -> None:
             trials.end(trial, state=RolloutState.PROMOTED, reason="")
         elif trial.kind == RolloutKind.CANARY:
             trials.end(trial, state=RolloutState.STOPPED, reason=f"{row} became live.")
-
-
-def _has_ended(version: ModelVersion) -> bool:
-    """Going to a deprecated version is allowed, for it may be urgent; to one that has ended it is not."""
-    return DeprecationSchedule.objects.filter(
-        kind=SubjectKind.MODEL_VERSION, subject=str(version), canceled_at__isnull=True, sunset_at__lte=clock.now()
-    ).exists()

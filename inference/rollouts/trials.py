@@ -6,7 +6,7 @@ from django.db import transaction
 
 from inference import served
 from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
-from inference.rollouts import share, telling
+from inference.rollouts import endings, share, telling
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.models import User
@@ -20,28 +20,30 @@ def start_canary(
     version: ModelVersion,
     percent: int,
     by: User | None = None,
-    max_error_rate: float = 0.02,
-    max_latency_ratio: float = 2.0,
-    min_calls: int = 50,
+    max_error_rate: float | None = None,
+    max_latency_ratio: float | None = None,
+    min_calls: int | None = None,
 ) -> Rollout:
     """Let a ready version answer ``percent`` (1 to 100) of the tenants that name its model alone.
 
-    Where a canary of the version runs, its share and bounds are changed, and the tenants that it has stay with it while it
-    grows. Raises CONFLICT where another one runs, where the version is not ready, or where no version is live, and
+    Where a canary of the version runs, its share and the bounds that are given are changed, and the tenants that it has stay
+    with it while it grows; a new one has the defaults of ``Rollout`` for bounds that are not given.
+    Raises CONFLICT where another one runs, where the version is not ready, or where no version is live, and
     INVALID_INPUT for numbers out of range and for a share of a private model, which has one tenant.
     """
     if not 1 <= percent <= 100:
         raise invalid("percent", "The percent of a canary is a whole number from 1 to 100.")
     if version.model.owner_id is not None and percent != 100:
         raise invalid("percent", "A private model has one tenant, which a canary takes whole: its percent is 100.")
-    if not 0 <= max_error_rate <= 1:
+    if max_error_rate is not None and not 0 <= max_error_rate <= 1:
         raise invalid("max_error_rate", "The error rate is a number from 0 to 1.")
-    if not 1 <= max_latency_ratio <= 100:
+    if max_latency_ratio is not None and not 1 <= max_latency_ratio <= 100:
         raise invalid("max_latency_ratio", "The latency ratio is a number from 1 to 100.")
-    if not 1 <= min_calls <= 1_000_000:
+    if min_calls is not None and not 1 <= min_calls <= 1_000_000:
         raise invalid("min_calls", "The number of calls is a whole number from 1 to 1,000,000.")
     bounds = {"max_error_rate": max_error_rate, "max_latency_ratio": max_latency_ratio, "min_calls": min_calls}
-    return _start(version, RolloutKind.CANARY, percent, by, bounds)
+    given = {name: value for name, value in bounds.items() if value is not None}
+    return _start(version, RolloutKind.CANARY, percent, by, given)
 
 
 @transaction.atomic
@@ -63,20 +65,29 @@ def stop(*, model: MLModel, kind: RolloutKind | str, by: User | None = None) -> 
     )
     if row is None:
         return False
-    end(row, state=RolloutState.STOPPED, reason=f"Stopped by {by}." if by else "Stopped.")
+    end(row, state=RolloutState.STOPPED, reason="Stopped.", by=by)
     return True
 
 
-def end(row: Rollout, *, state: RolloutState, reason: str) -> None:
-    """Write the end of a running rollout and tell it; in the caller's transaction, which holds the row's lock."""
-    row.state, row.reason, row.ended_at = state, reason[:_MAX_REASON], clock.now()
+def end(row: Rollout, *, state: RolloutState, reason: str, by: User | None = None) -> None:
+    """Write the end of a running rollout and tell it; in the caller's transaction, which holds the row's lock.
+
+    Who did it stands on the row, which staff read, and not in the event, which goes to customers.
+    """
+    row.state, row.ended_at = state, clock.now()
+    row.reason = (f"{reason.removesuffix('.')} by {by}." if by else reason)[:_MAX_REASON]
     row.save(update_fields=["state", "reason", "ended_at"])
     served.changed()
     if state == RolloutState.PROMOTED:
         return  # The promotion is told to more than these.
     step = "failed" if state == RolloutState.ROLLED_BACK else "stopped"
     telling.tell(
-        row.candidate, f"{row.kind}_{step}", only=_taken(row), rollout_id=row.pk, reason=row.reason, percent=row.percent
+        row.candidate,
+        f"{row.kind}_{step}",
+        only=_taken(row),
+        rollout_id=row.pk,
+        reason=reason[:_MAX_REASON],
+        percent=row.percent,
     )
 
 
@@ -87,6 +98,8 @@ def _start(version: ModelVersion, kind: RolloutKind, percent: int, by: User | No
         raise PlatformError(ErrorKind.CONFLICT, f"{candidate} is live; a {kind.label.lower()} tries another version.")
     if candidate.state != VersionState.READY:
         raise PlatformError(ErrorKind.CONFLICT, f"{candidate} is {candidate.state}; only a ready version can be tried.")
+    if endings.has_ended(candidate):
+        raise PlatformError(ErrorKind.CONFLICT, f"{candidate} has ended by its schedule; try another version.")
     if not model.versions.filter(state=VersionState.LIVE).exists():
         raise PlatformError(ErrorKind.CONFLICT, f"No version of {model} is live to compare with; promote one first.")
     running = Rollout.objects.select_for_update().filter(model=model, kind=kind, state=RolloutState.RUNNING).first()

@@ -104,12 +104,17 @@ def build(config: EncoderConfig, checkpoint: Mapping[str, Tensor], spec: Runtime
     Model versions that differ only in their head share one encoder in memory, wherever its files lie. Raises LoadError.
     """
     precision.check(spec)
+    try:
+        state = checkpoints.encoder_state(checkpoint, config)
+        checkpoints.require_shapes(state, config)
+    except (KeyError, RuntimeError) as error:
+        raise LoadError(f"The file does not hold the weights that its config describes: {error}") from error
     # Not on the meta device: drawing weights just to replace them takes 0.2 s, but the first module there makes torch
     # import 800 modules of its own, which takes 1.8 s and 55 MB.
     encoder = BertEncoder(config)
     try:
-        encoder.load_state_dict(checkpoints.encoder_state(checkpoint, config), assign=True)
-    except (KeyError, RuntimeError) as error:
+        encoder.load_state_dict(state, assign=True)
+    except RuntimeError as error:
         raise LoadError(f"The file does not hold the weights that its config describes: {error}") from error
     encoder.eval().requires_grad_(requires_grad=False)
     if spec.precision == "int8":

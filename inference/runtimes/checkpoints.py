@@ -70,6 +70,33 @@ def encoder_state(checkpoint: Mapping[str, Tensor], config: EncoderConfig) -> di
     return state | {ours: _copy(checkpoint[theirs]) for ours, theirs in names.items()}
 
 
+def require_shapes(state: Mapping[str, Tensor], config: EncoderConfig) -> None:
+    """Raises RuntimeError where a config and its file differ in sizes.
+
+    Asked before a network is made: a config of a few lines can describe one that no machine has the memory for, while a file
+    has as many numbers as it has bytes.
+    """
+    hidden, inner, width = config.hidden_size, config.intermediate_size, config.embedding_size
+    wanted = {
+        "words.weight": (config.vocab_size, width),
+        "positions.weight": (config.max_position_embeddings, width),
+    }
+    if config.segments:
+        wanted["segments"] = (config.segments, width)
+    if width != hidden:
+        wanted["project.weight"] = (hidden, width)
+    for number in range(config.num_hidden_layers):
+        wanted |= {
+            f"layers.{number}.projection.weight": (3 * hidden, hidden),
+            f"layers.{number}.attention_output.weight": (hidden, hidden),
+            f"layers.{number}.widen.weight": (inner, hidden),
+            f"layers.{number}.narrow.weight": (hidden, inner),
+        }
+    for name, shape in wanted.items():
+        if tuple(state[name].shape) != shape:
+            raise RuntimeError(f"{name} has the shape {tuple(state[name].shape)} there and {shape} by the config")
+
+
 def linear_state(checkpoint: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
     """The state of linear layers, `names` of which are ours → theirs, as float32 copies. Raises KeyError."""
     return {ours: _copy(checkpoint[theirs]) for ours, theirs in _pairs(names)}

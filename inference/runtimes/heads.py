@@ -52,6 +52,9 @@ def load_head(weights: dict[str, Tensor], *, outputs: int) -> Head:
     widths = [shapes[0][1], *(shape[0] for shape in shapes)]
     if widths[-1] != outputs:
         raise LoadError(f"The head tells {widths[-1]} classes apart, {outputs} were declared.")
+    if any(after[1] != before[0] for before, after in pairwise(shapes)):
+        # Before anything is made of it: layers of [n, 1] and [m, 1] are small files, a layer of [m, n] may fill the memory.
+        raise LoadError("The layers of the head do not fit each other: each takes what the one before gives.")
     head = Head(widths)
     try:
         head.load_state_dict(weights)

@@ -103,6 +103,7 @@ class ResNet(nn.Module):
         """Build it as the shapes of the weights say. Raises KeyError where one is missing."""
         super().__init__()
         width, channels, kernel, _ = weights["conv1.weight"].shape
+        _require_shape(weights, "conv1", width, channels, kernel)
         self.large = kernel >= _LARGE_STEM
         self.conv1 = nn.Conv2d(channels, width, kernel, 2 if self.large else 1, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -117,6 +118,12 @@ class ResNet(nn.Module):
                 after = weights[f"{name}.conv{3 if deep else 2}.weight"].shape[0]
                 stride = 2 if stage > 1 and number == 0 else 1
                 around = f"{name}.downsample.0.weight" in weights
+                _require_shape(weights, f"{name}.conv1", inner, before, 1 if deep else 3)
+                _require_shape(weights, f"{name}.conv2", inner if deep else after, inner, 3)
+                if deep:
+                    _require_shape(weights, f"{name}.conv3", after, inner, 1)
+                if around:
+                    _require_shape(weights, f"{name}.downsample.0", after, before, 1)
                 blocks.append(Block(before, inner, after, stride=stride, deep=deep, around=around))
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
         classes, features = weights["fc.weight"].shape
@@ -193,7 +200,21 @@ def _widths(weights: Mapping[str, Tensor]) -> tuple[list[int], list[int]]:
     channels += [weights[f"convolutions.{number}.weight"].shape[0] for number in range(convolutions)]
     head = [weights["head.layers.0.weight"].shape[1]]
     head += [weights[f"head.layers.{number}.weight"].shape[0] for number in range(len(names) - convolutions)]
+    for number, (before, after) in enumerate(pairwise(channels)):
+        _require_shape(weights, f"convolutions.{number}", after, before, 3)
+    for number, (before, after) in enumerate(pairwise(head)):
+        if tuple(weights[f"head.layers.{number}.weight"].shape) != (after, before):
+            raise ValueError(f"head.layers.{number} does not take what comes before it")
     return channels, head
+
+
+def _require_shape(weights: Mapping[str, Tensor], name: str, after: int, before: int, kernel: int) -> None:
+    """Raises ValueError, before a convolution is made: one of m by n fills the memory, where files of m by 1 and n by 1 are
+    small.
+    """
+    found, wanted = tuple(weights[f"{name}.weight"].shape), (after, before, kernel, kernel)
+    if found != wanted:
+        raise ValueError(f"{name}.weight has the shape {found} instead of {wanted}")
 
 
 def _last_width(weights: Mapping[str, Tensor]) -> int:

@@ -16,7 +16,8 @@ from mlplatform.lib import clock
 logger = logging.getLogger(__name__)
 
 _HOPELESS: Final = 8
-"""So many inputs that fail alone, with none that succeeds, and the model itself is broken: the rest is not tried."""
+"""So many inputs that fail alone, of every tenant in the batch one, with none that succeeds, and the model itself is broken: the
+rest is not tried. Of every tenant, or one with eight bad inputs could have its neighbours refused."""
 _MAX_REASON: Final = 300
 
 _inputs = Counter("mlplatform_worker_inputs_total", "Inputs that workers computed.", ["model"])
@@ -64,8 +65,8 @@ def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
             logger.exception("an input of %s cannot be read", name)
             outcome.problems[place] = reason(failure)
     began = clock.monotonic()
-    _run(runtime, decoded, places, outcome)
-    outcome.error = _last_word(outcome)
+    _run(runtime, decoded, places, outcome, items)
+    outcome.error = _last_word(outcome, items)
     outcome.compute_s = clock.monotonic() - began
     _forward_seconds.labels(name).observe(outcome.compute_s)
     _inputs.labels(name).inc(len(items) - len(outcome.problems))
@@ -74,11 +75,17 @@ def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
     return outcome
 
 
-def _run(runtime: CheckedRuntime, decoded: Sequence[Input], places: Sequence[int], outcome: Outcome) -> None:
+def _run(
+    runtime: CheckedRuntime,
+    decoded: Sequence[Input],
+    places: Sequence[int],
+    outcome: Outcome,
+    items: Sequence[ItemMessage],
+) -> None:
     """Compute these inputs together, else each half by itself."""
     if not decoded:
         return
-    last = _last_word(outcome)
+    last = _last_word(outcome, items)
     if last:
         outcome.problems.update(dict.fromkeys(places, last))
         return
@@ -92,15 +99,17 @@ def _run(runtime: CheckedRuntime, decoded: Sequence[Input], places: Sequence[int
         logger.warning("%s failed on %d inputs together: %s", runtime.spec.name, len(decoded), reason(failure))
         _splits.labels(runtime.spec.name).inc()
         middle = len(decoded) // 2
-        _run(runtime, decoded[:middle], places[:middle], outcome)
-        _run(runtime, decoded[middle:], places[middle:], outcome)
+        _run(runtime, decoded[:middle], places[:middle], outcome, items)
+        _run(runtime, decoded[middle:], places[middle:], outcome, items)
         return
     for place, row in zip(places, rows.astype("<f4", copy=False), strict=True):
         outcome.results[place] = row.tobytes()
 
 
-def _last_word(outcome: Outcome) -> str:
+def _last_word(outcome: Outcome, items: Sequence[ItemMessage]) -> str:
     """The reason with which the rest is given up; empty while there is hope."""
     if len(outcome.problems) < _HOPELESS or any(result is not None for result in outcome.results):
+        return ""
+    if {items[place].tenant_id for place in outcome.problems} != {item.tenant_id for item in items}:
         return ""
     return next(reversed(outcome.problems.values()))

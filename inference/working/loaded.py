@@ -40,6 +40,9 @@ class Loaded:
     used_at: float
     batches: int = 0
     batch_s: float = 0.0
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever runs the model: a runtime may keep its inputs in one place (CUDA graphs), and two threads that ran it
+    at once would get each other's answers."""
 
     @property
     def reference(self) -> str:
@@ -63,14 +66,19 @@ class _Table:
     held: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
     coming: dict[str, int] = field(default_factory=dict)
     gates: dict[str, threading.Lock] = field(default_factory=dict)
-    failed: dict[str, tuple[float, Exception]] = field(default_factory=dict)
+    failed: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def total(self) -> int:
         return sum(loaded.size_bytes for loaded in self.held.values()) + sum(self.coming.values())
 
 
+def key_of(version_id: int, digest: str) -> str:
+    """Under what a version is held: itself, and the artefact that it has now."""
+    return f"{version_id}:{digest}"
+
+
 class LoadedModels:
-    """By digest: the artefact is what is loaded, and two versions with the same one share it."""
+    """By :func:`key_of`: versions of one artefact may run it in other precisions, on other devices, with other labels."""
 
     def __init__(self, *, device: str, budget_bytes: int, spec_of: Callable[[ModelVersion], RuntimeSpec]) -> None:
         self.budget_bytes = budget_bytes
@@ -80,12 +88,12 @@ class LoadedModels:
         self._table = _Table()
         self._wanted: frozenset[str] = frozenset()
 
-    def find(self, digest: str) -> Loaded | None:
+    def find(self, key: str) -> Loaded | None:
         """The version if it is in memory; it counts as used."""
         with self._lock:
-            loaded = self._table.held.get(digest)
+            loaded = self._table.held.get(key)
             if loaded is not None:
-                self._table.held.move_to_end(digest)
+                self._table.held.move_to_end(key)
                 loaded.used_at = clock.now().timestamp()
             return loaded
 
@@ -95,40 +103,41 @@ class LoadedModels:
         Raises what loading raises: ArtefactError, LoadError, ContractError. A failure is remembered for ten seconds unless
         ``again``.
         """
-        digest = version.sha256
+        key = key_of(version.pk, version.sha256)
         with self._lock:
-            gate = self._table.gates.setdefault(digest, threading.Lock())
+            gate = self._table.gates.setdefault(key, threading.Lock())
         with gate:
-            loaded = self.find(digest)
+            loaded = self.find(key)
             if loaded is not None:
                 return loaded
-            until, failure = self._table.failed.get(digest, (0.0, None))
-            if failure is not None and not again and clock.monotonic() < until:
-                raise failure
+            until, failure = self._table.failed.get(key, (0.0, ""))
+            if failure and not again and clock.monotonic() < until:
+                raise LoadError(f"{version} could not be loaded a moment ago: {failure}")
             try:
                 return self._load(version, spare_wanted=spare_wanted)
             except Exception as error:
-                self._table.failed[digest] = (clock.monotonic() + _FORGIVE_S, error)
+                # Its words only: the exception holds on to every frame, and so to the weights that were read so far.
+                self._table.failed[key] = (clock.monotonic() + _FORGIVE_S, f"{type(error).__name__}: {error}")
                 _loads.labels("failed").inc()
                 raise
             finally:
                 with self._lock:
-                    self._table.coming.pop(digest, None)
+                    self._table.coming.pop(key, None)
 
-    def put(self, digest: str, runtime: loading.CheckedRuntime) -> Loaded:
+    def put(self, key: str, runtime: loading.CheckedRuntime) -> Loaded:
         """Hold a model that is loaded already; others make room for what it really takes."""
         loaded = Loaded(runtime, memory.weights_bytes(runtime), clock.now().timestamp())
         with self._lock:
-            self._table.failed.pop(digest, None)
-            self._table.coming.pop(digest, None)
-            self._table.held[digest] = loaded
-            dropped = self._make_room(0, spared={digest})
+            self._table.failed.pop(key, None)
+            self._table.coming.pop(key, None)
+            self._table.held[key] = loaded
+            dropped = self._make_room(0, spared={key})
         self._tell(dropped)
         return loaded
 
-    def want(self, digests: Collection[str]) -> None:
+    def want(self, keys: Collection[str]) -> None:
         """These versions are live or candidates: they go last when room is needed."""
-        self._wanted = frozenset(digests)
+        self._wanted = frozenset(keys)
 
     def report(self) -> list[LoadedModel]:
         """What is in memory, by name."""
@@ -142,9 +151,9 @@ class LoadedModels:
                     batches=loaded.batches,
                     batch_s=round(loaded.batch_s, 6),
                     used_at=loaded.used_at,
-                    wanted=digest in self._wanted,
+                    wanted=key in self._wanted,
                 )
-                for digest, loaded in held
+                for key, loaded in held
             ),
             key=lambda model: model.reference,
         )
@@ -161,13 +170,13 @@ class LoadedModels:
             dropped = self._make_room(expected, spared=self._wanted if spare_wanted else ())
             fits = self._table.total() + expected <= self.budget_bytes
             if fits or not spare_wanted:
-                self._table.coming[version.sha256] = expected
+                self._table.coming[key_of(version.pk, version.sha256)] = expected
         self._tell(dropped)
         if spare_wanted and not fits:
             raise LoadError(
                 f"There is no room for {version} beside the other live versions; it is loaded when it is called."
             )
-        loaded = self.put(version.sha256, loading.load(spec))
+        loaded = self.put(key_of(version.pk, version.sha256), loading.load(spec))
         _loads.labels("loaded").inc()
         logger.info("%s is loaded: %.1f MB", loaded.reference, loaded.size_bytes / 2**20)
         return loaded
@@ -175,13 +184,13 @@ class LoadedModels:
     def _make_room(self, needed: int, *, spared: Iterable[str]) -> list[Loaded]:
         """Drop unwanted versions, then wanted ones, the least recently used first, until it fits. The lock is held."""
         kept = set(spared)
-        order = [digest for digest in self._table.held if digest not in kept]
-        order.sort(key=lambda digest: digest in self._wanted)  # stable: each part stays in the order of its use
+        order = [key for key in self._table.held if key not in kept]
+        order.sort(key=lambda key: key in self._wanted)  # stable: each part stays in the order of its use
         dropped = []
-        for digest in order:
+        for key in order:
             if self._table.total() + needed <= self.budget_bytes:
                 break
-            dropped.append(self._table.held.pop(digest))
+            dropped.append(self._table.held.pop(key))
         return dropped
 
     def _tell(self, dropped: Collection[Loaded]) -> None:

@@ -27,11 +27,12 @@ def at_once(task: Any, app: Any, consumer: Any, **more: Any) -> Callable[..., No
         return handler
 
     def handle(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **_: Any) -> None:
-        ack(logger, consumer.connection_errors)
         try:
             (argument,), _kwargs, _embed = _body.decode(message.body)
         except msgspec.MsgspecError as error:
+            # Before it is acknowledged: Celery rejects it, and what is acknowledged cannot be rejected.
             raise InvalidTaskError(f"{task.name} takes one text: {error}") from error
+        ack(logger, consumer.connection_errors)
         try:
             task.run(argument)
         except Exception:

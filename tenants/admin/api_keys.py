@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -25,6 +26,7 @@ from tenants.api_keys import IssuedSecret
 from tenants.models import ApiKey, ApiKeySecret, User
 
 _ISSUED = "_issued_secret"
+_MANAGES_MODELS = "inference.change_mlmodel"
 
 
 class ApiKeyAdmin(StaffAdmin[ApiKey]):
@@ -80,6 +82,7 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
         return super().has_change_permission(request, obj) and not revoked
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        _require_power(request, obj)
         if change:
             super().save_model(request, obj, form, change)
             return
@@ -157,6 +160,7 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
     @action(description="Rotate", permissions=["change"], icon="autorenew")
     def rotate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = get_object_or_404(ApiKey.objects.select_related("tenant"), pk=object_id)
+        _require_power(request, key)
         form = RotationForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             overlap: dt.timedelta = form.cleaned_data["overlap"]
@@ -214,6 +218,12 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
             return []
         found: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # unfold's
         return found
+
+
+def _require_power(request: HttpRequest, key: ApiKey) -> None:
+    """An operator's key manages every model, so whoever gets a secret of one must have that right. Raises PermissionDenied."""
+    if key.tenant.operator and "models:write" in key.scopes and not request.user.has_perm(_MANAGES_MODELS):
+        raise PermissionDenied("A key that manages every model is issued by whoever may change models.")
 
 
 def _life(secret: ApiKeySecret) -> str:

@@ -140,11 +140,13 @@ def test_a_pickle_is_never_staged(admin: Client, artefact: Path) -> None:
 def test_artefact_and_contract_never_change(admin: Client) -> None:
     version = make_version()
     other = form(
-        version.model, artefact_path="other/1.0.0", labels='["x"]', version="9.0.0", sha256="1" * 64, device="cpu"
-    )
+        version.model, artefact_path="other/1.0.0", labels='["x"]', version="9.0.0", sha256="1" * 64, device="cpu",
+        precision="int8", acceleration="compile",
+    )  # fmt: skip
     assert admin.post(f"{VERSIONS}{version.pk}/change/", other).status_code == 302
     after = ModelVersion.objects.get()
     assert after.device == "cpu"
+    assert (after.precision, after.acceleration) == ("float32", "none"), "they are part of what was measured"
     assert (after.artefact_path, after.labels, after.version, after.sha256) == (
         "digits/1.0.0",
         ["0", "1"],

@@ -9,12 +9,13 @@ from prometheus_client import REGISTRY
 
 from billing import admission, charging, contracts, usage
 from inference import cache, registry
-from inference.batching.messages import BatchMessage, BatchReply, ItemMessage, decode_reply
+from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply, ItemMessage, decode_reply
 from inference.models import MLModel, ModelVersion, Rollout
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
 from inference.worker import Worker
 from inference.working import slots
+from inference.working.loaded import key_of
 from mlplatform.lib import clock, redis
 from mlplatform.lib.ids import hex_id
 from tenants.authentication import authenticate
@@ -136,13 +137,14 @@ def test_a_batch_of_one_poisoned_input_is_a_reply_too(
     assert ledger.units(acme.tenant) == 0
 
 
-def test_a_late_batch_is_skipped(
+def test_a_late_batch_is_skipped_and_the_asking_process_is_told(
     acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
 ) -> None:
     before = REGISTRY.get_sample_value("mlplatform_worker_batches_skipped_total") or 0
     late = batch(version, ("a", held(acme), acme), deadline=clock.now().timestamp())
     tiny_worker.worker.run_batch(late)
-    assert (replies(), runtime.computed, ledger.units(acme.tenant)) == ([], [], 0)
+    assert [(reply.error, reply.results) for reply in replies()] == [(TOO_LATE, [None])]
+    assert (runtime.computed, ledger.units(acme.tenant)) == ([], 0)
     assert REGISTRY.get_sample_value("mlplatform_worker_batches_skipped_total") == before + 1
 
 
@@ -299,8 +301,8 @@ def test_only_what_the_catalogue_wants_of_its_pools_is_prepared(
     registry.forget()
     tiny_worker.worker.prepare()
     assert order[3:] == ["a@2.0.0"]
-    assert tiny_worker.worker.models.find(live.sha256) is not None
-    assert tiny_worker.worker.models.find(elsewhere.sha256) is None
+    assert tiny_worker.worker.models.find(key_of(live.pk, live.sha256)) is not None
+    assert tiny_worker.worker.models.find(key_of(elsewhere.pk, elsewhere.sha256)) is None
 
 
 def test_what_does_not_load_is_left_alone_for_a_while(tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,3 +321,20 @@ def test_what_does_not_load_is_left_alone_for_a_while(tiny_worker: TinyWorker, m
     monkeypatch.setattr(clock, "monotonic", lambda: now + 3600)
     tiny_worker.worker.prepare()
     assert tries == ["tiny"] * 2
+
+
+def test_a_model_is_run_by_one_thread_at_a_time(
+    acme: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    """A version is verified beside the batches; where both run one model they must not run it at once."""
+    loaded = tiny_worker.worker.models.find(key_of(version.pk, version.sha256))
+    assert loaded is not None
+    message = batch(version, ("good", "", acme))
+    with loaded.one_at_a_time:
+        computing = threading.Thread(target=tiny_worker.worker.run_batch, args=(message,))
+        computing.start()
+        computing.join(0.2)
+        assert (computing.is_alive(), runtime.computed) == (True, [])
+    computing.join(30)
+    assert runtime.computed == ["good"]
+    assert [reply.results != [None] for reply in replies()] == [True]

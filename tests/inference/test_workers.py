@@ -6,6 +6,7 @@ import json
 import pytest
 
 from inference import workers
+from inference.batching import publishing
 from inference.batching.publishing import list_name
 from inference.workers import Capacity, Heartbeat, LoadedModel
 from mlplatform.lib import clock, redis
@@ -56,6 +57,28 @@ def test_queue_depths_are_those_of_the_broker_with_all_priorities() -> None:
     redis.state().lpush(list_name("large", 9), b"3")
     assert workers.queue_depths() == {"gpu": 2, "jobs": 0}
     assert workers.queue_depths(["large", "gpu"]) == {"large": 1, "gpu": 2}
+
+
+def test_what_waits_is_counted_on_the_broker_also_where_that_is_another_redis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    class Other:
+        def pipeline(self, *, transaction: bool) -> "Other":
+            return self
+
+        def llen(self, name: str) -> None:
+            asked.append(name)
+
+        def execute(self) -> list[int]:
+            return [7] * len(asked)
+
+    redis.state().lpush("celery:gpu", b"1")
+    monkeypatch.setattr(publishing, "_client", Other)
+    assert workers.capacity("gpu").waiting_batches == 7
+    monkeypatch.setattr(publishing, "_client", lambda: None)
+    assert workers.capacity("gpu").waiting_batches == 0, "of a broker that is no Redis nobody can tell"
 
 
 def test_a_pool_can_do_what_its_workers_can_that_take_batches() -> None:

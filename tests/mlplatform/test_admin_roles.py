@@ -29,6 +29,7 @@ LISTS = {
     "items": "/admin/inference/item/",
     "models": "/admin/inference/mlmodel/",
     "versions": "/admin/inference/modelversion/",
+    "workers": "/admin/inference/mlmodel/workers/",
     "API versions": "/admin/tenants/apiversion/",
     "ends": "/admin/tenants/deprecationschedule/",
     "timeline": "/admin/tenants/deprecationschedule/timeline/",
@@ -38,8 +39,8 @@ LISTS = {
     "audit": "/admin/auditlog/logentry/",
 }
 READ = {
-    "tenants", "keys", "documents", "plans", "limits", "subscriptions", "prices", "models", "versions", "API versions", "ends",
-    "timeline", "days", "records",
+    "tenants", "keys", "documents", "plans", "limits", "subscriptions", "prices", "models", "versions", "workers", "API versions",
+    "ends", "timeline", "days", "records",
 }  # fmt: skip
 SEES = {
     "support": READ | {"people", "audit", "end users", "items"},

@@ -15,6 +15,7 @@ from inference import artefacts
 from inference.models import ModelVersion
 from inference.runtimes import loading
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.working.loaded import key_of
 from tests.support import hf_folders
 from tests.support.tiny_model import TinyWorker, make_version
 
@@ -56,7 +57,7 @@ def kinds(tiny_worker: TinyWorker, tmp_path: Path) -> Kinds:
         spec = tiny_worker.worker.spec(version)
         spec = RuntimeSpec(**{slot: getattr(spec, slot) for slot in spec.__slots__} | {"artefact": folders[name]})
         loaded[name] = loading.load(spec)
-        tiny_worker.worker.models.put(version.sha256, loaded[name])
+        tiny_worker.worker.models.put(key_of(version.pk, version.sha256), loaded[name])
     return Kinds(loaded)
 
 

@@ -12,6 +12,7 @@ from billing.models import VersionUse
 from inference.models import ModelVersion
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.working.loaded import key_of
 from mlplatform.lib import clock
 from tenants.models import Event, Tenant
 from tests.support.tiny_model import TinyWorker, make_version
@@ -56,7 +57,7 @@ def serve(worker: TinyWorker, version: ModelVersion, share: float) -> SaysOne:
     spec = worker.worker.spec(version)
     runtime = SaysOne(spec, share)
     runtime.may_go.set()
-    worker.worker.models.put(version.sha256, CheckedRuntime(spec, runtime))
+    worker.worker.models.put(key_of(version.pk, version.sha256), CheckedRuntime(spec, runtime))
     return runtime
 
 

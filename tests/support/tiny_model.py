@@ -22,6 +22,7 @@ from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
 from inference.types import Priority
 from inference.worker import Worker
+from inference.working.loaded import key_of
 from tests.support.reporting import ReportsAtOnce
 
 POISON = "poison"
@@ -93,7 +94,7 @@ class TinyWorker:
         """Have the worker hold this version in memory."""
         spec = self.worker.spec(version)
         runtime = self.runtimes[version.sha256] = TinyRuntime(spec, self.go)
-        self.worker.models.put(version.sha256, CheckedRuntime(spec, runtime))
+        self.worker.models.put(key_of(version.pk, version.sha256), CheckedRuntime(spec, runtime))
         return runtime
 
     def hand_over(self, message: BatchMessage) -> None:

@@ -213,3 +213,20 @@ def test_the_list_costs_the_same_queries_with_one_row_and_with_ten(admin: Client
         page = admin.get(LIST)
     assert b"Key 8" in page.content
     assert len(ten) == len(one)
+
+
+def test_support_gets_no_key_that_manages_every_model(acme: Customer) -> None:
+    """Its role issues keys, but an operator's key with ``models:write`` has rights that the role has not."""
+    acme.tenant.operator = True
+    acme.tenant.save()
+    support = staff.signed_in(staff.with_role("support"))
+    before = ApiKey.objects.count()
+    assert issue(support, acme, scopes=["models:write"]).status_code == 403
+    assert ApiKey.objects.count() == before
+    assert issue(support, acme).status_code == 200
+    key = ApiKey.objects.get(name="Reports")
+    assert support.post(f"{LIST}{key.pk}/rotate/", {"overlap": "0"}).status_code == 200
+    key.scopes = ["models:write"]
+    key.save()
+    assert support.post(f"{LIST}{key.pk}/rotate/", {"overlap": "0"}).status_code == 403
+    assert issue(staff.signed_in(staff.superuser()), acme, name="Ours", scopes=["models:write"]).status_code == 200

@@ -11,10 +11,12 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.utils.dateparse import parse_date, parse_datetime
 from kombu.exceptions import OperationalError
 
 from inference import registry
+from inference.lifecycle import subjects
 from inference.models import MLModel, ModelVersion, RolloutKind, VersionState
 from inference.packages import ending, push
 from inference.packages.problems import named
@@ -48,6 +50,8 @@ class Command(BaseCommand):
             made.set_defaults(act=act)
             if of == "version":
                 made.add_argument("reference", metavar="NAME@VERSION")
+            elif of == "versions":
+                made.add_argument("references", nargs="+", metavar="NAME@VERSION")
             elif of == "model":
                 made.add_argument("name", metavar="NAME")
             return made
@@ -60,21 +64,25 @@ class Command(BaseCommand):
         add("list", "Every model with its versions", self._list, of="")
         add("show", "All about one version", self._show)
         self._may_wait(add("verify", "Have a worker load it and run its examples again", self._verify), "wait for that")
-        self._may_wait(add("promote", "Make a ready version live", self._promote), "wait until it is ready")
+        self._may_wait(
+            add("promote", "Make ready versions live", self._promote, of="versions"), "wait until they are ready"
+        )
         add("rollback", "Go back to the version that was live before", self._rollback, of="model")
         canary = add("canary", "Let a version answer a share of the tenants", self._canary)
         canary.add_argument("--percent", type=int, default=5)
         shadow = add("shadow", "Have a version compute a share of the inputs too, answering nobody", self._shadow)
         shadow.add_argument("--percent", type=int, default=100)
         add("stop", "Stop a model's canary and shadow", self._stop, of="model")
-        ended = add("deprecate", "Announce the end of a version", self._deprecate)
+        ended = add("deprecate", "Announce the end of versions", self._deprecate, of="versions")
         ended.add_argument(
             "--sunset", required=True, metavar="WHEN", help="+200d, a day, or a time such as 2027-06-30T12:00:00Z"
         )
-        ended.add_argument("--successor", required=True, metavar="NAME@VERSION")
+        ended.add_argument(
+            "--successor", metavar="NAME@VERSION", help="where callers go; the live version where it is left out"
+        )
         ended.add_argument("--reason", required=True, help="why it ends; customers read it")
         ended.add_argument("--short-notice", default="", metavar="WHY", help="why it is less than six months, if it is")
-        add("retire", "Stop a version for good", self._retire)
+        add("retire", "Stop versions for good", self._retire, of="versions")
         add("purge", "Forget every cached answer of a model", self._purge, of="model")
 
     @staticmethod
@@ -149,11 +157,15 @@ class Command(BaseCommand):
             self._wait(version)
 
     def _promote(self, options: dict[str, Any]) -> None:
-        version = _version(options)
-        if options["wait"] and version.state == VersionState.STAGED:
-            self._wait(version)
-        registry.promote(version=version)
-        self._say(f"{version} is live")
+        versions = _versions(options)
+        for version in versions if options["wait"] else ():
+            if version.state == VersionState.STAGED:
+                self._wait(version)
+        with transaction.atomic():
+            for version in versions:
+                registry.promote(version=version)
+        for version in versions:
+            self._say(f"{version} is live")
 
     def _rollback(self, options: dict[str, Any]) -> None:
         self._say(f"{registry.rollback(model=_model(options))} is live again")
@@ -173,19 +185,28 @@ class Command(BaseCommand):
                 self._say(f"The {kind.label.lower()} of {model} is stopped")
 
     def _deprecate(self, options: dict[str, Any]) -> None:
-        row = ending.deprecate(
-            version=_version(options),
-            successor=options["successor"],
-            sunset_at=_moment(options["sunset"]),
-            reason=options["reason"],
-            short_notice_reason=options["short_notice"],
-        )
-        self._say(f"{row.subject} is deprecated and ends at {row.sunset_at:%Y-%m-%d %H:%M:%S} UTC")
+        versions, sunset_at = _versions(options), _moment(options["sunset"])
+        with transaction.atomic():
+            rows = [
+                ending.deprecate(
+                    version=version,
+                    successor=options["successor"] or _live_beside(version),
+                    sunset_at=sunset_at,
+                    reason=options["reason"],
+                    short_notice_reason=options["short_notice"],
+                )
+                for version in versions
+            ]
+        for row in rows:
+            self._say(f"{row.subject} is deprecated and ends at {row.sunset_at:%Y-%m-%d %H:%M:%S} UTC")
 
     def _retire(self, options: dict[str, Any]) -> None:
-        version = _version(options)
-        registry.retire(version=version)
-        self._say(f"{version} is retired")
+        versions = _versions(options)
+        with transaction.atomic():
+            for version in versions:
+                registry.retire(version=version)
+        for version in versions:
+            self._say(f"{version} is retired")
 
     def _purge(self, options: dict[str, Any]) -> None:
         model = _model(options)
@@ -218,12 +239,28 @@ def _interruptible() -> Iterator[None]:
         sys.exit(130)
 
 
+def _versions(options: dict[str, Any]) -> list[ModelVersion]:
+    """Each once, before anything is done to one; in one order, so that two commands do not wait for each other."""
+    return [_found(reference) for reference in sorted(set(options["references"]))]
+
+
 def _version(options: dict[str, Any]) -> ModelVersion:
-    model, _, version = options["reference"].partition("@")
+    return _found(options["reference"])
+
+
+def _found(reference: str) -> ModelVersion:
+    model, _, version = reference.partition("@")
     found = ModelVersion.objects.select_related("model__owner").filter(model__name=model, version=version).first()
     if found is None:
-        raise CommandError(f"There is no model version {named(options['reference'])}; manage.py model list shows all.")
+        raise CommandError(f"There is no model version {named(reference)}; manage.py model list shows all.")
     return found
+
+
+def _live_beside(version: ModelVersion) -> str:
+    live = subjects.successor_of(str(version))
+    if not live:
+        raise CommandError(f"No other version of {version.model} is live; promote one, or name a --successor.")
+    return live
 
 
 def _model(options: dict[str, Any]) -> MLModel:

@@ -10,7 +10,7 @@ import pytest
 
 from inference.batching import batcher as module
 from inference.batching.batcher import Batcher
-from inference.batching.messages import BatchMessage, BatchReply
+from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
 from inference.types import Priority
 from inference.workers import Capacity
@@ -380,7 +380,7 @@ def test_a_delay_gathers_even_for_a_free_worker(make: Make, wire: Wire, monkeypa
 def test_an_input_that_is_lost_with_every_batch_fails_alone(
     make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It kills its worker each time. Its neighbours are answered from the halves without it."""
+    """It kills its worker each time. Its neighbours are answered once each is sent by itself."""
     batcher = make()
     works = {name: item(name) for name in "abcd"}
     batcher.submit([(MODEL, [item("first")])])
@@ -398,16 +398,11 @@ def test_an_input_that_is_lost_with_every_batch_fails_alone(
     later(module._MIN_RESEND_S)
     assert payloads(wire.next()) == ["a", "b", "c", "d"], "once more as it was: the worker may just have been restarted"
     later(module._MIN_GIVE_UP_S)
-    halves = sorted((wire.next() for _ in range(2)), key=payloads)
-    assert [payloads(half) for half in halves] == [["a", "b"], ["c", "d"]]
-    wire.answer(halves[1])
-    assert (outcome(works["c"]), outcome(works["d"])) == (b"c", b"d")
-    wire.settle_down()
-    later(module._MIN_GIVE_UP_S)
-    quarters = sorted((wire.next() for _ in range(2)), key=payloads)
-    assert [payloads(quarter) for quarter in quarters] == [["a"], ["b"]]
-    wire.answer(quarters[1])
-    assert outcome(works["b"]) == b"b"
+    alone = sorted((wire.next() for _ in range(4)), key=payloads)
+    assert [payloads(each) for each in alone] == [["a"], ["b"], ["c"], ["d"]]
+    for message in alone[1:]:
+        wire.answer(message)
+    assert [outcome(works[name]) for name in "bcd"] == [b"b", b"c", b"d"]
     wire.settle_down()
     later(module._MIN_GIVE_UP_S)
     assert fails_as_unavailable(works["a"])
@@ -552,3 +547,139 @@ def test_background_work_gives_way_first_and_drives_nobody_out(make: Make, wire:
     assert [isinstance(outcome(work), PlatformError) for work in (first, second)] == [True, True]
     with pytest.raises(PlatformError):
         batcher.submit([(MODEL, [shadow("s4", 2)])])
+
+
+def test_who_cannot_get_room_drives_nobody_out(make: Make, wire: Wire) -> None:
+    """A tenant whose images fill the bytes is refused, and not at the cost of another's many small inputs."""
+    batcher = make(max_queued_bytes=100)
+    batcher.submit([(MODEL, [item("x")])])
+    wire.next()
+    small = [item(f"s{number}", tenant=2) for number in range(5)]
+    batcher.submit([(MODEL, small)])
+    batcher.submit([(MODEL, [item("y" * 80, tenant=1)])])
+    with pytest.raises(PlatformError):
+        batcher.submit([(MODEL, [item("z" * 80, tenant=1)])])
+    with pytest.raises(PlatformError):
+        batcher.submit([(MODEL, [item("z" * 200, tenant=3)])])
+    assert not any(work.abandoned for work in small)
+    large = item("w" * 50, tenant=3)
+    batcher.submit([(MODEL, [large])])
+    assert not any(work.abandoned for work in [*small, large]), "whoever has most bytes made room"
+
+
+def test_a_large_call_takes_no_more_than_it_leaves(make: Make, wire: Wire) -> None:
+    batcher = make(max_queued=10)
+    batcher.submit([(MODEL, [item("x")])])
+    wire.next()
+    waiting = [item(f"n{number}", tenant=1) for number in range(10)]
+    batcher.submit([(MODEL, waiting)])
+    with pytest.raises(PlatformError):
+        batcher.submit([(MODEL, [item(f"m{number}", tenant=2) for number in range(9)])])
+    assert not any(work.abandoned for work in waiting)
+    batcher.submit([(MODEL, [item(f"m{number}", tenant=2) for number in range(5)])])
+    assert sum(work.abandoned for work in waiting) == 5
+
+
+def test_a_late_reply_to_a_batch_that_was_split_answers_everybody(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was slow and not dead: it has settled the holds, so its answer must be given."""
+    batcher = make()
+    works = [item(name) for name in "ab"]
+    batcher.submit([(MODEL, works)])
+    whole = wire.next()
+    walk(monkeypatch, module._MIN_RESEND_S)
+    wire.next()
+    walk(monkeypatch, module._MIN_GIVE_UP_S)
+    alone = [wire.next(), wire.next()]
+    assert len({whole.batch_id, *(each.batch_id for each in alone)}) == 3
+    wire.answer(whole)
+    assert [outcome(work) for work in works] == [b"a", b"b"]
+    wire.settle_down()
+    assert not batcher._pools["gpu"].flights, "nobody waits for them any more"
+    assert not batcher._given_up
+
+
+def test_what_waits_in_the_broker_is_late_and_not_lost(make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    batcher = make()
+    monkeypatch.setattr(wire, "capacity", lambda _: Capacity(1, 20, 1.0))
+    batcher.submit([(MODEL, [item("a")])])
+    wire.next()
+    wire.settle_down()
+    batcher._look_at_workers()
+    walk(monkeypatch, 2 * module._MIN_RESEND_S)
+    assert wire.idle
+    walk(monkeypatch, 20.0)
+    assert payloads(wire.next()) == ["a"]
+
+
+def test_background_work_that_may_not_go_keeps_no_thread_busy(make: Make, wire: Wire) -> None:
+    batcher = make(per_worker=2)
+    works = [item(name) for name in "ab"]
+    for work in works:
+        work.priority = Priority.BACKGROUND
+        batcher.submit([(MODEL, [work])])
+    wire.next()
+    assert wire.idle, "one for each worker"
+    with batcher._changed:
+        assert batcher._until_next_s() is None
+
+
+def test_a_broker_that_is_away_fails_a_long_queue_on_the_timer_thread(make: Make, wire: Wire) -> None:
+    """And not by one call within another, nor on the thread of whoever came last."""
+    batcher = make(max_queued=3000)
+    single = reference(version_id=3, digest="12" * 32, max_batch_size=1)
+    batcher.submit([(single, [item("x")])])
+    first = wire.next()
+    works = [item(f"w{number}") for number in range(1500)]
+    batcher.submit([(single, works)])
+    wire.broken = True
+    wire.answer(first)
+    assert all(fails_as_unavailable(work) for work in works)
+    wire.broken = False
+    again = item("again")
+    batcher.submit([(single, [again])])
+    wire.answer(wire.next())
+    assert outcome(again) == b"again"
+
+
+def test_a_batch_past_its_deadline_ends_though_nobody_says_that_he_left(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shadow has no caller; workers skip it without a reply."""
+    batcher = make()
+    shadow = item("shadow")
+    shadow.priority = Priority.BACKGROUND
+    batcher.submit([(MODEL, [shadow])])
+    wire.next()
+    walk(monkeypatch, WAIT_S + module._MIN_RESEND_S)
+    assert fails_as_unavailable(shadow)
+    assert wire.idle, "nor is it sent once more"
+
+
+def test_a_batch_that_came_too_late_frees_its_place_at_once(make: Make, wire: Wire) -> None:
+    batcher = make()
+    late, next_one = item("late"), item("next")
+    batcher.submit([(MODEL, [late])])
+    message = wire.next()
+    batcher.submit([(MODEL, [next_one])])
+    wire.answer(message, error=TOO_LATE, results=[None])
+    assert fails_as_unavailable(late)
+    wire.answer(wire.next())
+    assert outcome(next_one) == b"next"
+
+
+def test_one_copy_that_came_too_late_leaves_the_other_its_answer(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = make()
+    work = item("a")
+    batcher.submit([(MODEL, [work])])
+    message = wire.next()
+    walk(monkeypatch, module._MIN_RESEND_S)
+    wire.next()
+    wire.answer(message, error=TOO_LATE, results=[None])
+    wire.settle_down()
+    assert not work.abandoned
+    wire.answer(message)
+    assert outcome(work) == b"a"

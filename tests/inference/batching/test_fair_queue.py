@@ -149,4 +149,32 @@ def test_the_newest_input_of_a_tenant_can_be_dropped() -> None:
         queue.push(queued)
     assert queue.drop_newest(1) is items[2]
     assert queue.drop_newest(2) is None
-    assert (len(queue), queue.counts()) == (2, {1: (2, 1)})
+    assert (len(queue), queue.counts()) == (2, {1: (2, 0, 1)})
+
+
+def sized(tenant: int, size: int) -> WorkItem:
+    return WorkItem(payload=b"", cache_key=b"", hold=Hold(f"{tenant}", tenant, 1), deadline=0.0, size=size)
+
+
+@given(st.integers(1, 6), st.integers(0, 6), st.sampled_from([4, 8, 32]))
+def test_a_long_text_among_many_short_ones_has_its_turn(short_tenants: int, place: int, batch: int) -> None:
+    queue, long = FairQueue(), 99
+    row = list(range(short_tenants))
+    row.insert(min(place, short_tenants), long)
+    for tenant in row:
+        queue.push(sized(tenant, 512 if tenant == long else 16))
+    tokens: Counter[int] = Counter()
+    for _ in range(2 * 512 // 16 * (short_tenants + 1)):
+        for tenant in range(short_tenants):
+            for _ in range(batch):
+                queue.push(sized(tenant, 16))
+        served = pop(queue, batch)
+        if any(queued.hold.tenant_id == long for queued in served):
+            break
+        for queued in served:
+            tokens[queued.hold.tenant_id] += queued.size
+    else:
+        raise AssertionError("the long text was never served")
+    assert max(tokens.values(), default=0) <= 512 + 2 * 16 * batch, (
+        "its turn comes when the others had as much, and a batch more"
+    )

@@ -59,3 +59,10 @@ def test_while_redis_is_away_both_ways_fail_and_come_back(state_redis: RedisServ
     transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
     redis.state().rpush(transport.reply_to, encode_reply(BatchReply("batch-2", "worker", [])))
     assert [reply.batch_id for reply in transport.receive()] == ["batch-2"]
+
+
+def test_a_reply_that_cannot_be_read_costs_the_others_nothing() -> None:
+    transport = CeleryTransport()
+    good = BatchReply("batch-1", "worker", [b"s"])
+    redis.state().rpush(transport.reply_to, b"another release's", encode_reply(good))
+    assert transport.receive() == [good]

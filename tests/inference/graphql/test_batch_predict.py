@@ -1,9 +1,14 @@
 """``batchPredict``: every input through every model as one call, whose items fail by themselves."""
 
+from typing import Any
+
 import pytest
 from pytest_django import Settings
 
 from billing.models import LimitRule
+from inference import predict as prediction
+from inference.slots import slots
+from inference.types import CallContext
 from tenants import api_keys
 from tests.conftest import Customer
 from tests.inference.graphql.test_predict import spent
@@ -121,6 +126,27 @@ def test_several_batches_and_predictions_run_together(acme: Customer, both: Tiny
     assert answer.data["b"][0][0] == {"units": 1, "requestId": "three:2"}
     assert answer.data["c"] == {"units": 1, "requestId": "three:3"}
     assert sorted(units for units, *_ in spent(acme)) == [1, 1, 1, 50, 50]
+
+
+def test_a_call_that_breaks_takes_no_place_of_the_others_with_it(
+    acme: Customer, both: TinyWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = prediction.begin
+
+    def broken(caller: Any, requests: Any, context: CallContext, **more: Any) -> prediction.Started:
+        if context.operation == "batch":
+            raise RuntimeError("a mistake of ours")
+        return begin(caller, requests, context, **more)
+
+    monkeypatch.setattr(prediction, "begin", broken)
+    answer = ask(
+        acme,
+        """{ a: predict(model: "tiny", inputData: "a") { units }
+             b: batchPredict(inputs: ["b"], models: ["tiny"]) { units } }""",
+    )
+    assert len(answer.errors) == 1
+    assert ledger.holds(acme.tenant) == 0
+    assert slots()._taken == {}
 
 
 @pytest.mark.parametrize(

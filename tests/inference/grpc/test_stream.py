@@ -172,7 +172,7 @@ def test_a_bad_item_has_its_own_status_and_the_stream_goes_on(api: Grpc, acme: C
         (5, "NOT_FOUND", "model_name"),
         (3, "INVALID_INPUT", "features"),
     ]
-    assert (answers[5].status.code, answers[5].status.reason) == (14, "UNAVAILABLE")
+    assert (answers[5].status.code, answers[5].status.reason) == (3, "UNPROCESSABLE")
     assert statuses[6] == (0, "", "")
     assert dict(answers[3].metadata) == {"row": "4"}
     assert answers[6].request_id == "mine"

@@ -195,3 +195,9 @@ def test_no_value_makes_it_fail_otherwise(value: object, key: str) -> None:
         refused = None
         assert all(math.isfinite(number) for example in card.examples for number in example.output)
     assert refused is None or refused.place.startswith("model.toml: ")
+
+
+def test_a_nul_in_the_name_of_an_option() -> None:
+    """PostgreSQL's JSON cannot hold it."""
+    with pytest.raises(PackageError, match=r"^model\.toml: options: .*NUL"):
+        cards.read(TEXT.replace("pooling", r'"a\u0000b"').encode())

@@ -194,6 +194,19 @@ def test_what_is_no_whole_zip(check: Check, spoil: Callable[[bytes], bytes]) -> 
         check(spoil(packages.zipped()))
 
 
+def test_places_before_the_beginning_and_names_of_nothing(check: Check) -> None:
+    """What zipfile answers with errors of its own kind is no failure of ours."""
+    shifted = bytearray(packages.zipped())
+    shifted[-6] += 1  # the directory claims to lie one byte later, so every file begins one byte before its place
+    with pytest.raises(PackageError, match="cannot be read"):
+        check(bytes(shifted))
+    nameless = bytearray(archive(("notes.txt", b"{}")))
+    entry = nameless.index(b"PK\x01\x02")
+    nameless[entry + 28], nameless[entry + 32] = 0, len("notes.txt")  # the name is said to be a comment
+    with pytest.raises(PackageError):
+        check(bytes(nameless))
+
+
 def test_encryption_other_methods_and_64_bits(check: Check) -> None:
     encrypted = bytearray(packages.zipped())
     for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):

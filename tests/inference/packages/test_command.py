@@ -117,6 +117,37 @@ def test_deprecate(package: Path, monkeypatch: pytest.MonkeyPatch, sunset: str, 
         run("retire", "shapes@1.0.0")
 
 
+def test_several_versions_in_one_command(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    circles = {
+        version: packages.folder(
+            package.parent / f"circles-{version}",
+            packages.files(packages.CARD.replace('"shapes"', '"circles"').replace("1.0.0", version)),
+        )
+        for version in ("1.0.0", "1.1.0")
+    }
+    run("push", package, circles["1.0.0"], "--promote")
+    run("push", next_version(package), circles["1.1.0"], "--wait")
+    old, new = ["shapes@1.0.0", "circles@1.0.0"], ["shapes@1.1.0", "circles@1.1.0"]
+    with pytest.raises(CommandError, match=r"no model version 'circles@9\.9\.9'"):
+        run("promote", "shapes@1.1.0", "circles@9.9.9")
+    assert run("promote", *new) == "circles@1.1.0 is live\nshapes@1.1.0 is live\n"
+    short = ["--sunset", "+1h", "--reason", "It is old.", "--short-notice", "A test."]
+    with pytest.raises(CommandError, match=r"No other version of shapes is live"):
+        run("deprecate", "circles@1.0.0", "shapes@1.1.0", *short)
+    assert not DeprecationSchedule.objects.exists()
+    run("deprecate", *old, *short)
+    rows = DeprecationSchedule.objects.order_by("subject")
+    assert [(row.subject, row.successor) for row in rows] == [
+        (name, name.replace("1.0", "1.1")) for name in sorted(old)
+    ]
+    later = clock.now() + dt.timedelta(hours=2)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    with pytest.raises(CommandError, match=r"shapes@1\.1\.0 is live"):
+        run("retire", *old, "shapes@1.1.0")
+    assert not ModelVersion.objects.filter(state="retired").exists()
+    assert run("retire", *old) == "circles@1.0.0 is retired\nshapes@1.0.0 is retired\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

@@ -172,3 +172,32 @@ def test_files_are_removed_when_the_rows_cannot_be_written(
         as_tenant(acme)
     assert not stored(models_dir)
     assert not MLModel.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ('acceleration = "compile"', "serving.acceleration"),
+        ('pool = "large"', "serving.pool"),
+        ("max_batch_size = 16", "serving.max_batch_size"),
+    ],
+)
+@pytest.mark.django_db
+def test_a_tenants_model_takes_no_more_than_its_share_of_shared_workers(
+    acme: Customer, models_dir: Path, monkeypatch: pytest.MonkeyPatch, line: str, place: str
+) -> None:
+    monkeypatch.setattr(push, "MAX_PRIVATE_BATCH_VALUES", 63 if "max_batch_size" in line else 1000)
+    card = packages.CARD.replace("max_batch_size = 16", line)
+    with pytest.raises(PlatformError) as caught:
+        as_tenant(acme, packages.files(card))
+    assert (caught.value.kind, caught.value.field) == (ErrorKind.INVALID_INPUT, f"model.toml: {place}")
+    assert (stored(models_dir), ModelVersion.objects.count()) == (set(), 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_models_of_tenants_run_in_the_pool_that_staff_chose_for_them(
+    acme: Customer, settings: Settings, asked: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    settings.PRIVATE_MODELS_POOL = "private"
+    assert as_tenant(acme).model.pool == "private"
+    assert [queue for _, queue, _ in asked] == ["private"]

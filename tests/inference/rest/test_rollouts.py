@@ -188,6 +188,7 @@ def test_a_model_that_is_only_staged_is_unknown_to_customers(acme: Customer) -> 
         ("canary", {"version": "2.0.0", "percent": 0}, "percent"),
         ("canary", {"version": "2.0.0", "percent": 5, "max_error_rate": "low"}, "max_error_rate"),
         ("canary", {"version": "2.0.0", "percent": 5, "min_calls": 10**30}, "min_calls"),
+        ("canary", {"version": "2.0.0", "percent": 5, "max_latency_ratio": 10**400}, "max_latency_ratio"),
         ("shadow", {"version": "2.0.0", "percent": 101}, "percent"),
         ("purge", {"all": True}, "all"),
     ],

@@ -184,3 +184,13 @@ def test_a_candidate_is_not_retired_while_it_is_tried() -> None:
     trials.stop(model=second.model, kind=RolloutKind.CANARY)
     registry.retire(version=second)
     assert ModelVersion.objects.get(pk=second.pk).state == "retired"
+
+
+def test_going_back_ends_also_where_a_version_was_promoted_twice() -> None:
+    first, second = make_version(state="ready"), make_version(version="2.0.0", state="ready")
+    for version in (first, second, first):
+        registry.promote(version=version)
+    back = [registry.rollback(model=first.model).version for _ in range(2)]
+    assert back == ["2.0.0", "1.0.0"]
+    with pytest.raises(PlatformError, match="no version of tiny to go back to"):
+        registry.rollback(model=first.model)

@@ -1,5 +1,6 @@
 """Canaries and shadows begin, grow and end; whom they take; what may not be."""
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from inference import registry
 from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, RolloutState
 from inference.rollouts import share, trials
+from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.models import DeprecationSchedule, Event, SubjectKind, User
 from tests.conftest import Customer
 from tests.support.rollouts import heard, used
 from tests.support.tiny_model import make_version
@@ -125,3 +128,34 @@ def test_a_private_model_has_one_tenant_which_is_taken_whole(candidate: ModelVer
     assert refused.value.field == "percent"
     trials.start_canary(version=candidate, percent=100)
     assert registry.resolve("tiny", tenant_id=acme.tenant.pk).version == "2.0.0"
+
+
+def test_what_is_changed_of_a_canary_leaves_the_rest(candidate: ModelVersion) -> None:
+    trials.start_canary(version=candidate, percent=5, max_error_rate=0.001, min_calls=500)
+    grown = trials.start_canary(version=candidate, percent=50, max_latency_ratio=1.5)
+    assert (grown.percent, grown.max_error_rate, grown.max_latency_ratio, grown.min_calls) == (50, 0.001, 1.5, 500)
+
+
+def test_customers_are_not_told_who_stopped_it(candidate: ModelVersion, acme: Customer) -> None:
+    staff = User.objects.create(email="eve@platform.test")
+    used("tiny", [acme.tenant])
+    trials.start_canary(version=candidate, percent=100, by=staff)
+    trials.stop(model=candidate.model, kind=RolloutKind.CANARY, by=staff)
+    assert Rollout.objects.get().reason == f"Stopped by {staff.email}."
+    told = Event.objects.filter(tenant=acme.tenant).latest("pk")
+    assert told.data["reason"] == "Stopped."
+    assert not any(staff.email in str(event.data) for event in Event.objects.all())
+
+
+def test_a_version_that_has_ended_is_not_tried(candidate: ModelVersion) -> None:
+    DeprecationSchedule.objects.create(
+        kind=SubjectKind.MODEL_VERSION,
+        subject=str(candidate),
+        successor="tiny@1.0.0",
+        announce_at=clock.now() - dt.timedelta(days=3),
+        deprecate_at=clock.now() - dt.timedelta(days=2),
+        sunset_at=clock.now() - dt.timedelta(days=1),
+    )
+    with pytest.raises(PlatformError, match="has ended"):
+        trials.start_canary(version=candidate, percent=5)
+    assert not Rollout.objects.exists()

@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from inference import artefacts
-from inference.runtimes import loading
+from inference.runtimes import bert_encoder, loading, networks
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
 from tests.support import hf_folders
@@ -249,3 +249,60 @@ def test_old_checkpoints_call_the_norm_by_other_names(tmp_path: Path) -> None:
     save_file(old, folder / "model.safetensors")
     answers = load(folder, "text-classification", 3).run(TEXTS)
     np.testing.assert_allclose(answers, EXPECTED["bert texts"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"vocab_size": 2_000_000},
+        {"max_position_embeddings": 100_000},
+        {"intermediate_size": 65_536},
+        {"num_hidden_layers": 256},
+        {"hidden_size": 16_384},
+        {"type_vocab_size": 1_000_000_000},
+    ],
+)
+def test_a_config_cannot_ask_for_more_memory_than_its_file_has_numbers(
+    sizes: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hf_folders.write(tmp_path, "bert", outputs=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | sizes))
+    monkeypatch.setattr(bert_encoder, "BertEncoder", lambda config: pytest.fail("a network of that size was made"))
+    with pytest.raises(LoadError, match="does not hold the weights"):
+        load(folder, "text-classification", 2)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shapes"),
+    [
+        ("mlp", {"layers.0": (70_000, 1), "layers.1": (70_000, 1), "layers.2": (2, 70_000)}),
+        (
+            "small-cnn",
+            {"convolutions.0": (70_000, 1, 3, 3), "convolutions.1": (70_000, 1, 3, 3), "head.layers.0": (2, 4)},
+        ),
+        ("resnet", {"conv1": (1, 1, 20_000, 1), "fc": (2, 1)}),
+        (
+            "resnet",
+            {
+                "conv1": (1, 1, 3, 3),
+                "layer1.0.conv1": (70_000, 1, 1, 1),
+                "layer1.0.conv2": (70_000, 1, 1, 1),
+                "fc": (2, 1),
+            },
+        ),
+    ],
+)
+def test_small_files_do_not_describe_layers_that_fill_the_memory(
+    architecture: str, shapes: dict[str, tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(*sizes: int, **_: Any) -> None:
+        assert max(sizes) < 1000, "a layer of that size was made"
+
+    for layer in ("Conv2d", "Linear"):
+        monkeypatch.setattr(torch.nn, layer, made)
+    weights = {f"{name}.weight": torch.zeros(shape) for name, shape in shapes.items()}
+    if architecture == "small-cnn":
+        weights["scale"] = torch.ones(1)
+    with pytest.raises(LoadError):
+        networks.build(architecture, weights, shape=(1, 8, 8), outputs=2)

@@ -71,6 +71,15 @@ def test_a_model_that_fails_on_everything_is_given_up() -> None:
     assert counting.calls < 30
 
 
+def test_a_tenant_with_nothing_but_bad_inputs_fails_alone() -> None:
+    bad = items(*[POISON] * 10)
+    neighbours = [ItemMessage(b"tgood", b"", "", 2, 0)] * 3
+    outcome = batches.compute(runtime_of()[1], [*bad, *neighbours])
+    assert outcome.error == ""
+    assert sorted(outcome.problems) == list(range(10))
+    assert all(scores is not None for scores in outcome.results[10:])
+
+
 def test_bytes_that_are_no_input_fail_alone() -> None:
     strange = ItemMessage(b"?what", b"", "", 1, 0)
     outcome = batches.compute(runtime_of()[1], [*items("a"), strange, *items("bb")])

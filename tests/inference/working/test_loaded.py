@@ -16,7 +16,7 @@ from inference.models import MLModel, ModelVersion
 from inference.runtimes import memory
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
-from inference.working.loaded import LoadedModels
+from inference.working.loaded import LoadedModels, key_of
 
 MB = 2**20
 
@@ -100,24 +100,33 @@ def test_quantised_layers_are_measured_too() -> None:
 
 def test_what_is_in_memory_is_not_loaded_again(shelf: Shelf) -> None:
     version = shelf.version("a")
-    assert shelf.models.find(version.sha256) is None
+    assert shelf.models.find(key_of(version.pk, version.sha256)) is None
     first = shelf.models.get(version)
-    assert shelf.models.get(version) is first is shelf.models.find(version.sha256)
+    assert shelf.models.get(version) is first is shelf.models.find(key_of(version.pk, version.sha256))
     assert shelf.loads == ["a"]
+
+
+def test_versions_of_one_artefact_are_held_apart(shelf: Shelf) -> None:
+    """They may run it in other precisions, and a canary must not be compared with itself."""
+    exact, small = shelf.version("a"), shelf.version("a")
+    exact.pk, small.pk = 1, 2
+    assert exact.sha256 == small.sha256
+    assert shelf.models.get(exact) is not shelf.models.get(small)
+    assert shelf.loads == ["a", "a"]
 
 
 def test_the_least_recently_used_makes_room(shelf: Shelf) -> None:
     a, b, c = (shelf.version(name, 4) for name in "abc")
     shelf.models.get(a)
     shelf.models.get(b)
-    shelf.models.find(a.sha256)
+    shelf.models.find(key_of(a.pk, a.sha256))
     shelf.models.get(c)
     assert shelf.held() == ["a", "c"]
 
 
 def test_what_is_wanted_goes_last(shelf: Shelf) -> None:
     a, b, c = (shelf.version(name, 4) for name in "abc")
-    shelf.models.want([a.sha256])
+    shelf.models.want([key_of(a.pk, a.sha256)])
     for version in (a, b, c):
         shelf.models.get(version)
     assert shelf.held() == ["a", "c"]
@@ -128,7 +137,7 @@ def test_what_is_wanted_goes_last(shelf: Shelf) -> None:
 
 def test_preparing_does_not_drop_what_is_wanted_too(shelf: Shelf) -> None:
     a, b, c = (shelf.version(name, 4) for name in "abc")
-    shelf.models.want([version.sha256 for version in (a, b, c)])
+    shelf.models.want([key_of(version.pk, version.sha256) for version in (a, b, c)])
     shelf.models.get(a, spare_wanted=True)
     shelf.models.get(b, spare_wanted=True)
     with pytest.raises(LoadError, match="no room"):
@@ -153,6 +162,9 @@ def test_a_failure_is_remembered_for_a_while_unless_somebody_insists(
         with pytest.raises(LoadError, match="do not fit"):
             shelf.models.get(version)
     assert shelf.loads == ["a"]
+    assert not any(isinstance(part, BaseException) for kept in shelf.models._table.failed.values() for part in kept), (
+        "an exception holds on to the frames, and so to the weights, of its loading"
+    )
     shelf.broken.clear()
     shelf.models.get(version, again=True)
     assert shelf.held() == ["a"]
@@ -180,7 +192,7 @@ def test_the_budget_is_kept_whatever_is_asked_for(
     with pytest.MonkeyPatch.context() as patch:
         made = make_shelf(folder, patch)
         versions = [made.version(chr(97 + place), place % 5 + 1) for place in range(8)]
-        made.models.want([versions[0].sha256, versions[3].sha256])
+        made.models.want([key_of(each.pk, each.sha256) for each in (versions[0], versions[3])])
         for place in data.draw(st.lists(st.integers(0, 7), max_size=20)):
             used = made.models.get(versions[place])
             held = made.models.report()
