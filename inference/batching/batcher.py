@@ -246,7 +246,7 @@ class Batcher:
 
     def _next_flight(self, pool: PoolState) -> Flight | None:
         now = clock.monotonic()
-        state = pool.policy(self._per_worker)
+        state = pool.policy(self._per_worker, now)
         for priority in Priority:
             if priority is Priority.BACKGROUND and not self._may_background(pool, now):
                 break
@@ -321,7 +321,7 @@ class Batcher:
     def _until_next_s(self) -> float | None:
         now = clock.monotonic()
         pauses = [
-            policy.pause_s(lane.waiting(priority, now), lane.bounds, pool.policy(self._per_worker))
+            policy.pause_s(lane.waiting(priority, now), lane.bounds, pool.policy(self._per_worker, now))
             for pool in self._pools.values()
             for priority in Priority
             if priority is not Priority.BACKGROUND or self._may_background(pool, now)

@@ -1,4 +1,4 @@
-"""A queue in which a tenant with a thousand inputs does not make a tenant with one wait: deficit round robin."""
+"""A queue in which a tenant with a thousand inputs does not make a tenant with one wait: round robin with debts."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -70,12 +70,22 @@ class FairQueue:
     """Inputs of one model version and priority, in turns over tenants. Not thread-safe: the batcher holds its lock.
 
     A turn is worth the tenant's weight times the smallest input that waits: equal tenants with equal inputs take plain
-    turns, long texts use up several, and who was served goes to the end of the row. Whoever had nothing that fits beside
-    the others stays at its front: the next batch begins with it, or a long text among short ones would wait for ever.
+    turns, and who was served goes to the end of the row. An input that is worth more is served all the same and paid for with
+    later turns (surplus round robin), so that a tenant with a single one does not wait until it has saved up.
+
+    Whoever had nothing that fits beside the others stays at the front: the next batch begins with it, or a long text among
+    short ones would wait for ever. Whoever comes with nothing waiting goes to the front too, but for whoever went less than
+    a whole round ago: so tenants that ask now and then do not wait behind those with a backlog, and none gets more than a
+    turn in a round.
     """
 
     def __init__(self) -> None:
         self._tenants: OrderedDict[int, _Tenant] = OrderedDict()
+        self._new: list[int] = []
+        self._overlooked: list[int] = []
+        self._turns = 0
+        self._back_at: dict[int, int] = {}
+        """The turn from which on a tenant that was served empty may go to the front again."""
         self._size = 0
         self.tokens = 0
         self.bytes = 0
@@ -87,6 +97,8 @@ class FairQueue:
         tenant = self._tenants.get(item.hold.tenant_id)
         if tenant is None:
             tenant = self._tenants[item.hold.tenant_id] = _Tenant(item.weight)
+            if self._turns >= self._back_at.pop(item.hold.tenant_id, 0):
+                self._new.append(item.hold.tenant_id)
         tenant.push(item)
         self._count(item, 1)
 
@@ -109,6 +121,8 @@ class FairQueue:
     def fill(self, draft: Draft) -> list[WorkItem]:
         """Inputs for one batch, in turns over tenants; abandoned ones are dropped and do not count."""
         self.purge()
+        self._to_the_front(self._new)
+        self._to_the_front(self._overlooked)
         quantum = self._smallest()
         taken: list[WorkItem] = []
         served: set[int] = set()
@@ -125,10 +139,10 @@ class FairQueue:
                 self._tenants.move_to_end(tenant_id)
                 continue
             passed = 0
-            if tenant.deficit < item.size:
+            if tenant.deficit <= 0:
                 tenant.deficit += tenant.weight * quantum
-            if tenant.deficit < item.size:
-                self._tenants.move_to_end(tenant_id)  # It saves up for its next turn.
+            if tenant.deficit <= 0:
+                self._tenants.move_to_end(tenant_id)  # It pays for a long one that was served before.
                 continue
             tenant.deficit -= item.size
             tenant.remove(item)
@@ -139,11 +153,27 @@ class FairQueue:
             overlooked.pop(tenant_id, None)
             if not tenant.buckets:
                 del self._tenants[tenant_id]  # Whoever has nothing waiting saves nothing up.
-            elif tenant.deficit < quantum:
+                self._turns += 1
+                self._back_at[tenant_id] = self._turns + len(self._tenants)
+            elif tenant.deficit <= 0:
+                self._turns += 1
                 self._tenants.move_to_end(tenant_id)
-        for tenant_id in reversed(overlooked):
-            self._tenants.move_to_end(tenant_id, last=False)
+        self._overlooked = list(overlooked)
+        self._forget_rounds()
         return taken
+
+    def _to_the_front(self, tenant_ids: list[int]) -> None:
+        """In their order; the list is empty after it."""
+        for tenant_id in reversed(tenant_ids):
+            if tenant_id in self._tenants:
+                self._tenants.move_to_end(tenant_id, last=False)
+        tenant_ids.clear()
+
+    def _forget_rounds(self) -> None:
+        if not self._tenants:
+            self._back_at.clear()
+        elif len(self._back_at) > 2 * len(self._tenants) + 64:
+            self._back_at = {tenant: turn for tenant, turn in self._back_at.items() if turn > self._turns}
 
     def purge(self) -> int:
         """Drop what nobody waits for any more; how many."""

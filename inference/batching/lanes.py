@@ -14,6 +14,8 @@ from inference.workers import Capacity
 
 _SMOOTHING: Final = 0.2
 _COMPETING_S: Final = 1.0
+_AHEAD_S: Final = 0.01
+"""How long before a worker is free its next batch is sent while tenants compete: the broker's hop and some error."""
 
 
 def _smooth(old: float, new: float) -> float:
@@ -94,10 +96,14 @@ class PoolState:
         ours = max(0, len(self.flights) - max(1, capacity.workers))
         self.others_waiting = max(0, capacity.waiting_batches - ours)
 
-    def policy(self, per_worker: int) -> policy.Pool:
+    def policy(self, per_worker: int, now: float) -> policy.Pool:
         """The pool as the policy wants to know it."""
         workers = max(1, self.capacity.workers)
-        return policy.Pool(workers, per_worker, len(self.flights), self.others_waiting)
+        ahead_in_s = 0.0
+        if len(self.flights) >= workers and self.competing(now):
+            free_at = min(flight.sent_at + flight.left_s for flight in self.flights.values())
+            ahead_in_s = max(0.0, free_at - _AHEAD_S - now)
+        return policy.Pool(workers, per_worker, len(self.flights), self.others_waiting, ahead_in_s)
 
     def competing(self, now: float) -> bool:
         """Whether more than one tenant wanted these workers within the last second."""

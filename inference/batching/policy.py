@@ -42,6 +42,9 @@ class Pool:
     per_worker: int
     in_flight: int
     others_waiting: int = 0
+    ahead_in_s: float = 0.0
+    """How long nothing is sent ahead of busy workers: while tenants compete, until one of them is nearly free, so that who
+    comes meanwhile is in the next batch and not behind it."""
 
     @property
     def bound(self) -> int:
@@ -63,11 +66,12 @@ def pause_s(waiting: Waiting, bounds: Bounds, pool: Pool) -> float | None:
     """Seconds until a batch may go: 0 for now, None for not before one comes back."""
     if not waiting.inputs or pool.in_flight >= pool.bound:
         return None
-    if waiting.inputs >= bounds.max_size or (bounds.max_tokens and waiting.tokens >= bounds.max_tokens):
-        return 0.0
     free = pool.in_flight < pool.workers
+    least = 0.0 if free else pool.ahead_in_s
+    if waiting.inputs >= bounds.max_size or (bounds.max_tokens and waiting.tokens >= bounds.max_tokens):
+        return least
     patience = bounds.max_delay_s if free else max(waiting.batch_s, bounds.max_delay_s)
-    return max(0.0, patience - waiting.oldest_s)
+    return max(least, patience - waiting.oldest_s)
 
 
 @dataclass(slots=True)

@@ -178,3 +178,19 @@ def test_a_long_text_among_many_short_ones_has_its_turn(short_tenants: int, plac
     assert max(tokens.values(), default=0) <= 512 + 2 * 16 * batch, (
         "its turn comes when the others had as much, and a batch more"
     )
+
+
+def test_a_tenant_that_asks_now_and_then_goes_to_the_front_once_in_a_round() -> None:
+    queue = FairQueue()
+    for number in range(9):
+        queue.push(item(1 + number % 3, number, queued_at=float(number)))
+    assert [one.hold.tenant_id for one in pop(queue, 1)] == [1]
+    queue.push(item(9, 100))
+    queue.push(item(8, 101))
+    assert [one.hold.tenant_id for one in pop(queue, 2)] == [9, 8], "in the order in which they came"
+    queue.push(item(9, 102))
+    assert [one.hold.tenant_id for one in pop(queue, 4)] == [2, 3, 1, 9], "a round has not passed"
+    for _ in range(3):
+        pop(queue, 1)
+    queue.push(item(9, 103))
+    assert pop(queue, 1)[0].hold.tenant_id == 9, "now it has"

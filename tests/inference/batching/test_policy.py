@@ -15,6 +15,7 @@ POOLS = st.builds(
     per_worker=st.integers(1, 3),
     in_flight=st.integers(0, 30),
     others_waiting=st.integers(0, 30),
+    ahead_in_s=st.sampled_from([0.0, 0.02, 5.0]),
 )
 BOUNDS = st.builds(
     Bounds, max_size=st.integers(1, 64), max_tokens=st.sampled_from([0, 1, 100, 5000]), max_delay_s=st.floats(0, 1)
@@ -32,15 +33,17 @@ def test_when_a_batch_may_go(waiting: Waiting, bounds: Bounds, pool: Pool) -> No
         return
     assert pause is not None
     full = waiting.inputs >= bounds.max_size or (bounds.max_tokens and waiting.tokens >= bounds.max_tokens)
+    free = pool.in_flight < pool.workers
     if full:
-        assert pause == 0
-    elif pool.in_flight < pool.workers:
+        assert pause == (0 if free else pool.ahead_in_s)
+    elif free:
         assert pause <= bounds.max_delay_s, "for a free worker nothing waits longer than the version allows"
         if not bounds.max_delay_s:
             assert pause == 0, "at low load no timer delays an input"
     else:
-        assert pause <= max(waiting.batch_s, bounds.max_delay_s)
-        assert (pause == 0) == (waiting.oldest_s >= max(waiting.batch_s, bounds.max_delay_s))
+        patience = max(waiting.batch_s, bounds.max_delay_s)
+        assert pool.ahead_in_s <= pause <= max(patience, pool.ahead_in_s)
+        assert (pause == 0) == (waiting.oldest_s >= patience and pool.ahead_in_s == 0)
 
 
 @given(POOLS)
