@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
+from xdist.scheduler import LoadFileScheduling
 
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
@@ -64,6 +66,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """A file to a worker, but all tests of processes to one: they share a running product, which takes long to start."""
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/processes" if nodeid.startswith("tests/processes/") else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
 
 
 def _turn(item: pytest.Item) -> int:

@@ -335,12 +335,16 @@ def test_items_without_a_vector_get_one_within_the_call(acme: Customer, live_wor
     assert (again.embedded, again.units) == (0, 0)
 
 
-def promote_copy() -> None:
-    """A later version of the encoder with the same weights: what matters is that it is another one."""
+def promote_copy(live_worker: LiveWorker) -> None:
+    """A later version of the encoder with the same weights: what matters is that it is another one.
+
+    It is loaded here, because the worker's thread cannot read the rows of the test's open transaction.
+    """
     first = ModelVersion.objects.get(model__name="minilm")
     second = ModelVersion.objects.get(pk=first.pk)
     second.pk, second.version, second.state = None, "2.0.0", VersionState.READY
     second.save()
+    live_worker.worker.models.get(second)
     registry.promote(version=second)
     registry.forget()
 
@@ -348,7 +352,7 @@ def promote_copy() -> None:
 def test_vectors_of_two_versions_do_not_mix(acme: Customer, live_worker: LiveWorker, settings: Settings) -> None:
     upsert(acme)
     user = make_user(acme, likes=("g1", "g2"))
-    promote_copy()
+    promote_copy(live_worker)
     settings.MAX_BATCH_REQUESTS = 5
     answer = ask(acme, user)
     assert answer.embedded == 5
