@@ -44,6 +44,8 @@ _SAME_ON_BOTH = (
     "tests/processes/test_two_workers.py",
 )
 """Faces, and what processes do to each other: they reach SQL only through services whose own tests run on both."""
+_PROCESSES_OF_SQL = ("without_sql", "jobs_worker", "rehearsed", "promotions")
+"""Of what processes do to each other, what SQL has a part in; killed workers and stopped Redis servers are the same on both."""
 _OF_SQL = frozenset({"db", "transactional_db", "live_server", "stack"})
 
 
@@ -60,7 +62,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _OF_SQL.intersection(getattr(item, "fixturenames", ()))
         )
         repeated = (
-            not uses_sql or item.get_closest_marker("browser") is not None or item.nodeid.startswith(_SAME_ON_BOTH)
+            not uses_sql
+            or item.get_closest_marker("browser") is not None
+            or item.nodeid.startswith(_SAME_ON_BOTH)
+            or (item.nodeid.startswith("tests/processes/") and not any(word in item.name for word in _PROCESSES_OF_SQL))
         )
         (left_out if repeated else kept).append(item)
     if left_out:
