@@ -53,9 +53,6 @@ class Lane:
             self._tokens = (1 - _SMOOTHING) * self._tokens + tokens
             self.token_s = self._compute_s / self._tokens
 
-    def __len__(self) -> int:
-        return sum(len(queue) for queue in self.queues.values())
-
 
 @dataclass(slots=True, eq=False)
 class Flight:

@@ -178,7 +178,9 @@ def test_without_a_rollout_nothing_is_counted(acme: Customer, pair: Pair, monkey
     monkeypatch.setattr(observing, "_count", never)
     monkeypatch.setattr(observing, "_mirror", never)
     monkeypatch.setattr(observing.logger, "exception", never)
-    ask(acme, "hello")
+    assert ask(acme, "hello").model_version == "1.0.0"
+    counting.flush()
+    assert not redis.state().keys("*rollout*")
 
 
 def test_beat_asks_every_five_seconds() -> None:
