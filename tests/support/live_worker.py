@@ -19,12 +19,15 @@ from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.demo import registration
 from inference.models import MLModel, ModelVersion
+from inference.runtimes.loading import CheckedRuntime
 from inference.types import Priority
 from inference.worker import Worker
+from inference.working.loaded import key_of
 from tests.support.reporting import ReportsAtOnce
 
 _rows: list[tuple[MLModel, list[ModelVersion]]] = []
 _workers: list[Worker] = []
+_loaded: dict[tuple[str, str, str], CheckedRuntime] = {}
 
 
 @pytest.fixture
@@ -74,6 +77,15 @@ class LiveWorker:
         return sum(len(batch.items) for batch in self.batches)
 
 
+def _hold(worker: Worker, version: ModelVersion) -> None:
+    """Loaded once for a test process: rows of the next test may have new ids (PostgreSQL gives none twice)."""
+    name = (version.model.name, version.version, version.sha256)
+    if name in _loaded:
+        worker.models.put(key_of(version.pk, version.sha256), _loaded[name])
+    else:
+        _loaded[name] = worker.models.get(version).runtime
+
+
 @pytest.fixture
 def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveWorker]:
     """A worker with every demo model loaded, which answers the batches of this process and says that it lives."""
@@ -83,8 +95,8 @@ def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     # Loaded here, for another thread could not read the rows of the test's open transaction; and that transaction
     # must not be ended by the worker's care for connections that grew old.
     monkeypatch.setattr(worker_module, "close_old_connections", lambda: None)
-    for version in ModelVersion.objects.all():
-        live.worker.models.get(version)
+    for version in ModelVersion.objects.select_related("model"):
+        _hold(live.worker, version)
     live.worker.heartbeat.beat()
 
     class ToThisProcess(CeleryTransport):
