@@ -40,7 +40,7 @@ def main() -> None:
             max_batch_size=64,
         )
         registry.mark_verified(version_id=version.pk, error="")
-        registry.promote(version=version)
+        registry.promote(version=version, before_workers=True)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from inference import artefacts
+from inference import artefacts, served
 from inference.models import MLModel, ModelVersion, Rollout, RolloutState, VersionState
-from inference.rollouts import promotions, telling
+from inference.rollouts import holding, promotions, standby, telling
 from inference.served import (
     ANSWERING,
     answering,
     candidates,
     changed,
-    forget,
     may_see,
     not_found,
     reference,
@@ -75,7 +74,7 @@ def stage(*, model: MLModel, version: str, artefact_path: str, sha256: str = "",
 
 def request_verification(*, version: ModelVersion) -> None:
     """Have a GPU worker load and warm the version; it becomes ready, or shows why it cannot."""
-    enqueue("inference.verify_version", queue=version.model.pool, version_id=version.pk)
+    enqueue(holding.VERIFY_TASK, queue=version.model.pool, version_id=version.pk)
 
 
 @transaction.atomic
@@ -92,9 +91,15 @@ def mark_verified(*, version_id: int, error: str) -> None:
     changed()
 
 
-def promote(*, version: ModelVersion, by: User | None = None) -> None:
+def promote(*, version: ModelVersion, by: User | None = None, before_workers: bool = False) -> None:
     """Make a ready version live; the one that was live stays ready. Raises CONFLICT as :func:`promotions.promote` says."""
-    promotions.promote(version=version, by=by)
+    promotions.promote(version=version, by=by, before_workers=before_workers)
+
+
+def forget() -> None:
+    """Drop what this process holds in memory; for tests."""
+    served.forget()
+    standby.forget()
 
 
 def rollback(*, model: MLModel, by: User | None = None) -> ModelVersion:

@@ -1,11 +1,11 @@
 """What is served, from memory: every version that answers, which of them are tried, and who may see a private model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
+from inference.models import Measurement, MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
 from inference.rollouts import share
-from inference.types import ModelRef
+from inference.types import MeasuredOption, ModelRef
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.snapshot import Snapshot
 
@@ -39,8 +39,11 @@ class Served:
     shadows: Mapping[str, Trial]
 
 
-def reference(version: ModelVersion) -> ModelRef:
-    """The frozen form of a row; its model must be loaded with it."""
+def reference(version: ModelVersion, *, measurements: Iterable[Measurement] = ()) -> ModelRef:
+    """The frozen form of a row; its model must be loaded with it.
+
+    ``measurements`` are given by those who show them, so that serving a version needs no query for them.
+    """
     dimensions = int(version.output_schema.get("dimensions", 0))
     return ModelRef(
         version_id=version.pk,
@@ -65,14 +68,34 @@ def reference(version: ModelVersion) -> ModelRef:
         description=version.model.description,
         accuracy=version.accuracy,
         accuracy_note=version.accuracy_note,
+        precision=version.precision,
+        acceleration=version.acceleration,
+        measurements=tuple(measured(row) for row in measurements),
+    )
+
+
+def measured(row: Measurement) -> MeasuredOption:
+    """The frozen form of a row, in figures that mean something: a time repeats within some percent."""
+    return MeasuredOption(
+        precision=row.precision,
+        acceleration=row.acceleration,
+        device=row.device,
+        threads=row.threads,
+        accuracy=round(row.accuracy, 4),
+        inputs=row.inputs,
+        data=row.data,
+        inputs_per_s=round(row.inputs_per_s, 1),
+        alone_ms=round(row.alone_ms, 3),
+        measured_at=row.measured_at,
     )
 
 
 def _load() -> Served:
     found: dict[str, ModelRef] = {}
     refs: dict[int, ModelRef] = {}
-    for version in ModelVersion.objects.select_related("model").filter(state__in=ANSWERING):
-        ref = refs[version.pk] = reference(version)
+    rows = ModelVersion.objects.select_related("model").prefetch_related("measurements")
+    for version in rows.filter(state__in=ANSWERING):
+        ref = refs[version.pk] = reference(version, measurements=version.measurements.all())
         found[f"{ref.name}@{ref.version}"] = ref
         if ref.live:
             found[ref.name] = ref

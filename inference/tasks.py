@@ -7,8 +7,9 @@ from celery import shared_task
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from inference import lifecycle_tasks  # noqa: F401 - Celery finds the tasks of each app through this module
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import decode_batch
-from inference.batching.transport import QUEUE, TASK
+from inference.batching.transport import TASK
 from inference.lifecycle import notices, samples
 from inference.rollouts import tasks as rollout_tasks  # noqa: F401 - as above
 from inference.workers import JOBS, Heartbeat
@@ -28,7 +29,7 @@ def _worker() -> "Worker":
     # Imported here, not above: web and beat processes import this module to know the tasks, and must not load torch.
     from inference.worker import Worker
 
-    return Worker(pools=_pools or [QUEUE])
+    return Worker(pools=_pools or [DEFAULT_POOL])
 
 
 @shared_task(name=TASK, acks_late=False, ignore_result=True, Strategy="inference.working.strategy:at_once")  # type: ignore[call-overload,untyped-decorator]

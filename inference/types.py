@@ -1,5 +1,6 @@
 """What faces give to a prediction, and what they get back."""
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -8,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from inference.batching.default_pool import DEFAULT_POOL
 from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
 
@@ -115,6 +117,26 @@ class CallContext:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredOption:
+    """How good and how fast a version is in one precision and acceleration, on one device with so many threads.
+
+    ``accuracy`` is the share of right answers, 0 to 1, on so many ``inputs``, which ``data`` describes; ``inputs_per_s`` is of
+    full batches and ``alone_ms`` of one input alone, both of the model without the service around it.
+    """
+
+    precision: str
+    acceleration: str
+    device: str
+    threads: int
+    accuracy: float
+    inputs: int
+    data: str
+    inputs_per_s: float
+    alone_ms: float
+    measured_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRef:
     """A resolved model version: everything that serving needs, read from memory.
 
@@ -135,7 +157,7 @@ class ModelRef:
     shared_cache: bool
     cache_epoch: int
     live: bool
-    pool: str = "gpu"
+    pool: str = DEFAULT_POOL
     owner_id: int | None = None
     max_batch_tokens: int = 0
     max_queue_delay_s: float = 0.0
@@ -143,6 +165,9 @@ class ModelRef:
     description: str = ""
     accuracy: float | None = None
     accuracy_note: str = ""
+    precision: str = "float32"
+    acceleration: str = "none"
+    measurements: tuple[MeasuredOption, ...] = ()
 
     @property
     def is_embedding(self) -> bool:

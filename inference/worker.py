@@ -13,19 +13,19 @@ from django.db import close_old_connections
 from prometheus_client import Counter
 
 from inference import registry
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.models import ModelVersion
-from inference.models.ml_model import DEFAULT_POOL
 from inference.packages import card, storage
 from inference.runtimes import devices, examples, memory
 from inference.runtimes.protocol import RuntimeSpec
 from inference.types import ModelRef
 from inference.workers import Heartbeat
 from inference.working import batches, slots
-from inference.working.loaded import Loaded, LoadedModels, key_of
-from inference.working.preparing import Preparer, wanted
+from inference.working.loaded import Loaded, LoadedModels, NoRoom, key_of
+from inference.working.preparing import Preparer, standing_by, wanted
 from inference.working.reporting import Report, Reporter, ReportingThread
-from mlplatform.lib import clock
+from mlplatform.lib import clock, redis
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +55,9 @@ class Worker:
     def start(self) -> None:
         """Load and warm what is wanted, then say that this worker is there."""
         devices.configure_threads(settings.WORKER_TORCH_THREADS)
+        memory.keep_freed()
         self.heartbeat.name = slots.claim(self.pools[0])
-        self.prepare()
+        self.prepare(with_standby=False)
         self.heartbeat.start()
         self._preparer.start()
 
@@ -92,11 +93,16 @@ class Worker:
             loaded.note(outcome.compute_s)
         self.heartbeat.note(seconds)
 
-    def prepare(self) -> None:
-        """Load and warm what the catalogue wants of this worker's pools. What does not load is tried again in a minute."""
+    def prepare(self, *, with_standby: bool = True) -> None:
+        """Load and warm what the catalogue wants of this worker's pools, then what stands by, where there is room.
+
+        What does not load is tried again in a minute.
+        """
         refs = {key_of(ref.version_id, ref.digest): ref for ref in wanted(self.pools)}
-        self.models.want(refs)
-        for key, ref in refs.items():
+        standby = {key_of(ref.version_id, ref.digest): ref for ref in standing_by(self.pools)}
+        self.models.want(refs, standby=standby)
+        # Wanted ones first: a key that is in both keeps its place.
+        for key, ref in (refs | standby if with_standby else refs).items():
             if self.models.find(key) is None and clock.monotonic() >= self._not_before.get(key, 0.0):
                 self._prepare_one(key, ref)
 
@@ -112,7 +118,15 @@ class Worker:
             logger.exception("%s could not be verified", version)
             registry.mark_verified(version_id=version_id, error=f"{type(failure).__name__}: {failure}")
         else:
+            self._tell_what_is_held()
             registry.mark_verified(version_id=version_id, error="")
+
+    def _tell_what_is_held(self) -> None:
+        """Before the verdict: who is told that a version is ready may promote it at once, and then the reports are looked at."""
+        try:
+            self.heartbeat.beat()
+        except redis.FAILURES:
+            logger.warning("what this worker holds could not be told; the next beat tells it")
 
     def verify_soon(self, version_id: int) -> None:
         """Verify beside the batches, not between them."""
@@ -133,6 +147,7 @@ class Worker:
             device=self.device if version.device == "auto" else version.device,
             precision=version.precision,
             acceleration=version.acceleration,
+            private=ref.owner_id is not None,
             options=version.card.get("options", {}),
         )
 
@@ -142,6 +157,9 @@ class Worker:
     def _prepare_one(self, key: str, ref: ModelRef) -> None:
         try:
             self.models.get(_row(ref.version_id, ref.digest), spare_wanted=True)
+        except NoRoom as full:
+            self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
+            logger.warning("%s", full)
         except Exception:
             self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
             logger.exception("%s@%s could not be loaded; the worker serves the others", ref.name, ref.version)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from inference.batching import publishing
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.publishing import list_name
 from mlplatform.lib import clock, redis
 from mlplatform.lib.background import Ticker
@@ -17,8 +18,8 @@ _LIFETIME_S: Final = 5
 _FORGET_S: Final = 3600
 _ALIVE: Final = "workers:alive"
 _DRAINED: Final = "workers:drained"
-QUEUES: Final = ("gpu", "jobs")
 JOBS: Final = "jobs"
+QUEUES: Final = (DEFAULT_POOL, JOBS)
 _PRIORITIES: Final = (0, 3, 6, 9)  # the lists in which kombu keeps them
 _SMOOTHING: Final = 0.2
 
@@ -140,6 +141,12 @@ def alive() -> list[WorkerInfo]:
         redis.state().hdel(_ALIVE, *faded)
     living = (info for info in infos.values() if info is not None and now - info.seen_at <= _LIFETIME_S)
     return sorted(living, key=lambda info: info.name)
+
+
+def taking(pool: str) -> list[WorkerInfo]:
+    """The living workers of a pool that take batches, and that nobody just ordered to drain. Raises what Redis raises."""
+    ordered = {redis.as_bytes(name).decode() for name in redis.state().hkeys(_DRAINED)}
+    return [info for info in alive() if info.serves(pool) and not info.draining and info.name not in ordered]
 
 
 def _parse(text: bytes | str) -> WorkerInfo | None:

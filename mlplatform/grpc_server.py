@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from inference.grpc import metrics, services, streaming
 from mlplatform import traffic
+from mlplatform.health import readiness
 from mlplatform.lib import sql_connections
 
 logger = logging.getLogger(__name__)
@@ -59,10 +60,18 @@ class GrpcServer:
         return f"{wildcard.get(self.host, _bracketed(self.host))}:{self.port}"
 
     def start(self) -> None:
-        """Serve, and say so to whoever asks for the health of a service or of the whole."""
+        """Serve, and say so to whoever asks for the health of the whole; that of a service is its readiness."""
         self._server.start()
-        for name in ("", *self._names):
-            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self.tell_readiness()
+
+    def tell_readiness(self) -> None:
+        """Look whether predictions can be answered, as ``/readyz`` does, and say so for each service. Its thread asks SQL."""
+        ready = readiness().ready
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._names:
+            self._health.set(name, status)
+        sql_connections.let_go(after_failure=not ready)
 
     def drain(self, grace_s: float) -> threading.Event:
         """Say that no more should come, refuse it, finish what runs within ``grace_s``; the event tells the end."""

@@ -1,12 +1,27 @@
 """``/livez`` (this process answers) and ``/readyz`` (SQL, both Redis servers and a live worker are there)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
 from inference import workers
 from mlplatform.lib import redis
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether predictions can be answered, and what each check found, by name; ``ok`` or what is wrong."""
+
+    ready: bool
+    checks: Mapping[str, str]
+
+
+def readiness() -> Readiness:
+    """Look at everything that a prediction needs, now. The cache may be away: it is told but does not count."""
+    found = {name: _ask(check) for name, check in _NEEDED.items()}
+    return Readiness(all(word == "ok" for word in found.values()), found | {"redis-cache": _ask(_cache)})
 
 
 def livez(request: HttpRequest) -> JsonResponse:
@@ -16,14 +31,10 @@ def livez(request: HttpRequest) -> JsonResponse:
 
 def readyz(request: HttpRequest) -> JsonResponse:
     """200 when predictions can be answered, else 503; either way every check by name."""
-    checks = {"sql": _sql, "redis-state": _state, "gpu-worker": _gpu_worker}
-    found = {name: _ask(check) for name, check in checks.items()}
-    # The cache may be away: answers are computed anew, so it is told but does not count.
-    found_cache = _ask(_cache)
-    ready = all(word == "ok" for word in found.values())
+    found = readiness()
     return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": found | {"redis-cache": found_cache}},
-        status=200 if ready else 503,
+        {"status": "ok" if found.ready else "unavailable", "checks": found.checks},
+        status=200 if found.ready else 503,
         headers={"Cache-Control": "no-store"},
     )
 
@@ -59,3 +70,6 @@ def _gpu_worker() -> str:
     if not computing:
         return "no worker gives a sign of life"
     return "every worker is drained" if all(info.draining for info in computing) else "ok"
+
+
+_NEEDED: Mapping[str, Callable[[], str]] = {"sql": _sql, "redis-state": _state, "gpu-worker": _gpu_worker}

@@ -278,6 +278,7 @@ MAX_PACKAGE_BYTES = env.int("MAX_PACKAGE_BYTES", 512 * 1024**2)  # of a zip that
 MAX_MODEL_BYTES = env.int("MAX_MODEL_BYTES", 4 * 1024**3)  # of its files unpacked, or of a folder that is pushed
 # Where models run that tenants push: a pool of its own keeps them off the workers of the models on sale.
 PRIVATE_MODELS_POOL = env.str("PRIVATE_MODELS_POOL", "gpu")
+PUSHES_PER_TENANT = env.str("PUSHES_PER_TENANT", "30/h")  # over REST; each loads a model on a worker
 MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)  # of one tenant, retired ones left out
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from tenants import api_keys, authentication, tenancy, trusted_documents
 from tenants.lifecycle import catalogue
 from tenants.models import ApiKey, Tenant, User
 from tenants.scopes import SCOPES
-from tests.support import environment
+from tests.support import environment, holding
 from tests.support.redis_server import RedisServer
 
 # How long an example takes depends on who else uses the machine, and says nothing about the product.
@@ -109,6 +109,7 @@ def quick_passwords(settings: Settings) -> None:
 def clean_slate(state_redis: RedisServer, cache_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing is left in Redis or in memory, and no background thread reads a database that a test rolls back."""
     monkeypatch.setattr(background.Ticker, "ensure_started", lambda self: None)
+    holding.take_for_granted(monkeypatch)
     state_redis.start()
     cache_redis.start()
     state_redis.flush()

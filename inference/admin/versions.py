@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from kombu.exceptions import OperationalError
 
 from inference import registry
+from inference.admin.measurements import MeasurementInline
 from inference.admin.states import accuracy, state_badge
 from inference.admin.uploads import UploadPage
 from inference.admin.version_form import CONTRACT, MEASURED, RUNNING, VersionForm
@@ -46,6 +47,7 @@ class ModelVersionAdmin(UploadPage):
     search_fields = ["model__name", "version", "=sha256"]
     search_help_text = "Model, version, or the SHA-256 of an artefact in full"
     autocomplete_fields = ["model"]
+    inlines = [MeasurementInline]
     actions_list = ["upload"]
     actions_detail = ["verify", "promote", "retire"]
 
@@ -71,6 +73,9 @@ class ModelVersionAdmin(UploadPage):
         # Precision and acceleration change answers: another one is another version, measured and verified on its own.
         fixed = ["model", "version", "runtime", "artefact_path", "precision", "acceleration", *CONTRACT]
         return facts if obj is None else [*fixed, *facts]
+
+    def get_inlines(self, request: HttpRequest, obj: ModelVersion | None) -> Any:
+        return [] if obj is None else super().get_inlines(request, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
         return super().get_queryset(request).select_related("model")

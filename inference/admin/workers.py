@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from inference import workers
+from inference import draining, workers
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.workers import DrainOrder, WorkerInfo
 from mlplatform.lib import redis
@@ -152,8 +152,8 @@ class WorkersPage(StaffAdmin[MLModel]):
             raise PermissionDenied
         context = {
             **self.admin_site.each_context(request),
-            "opts": self.opts,
             "title": "Workers",
+            "content_title": "Workers",  # the page is of no model, so its path is its name
             "may_drain": self.has_change_permission(request),
             "media": self.media,
         }
@@ -189,10 +189,10 @@ class WorkersPage(StaffAdmin[MLModel]):
         def act() -> str:
             try:
                 if drained:
-                    workers.undrain(worker=worker)
+                    draining.take_back(worker=worker)
                     said = f"{worker} takes batches again."
                 else:
-                    workers.drain(worker=worker, by=request.user.get_username())
+                    draining.order(worker=worker, by=request.user.get_username())
                     said = f"{worker} finishes what it has and takes no new batch."
             except redis.FAILURES as error:
                 raise unavailable(_AWAY) from error

@@ -9,6 +9,14 @@ from inference.batching.work import WorkItem
 
 
 @dataclass(slots=True)
+class Totals:
+    """What waits in all of the queues that share it: inputs, and the bytes of their payloads."""
+
+    inputs: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
 class _Tenant:
     """One tenant's inputs by how long they are: bucket n has sizes from 2ⁿ⁻¹ to 2ⁿ - 1."""
 
@@ -79,7 +87,8 @@ class FairQueue:
     turn in a round.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, totals: Totals | None = None) -> None:
+        self._totals = totals or Totals()
         self._tenants: OrderedDict[int, _Tenant] = OrderedDict()
         self._new: list[int] = []
         self._overlooked: list[int] = []
@@ -199,7 +208,8 @@ class FairQueue:
         """Empty the queue and give what was in it."""
         everything = [item for tenant in self._tenants.values() for item in tenant.items()]
         self._tenants.clear()
-        self._size = self.tokens = self.bytes = 0
+        for item in everything:
+            self._count(item, -1)
         return everything
 
     def _smallest(self) -> int:
@@ -207,6 +217,9 @@ class FairQueue:
         return min(sizes, default=1)
 
     def _count(self, item: WorkItem, sign: int) -> None:
+        size = sign * len(item.payload)
         self._size += sign
         self.tokens += sign * item.size
-        self.bytes += sign * len(item.payload)
+        self.bytes += size
+        self._totals.inputs += sign
+        self._totals.bytes += size

@@ -1,42 +1,51 @@
-"""What the batcher knows of a model version, of a pool of workers, and of a batch on its way."""
+"""What the batcher knows of a model version, and of a batch on its way."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from inference.batching import policy
-from inference.batching.fair_queue import FairQueue
-from inference.batching.messages import BatchMessage
-from inference.batching.policy import Backlog, Bounds, Waiting
+from inference.batching import metrics
+from inference.batching.fair_queue import FairQueue, Totals
+from inference.batching.messages import BatchMessage, ItemMessage
+from inference.batching.policy import Bounds, Waiting
 from inference.batching.work import WorkItem
 from inference.types import ModelRef, Priority
-from inference.workers import Capacity
+from mlplatform.lib import clock
+from mlplatform.lib.ids import hex_id
 
 _SMOOTHING: Final = 0.2
-_COMPETING_S: Final = 1.0
-_AHEAD_S: Final = 0.01
-"""How long before a worker is free its next batch is sent while tenants compete: the broker's hop and some error."""
 
 
 def _smooth(old: float, new: float) -> float:
     return new if not old else (1 - _SMOOTHING) * old + _SMOOTHING * new
 
 
-@dataclass(slots=True)
 class Lane:
-    """The queues of one model version, and how fast it is: seconds from sending a batch to its reply, and of the model's
-    own time for a token (for what has no tokens: an input)."""
+    """The queues of one model version, and how fast it is: seconds from sending a batch to its reply (``batch_s``), and of the
+    model's own time for a token (``token_s``; for what has no tokens: an input); 0 while unknown.
 
-    ref: ModelRef
-    queues: dict[Priority, FairQueue] = field(default_factory=lambda: {each: FairQueue() for each in Priority})
-    batch_s: float = 0.0
-    token_s: float = 0.0
-    _compute_s: float = 0.0
-    _tokens: float = 0.0
+    ``turn`` is smaller the longer ago the lane was served; ``used_at`` is on the monotonic clock.
+    """
 
-    @property
-    def bounds(self) -> Bounds:
-        return Bounds(self.ref.max_batch_size, self.ref.max_batch_tokens, self.ref.max_queue_delay_s)
+    def __init__(self, ref: ModelRef, totals: Totals) -> None:
+        self.queues = {each: FairQueue(totals) for each in Priority}
+        self.batch_s = 0.0
+        self.token_s = 0.0
+        self.turn = 0
+        self.used_at = clock.monotonic()
+        self._compute_s = 0.0
+        self._tokens = 0.0
+        self._adopt(ref)
+
+    def follow(self, ref: ModelRef) -> None:
+        """What staff changed of the version since counts from now on."""
+        if ref is not self.ref:
+            self._adopt(ref)
+
+    def _adopt(self, ref: ModelRef) -> None:
+        self.ref = ref
+        self.bounds = Bounds(ref.max_batch_size, ref.max_batch_tokens, ref.max_queue_delay_s)
+        self.sizes, self.seconds = metrics.of_model(ref)
 
     def waiting(self, priority: Priority, now: float) -> Waiting:
         """What waits, as the policy wants to know it."""
@@ -46,6 +55,7 @@ class Lane:
 
     def learn(self, *, took_s: float, compute_s: float, tokens: int) -> None:
         """A batch came back."""
+        self.seconds.observe(took_s)
         self.batch_s = _smooth(self.batch_s, took_s)
         if compute_s > 0 and tokens > 0:
             # Sums that fade, not an average of quotients: a large batch tells more of the speed than a small one.
@@ -59,81 +69,42 @@ class Flight:
     """A batch that was sent and not answered yet. ``losses`` is how often no reply came in time."""
 
     lane: Lane
-    items: list[WorkItem]
+    items: Sequence[WorkItem]
     message: BatchMessage
     priority: Priority
     sent_at: float
     losses: int = 0
+    tokens: int = field(init=False)
 
-    @property
-    def tokens(self) -> int:
-        return sum(item.size for item in self.items)
+    def __post_init__(self) -> None:
+        self.tokens = sum([item.size for item in self.items])
 
     @property
     def left_s(self) -> float:
         """The model's time for it, as far as it is known."""
         return self.tokens * self.lane.token_s
 
+    @property
+    def wanted(self) -> list[WorkItem]:
+        """The inputs for which somebody waits."""
+        return [item for item in self.items if not item.abandoned]
 
-@dataclass(slots=True)
-class PoolState:
-    """The workers of one Celery queue as they last said, the lanes of the versions that they run, in turns, and which
-    tenants came lately."""
 
-    capacity: Capacity = field(default_factory=lambda: Capacity(1, 0, 0.0))
-    lanes: dict[tuple[int, str], Lane] = field(default_factory=dict)
-    flights: dict[str, Flight] = field(default_factory=dict)
-    seen: dict[int, float] = field(default_factory=dict)
-    others_waiting: int = 0
-
-    def learn(self, capacity: Capacity) -> None:
-        """What the workers say now. Of our own batches all that none of them computes wait in the broker too; the rest of what
-        waits there is of other processes."""
-        self.capacity = capacity
-        ours = max(0, len(self.flights) - max(1, capacity.workers))
-        self.others_waiting = max(0, capacity.waiting_batches - ours)
-
-    def policy(self, per_worker: int, now: float) -> policy.Pool:
-        """The pool as the policy wants to know it."""
-        workers = max(1, self.capacity.workers)
-        ahead_in_s = 0.0
-        if len(self.flights) >= workers and self.competing(now):
-            free_at = min(flight.sent_at + flight.left_s for flight in self.flights.values())
-            ahead_in_s = max(0.0, free_at - _AHEAD_S - now)
-        return policy.Pool(workers, per_worker, len(self.flights), self.others_waiting, ahead_in_s)
-
-    def competing(self, now: float) -> bool:
-        """Whether more than one tenant wanted these workers within the last second."""
-        for tenant_id in [tenant_id for tenant_id, at in self.seen.items() if now - at > _COMPETING_S]:
-            del self.seen[tenant_id]
-        return len(self.seen) > 1
-
-    def in_turn(self, priority: Priority) -> Iterator[tuple[tuple[int, str], Lane]]:
-        """The lanes in which something of this priority waits, whose turn came longest ago first."""
-        return ((key, lane) for key, lane in list(self.lanes.items()) if len(lane.queues[priority]))
-
-    def end_turn(self, key: tuple[int, str]) -> None:
-        """The lane was served."""
-        self.lanes[key] = self.lanes.pop(key)
-
-    def background_flights(self) -> int:
-        return sum(1 for flight in self.flights.values() if flight.priority is Priority.BACKGROUND)
-
-    def backlogs(self) -> list[Backlog]:
-        """What each tenant has waiting in all lanes of the pool, in seconds of a worker."""
-        seconds: dict[int, float] = {}
-        weights: dict[int, int] = {}
-        for lane in self.lanes.values():
-            for tenant_id, (tokens, weight) in lane.queues[Priority.INTERACTIVE].tenants().items():
-                seconds[tenant_id] = seconds.get(tenant_id, 0.0) + tokens * lane.token_s
-                weights[tenant_id] = weight
-        return [Backlog(tenant_id, spent, weights[tenant_id]) for tenant_id, spent in seconds.items()]
-
-    def broker_wait_s(self) -> float:
-        """The workers' time for everything that waits in the broker, of this process and of others."""
-        return self.capacity.waiting_batches * self.capacity.batch_s / max(1, self.capacity.workers)
-
-    def in_flight_s(self) -> float:
-        """The workers' time for what was sent before, by this process and by others."""
-        others = self.others_waiting * self.capacity.batch_s
-        return sum(flight.left_s for flight in self.flights.values()) + others
+def depart(lane: Lane, items: Sequence[WorkItem], priority: Priority, *, reply_to: str, losses: int = 0) -> Flight:
+    """These inputs are a batch from now on, of one that was lost ``losses`` times before."""
+    now = clock.monotonic()
+    latest = max([item.deadline for item in items])
+    message = BatchMessage(
+        batch_id=hex_id(),
+        version_id=lane.ref.version_id,
+        digest=lane.ref.digest,
+        reply_to=reply_to,
+        deadline=clock.now().timestamp() + latest - now,
+        cache_ttl_s=lane.ref.cache_ttl_s,
+        items=[
+            ItemMessage(item.payload, item.cache_key, item.hold.hold_id, item.hold.tenant_id, item.hold.shard)
+            for item in items
+        ],
+    )
+    lane.sizes.observe(len(items))
+    return Flight(lane, items, message, priority, sent_at=now, losses=losses)

@@ -51,6 +51,11 @@ class Pool:
         """How many batches of this process may be on their way: fewer when other processes keep the workers busy."""
         return max(1, self.workers * self.per_worker - max(0, self.others_waiting - self.workers))
 
+    @property
+    def full(self) -> bool:
+        """Whether no batch may go, whatever waits."""
+        return self.in_flight >= self.bound
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -64,7 +69,7 @@ class Waiting:
 
 def pause_s(waiting: Waiting, bounds: Bounds, pool: Pool) -> float | None:
     """Seconds until a batch may go: 0 for now, None for not before one comes back."""
-    if not waiting.inputs or pool.in_flight >= pool.bound:
+    if not waiting.inputs or pool.full:
         return None
     free = pool.in_flight < pool.workers
     least = 0.0 if free else pool.ahead_in_s

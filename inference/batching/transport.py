@@ -26,7 +26,6 @@ from mlplatform.lib.ids import hex_id
 logger = logging.getLogger(__name__)
 
 TASK = "inference.run_batch"
-QUEUE = "gpu"
 _BLOCK_S = 1
 
 

@@ -68,4 +68,4 @@ def _register(card: DemoCard, folder: str) -> None:
     )
     registry.mark_verified(version_id=version.pk, error="")
     if not ModelVersion.objects.filter(model=model, state=VersionState.LIVE).exists():
-        registry.promote(version=version)
+        registry.promote(version=version, before_workers=True)

@@ -12,6 +12,7 @@ from billing.models import Operation
 from billing.pricing import Tariff
 from inference import registry
 from inference.graphql.endings import Ending, ModelVersionDeprecation, ending_of
+from inference.graphql.measurements import MeasurementLoader, ModelMeasurement
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.types import ModelRef
 from mlplatform.lib.deferred import Loader
@@ -23,7 +24,8 @@ from tenants.graphql.scalars import JSON
 
 ORDER: Final = paging.Order("models", (("name", str),))
 _VERSIONS: Final = 5
-"""How many versions of a model the cost of a query assumes; what there is beyond them is free."""
+_MEASUREMENTS: Final = 3
+"""How many versions of a model, and measurements of a version, the cost of a query assumes; what is beyond them is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,16 @@ class ModelVersionType(graphene.ObjectType):
     labels = graphene.List(graphene.NonNull(graphene.String), required=True, description="Empty for embeddings.")
     accuracy = graphene.Float(description="Held out, 0 to 1.")
     accuracy_note = graphene.String(description="How it was measured.")
+    precision = graphene.String(required=True, description="In what numbers it computes, such as float32.")
+    acceleration = graphene.String(required=True, description="Such as none, or compile.")
+    measurements = cost(
+        graphene.List(
+            graphene.NonNull(ModelMeasurement),
+            required=True,
+            description="In each option that was measured, also in those in which this version does not serve.",
+        ),
+        assumed=_MEASUREMENTS,
+    )
     max_batch_size = graphene.Int(required=True)
     deprecation = cost(graphene.Field(ModelVersionDeprecation, description="Null while no end is announced."))
     model = cost(graphene.Field(lambda: ModelType, required=True))
@@ -130,6 +142,20 @@ class ModelVersionType(graphene.ObjectType):
     @staticmethod
     def resolve_accuracy_note(root: Version, info: graphene.ResolveInfo) -> str | None:
         return root.ref.accuracy_note or None
+
+    @staticmethod
+    def resolve_precision(root: Version, info: graphene.ResolveInfo) -> str:
+        return root.ref.precision
+
+    @staticmethod
+    def resolve_acceleration(root: Version, info: graphene.ResolveInfo) -> str:
+        return root.ref.acceleration
+
+    @staticmethod
+    def resolve_measurements(root: Version, info: graphene.ResolveInfo) -> Any:
+        if root.state == VersionState.RETIRED:
+            return info.context.loader(MeasurementLoader).load(root.ref.version_id)
+        return root.ref.measurements
 
     @staticmethod
     def resolve_max_batch_size(root: Version, info: graphene.ResolveInfo) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from billing import pricing
 from billing.models import Operation
 from inference import canonical, computing, predict, preparing, registry, workers
-from inference.batching.transport import QUEUE
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.work import Hold, WorkItem
 from inference.predict import Answer
 from inference.types import ModelRef, PredictRequest, PredictResult
@@ -96,7 +96,7 @@ def wait_for_idle_workers(*, within_s: float = PATIENCE_S) -> bool:
     Raises what Redis raises.
     """
     give_up = clock.monotonic() + within_s
-    while workers.queue_depths()[QUEUE]:
+    while workers.queue_depths()[DEFAULT_POOL]:
         if clock.monotonic() >= give_up:
             return False
         time.sleep(_PAUSE_S)
@@ -109,7 +109,7 @@ def _computed(ref: ModelRef, payload: bytes, tenant: Tenant) -> bytes:
         return _compute(ref, payload, tenant)
     except PlatformError as error:
         logger.info("a replayed call failed and is tried again: %s", error.detail)
-    if not workers.count(QUEUE):
+    if not workers.count(DEFAULT_POOL):
         raise WorkersAwayError("No GPU worker is there.")
     return _compute(ref, payload, tenant)
 

@@ -2,6 +2,7 @@
 
 from inference.models.audience import EndUser, Item, Like
 from inference.models.lifecycle import CallSample, Notice, Rehearsal, RehearsalState, Verdict
+from inference.models.measurement import Measurement
 from inference.models.ml_model import MLModel
 from inference.models.model_version import Acceleration, ModelVersion, Precision, RuntimeName, VersionState
 from inference.models.rollout import Promotion, PromotionReason, Rollout, RolloutKind, RolloutState
@@ -13,6 +14,7 @@ __all__ = [
     "Item",
     "Like",
     "MLModel",
+    "Measurement",
     "ModelVersion",
     "Notice",
     "Precision",

@@ -3,9 +3,8 @@
 from django.core.validators import RegexValidator
 from django.db import models
 
+from inference.batching.default_pool import DEFAULT_POOL
 from tenants.models import Tenant
-
-DEFAULT_POOL = "gpu"
 
 
 class MLModel(models.Model):

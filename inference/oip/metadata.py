@@ -64,11 +64,11 @@ def describe(ref: ModelRef) -> ModelInfo:
 
 
 def is_ready() -> bool:
-    """Whether predictions can be answered now: SQL and the state Redis are there, and a worker lives."""
+    """Whether predictions can be answered now: SQL and the state Redis are there, and a worker takes batches."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        return workers.count("gpu") > 0
+        return any(info.computes and not info.draining for info in workers.alive())
     except (DatabaseError, *redis.FAILURES):
         return False
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.packages import examples, schemas
 from inference.packages.examples import Example
 from inference.packages.problems import PackageError, named
@@ -21,7 +22,6 @@ NAME: Final = r"[a-z][a-z0-9._-]{0,62}"
 VERSION: Final = r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?"
 POOL: Final = r"(?!jobs$)[a-z][a-z0-9-]{0,31}"
 DEVICE: Final = r"auto|cpu|cuda(:\d{1,2})?"
-DEFAULT_POOL: Final = "gpu"
 RUNTIMES: Final = (
     "text-classification",
     "text-embedding",

@@ -10,10 +10,11 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from inference import registry
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.packages import checking, storage
 from inference.packages.archives import ARCHIVE
-from inference.packages.card import DEFAULT_POOL, Card
+from inference.packages.card import Card
 from inference.packages.checking import Checked
 from inference.packages.limits import Limits
 from inference.packages.problems import PackageError

@@ -1,5 +1,6 @@
 """``GET …/models`` and ``GET …/models/{model}``: what the key may see."""
 
+from dataclasses import asdict
 from typing import Any
 
 from rest_framework.request import Request
@@ -9,7 +10,7 @@ from billing import pricing
 from billing.models import Operation
 from billing.rest.views import KeyedView
 from inference import registry
-from inference.types import ModelRef
+from inference.types import MeasuredOption, ModelRef
 from tenants.authentication import Caller
 
 SCOPE = "models:read"
@@ -72,5 +73,12 @@ def _version(ref: ModelRef) -> dict[str, Any]:
         "labels": list(ref.labels),
         "accuracy": ref.accuracy,
         "accuracy_note": ref.accuracy_note,
+        "precision": ref.precision,
+        "acceleration": ref.acceleration,
+        "measurements": [_measured(measured) for measured in ref.measurements],
         "max_batch_size": ref.max_batch_size,
     }
+
+
+def _measured(measured: MeasuredOption) -> dict[str, Any]:
+    return asdict(measured) | {"measured_at": measured.measured_at.isoformat()}

@@ -1,4 +1,5 @@
-"""``POST /v2/models/{model}/versions`` with a zip, and ``GET /v2/models/{model}/versions/{version}``: what became of it.
+"""``POST /v2/models/{model}/versions`` with a zip, ``GET /v2/models/{model}/versions/{version}``: what became of it, and
+``POST …/retire``: its end.
 
 For keys with the scope ``models:write``: a tenant's push to its private models, an operator's to all. The zip is streamed into
 a file and never held in memory; it comes as the body or as the field ``package`` of a form.
@@ -6,7 +7,7 @@ a file and never held in memory; it comes as the body or as the field ``package`
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, BinaryIO, Final, cast
 
 from django.conf import settings
@@ -19,7 +20,8 @@ from rest_framework.response import Response
 from billing.rest.views import KeyedView
 from inference import registry
 from inference.models import ModelVersion
-from inference.packages import push
+from inference.packages import push, turns
+from inference.representations import fields
 from inference.rest.auditing import audited
 from inference.rollouts.managing import model_of, version_of
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
@@ -48,9 +50,10 @@ class VersionsView(KeyedView):
             if not caller.may_use(model):
                 raise registry.not_found(model)
             django_request = request._request
-            with _slot(), audited(call, caller):
+            _require_size(django_request)
+            alone = nullcontext() if caller.operator else turns.turn(caller.tenant_id)
+            with _slot(), alone, audited(call, caller):
                 owner = None if caller.operator else Tenant.objects.get(pk=caller.tenant_id)
-                _require_size(django_request)
                 version = push.push(
                     source=_zip_of(django_request), owner=owner, by=None, operator=caller.operator, name=model
                 )
@@ -67,6 +70,23 @@ class VersionView(KeyedView):
         return self.read(
             request, SCOPE, lambda caller, api_version: shown(version_of(model_of(caller, model), version))
         )
+
+
+class RetireView(KeyedView):
+    """The end of a version that is not live."""
+
+    def post(self, request: Request, model: str, version: str, path_version: str = "") -> Response:
+        call = self.call(request)
+
+        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+            fields.only(call.json_object(), ())
+            row = version_of(model_of(caller, model), version)
+            with audited(call, caller):
+                registry.retire(version=row)
+            row.refresh_from_db()
+            return shown(row)
+
+        return self.read(request, SCOPE, handle)
 
 
 def shown(version: ModelVersion) -> dict[str, Any]:
@@ -115,9 +135,9 @@ def _zip_of(request: HttpRequest) -> BinaryIO:
             ErrorKind.UNSUPPORTED_MEDIA_TYPE, f"Send a zip as {ZIP}, or in the field {FIELD!r} of {FORM}."
         )
     try:
-        files, fields = request.FILES, request.POST
+        files, texts = request.FILES, request.POST
     except (MultiPartParserError, SuspiciousOperation, RequestDataTooBig) as error:
         raise PlatformError(ErrorKind.MALFORMED, "The form cannot be read.") from error
-    if list(fields) or list(files) != [FIELD] or len(files.getlist(FIELD)) != 1:
+    if list(texts) or list(files) != [FIELD] or len(files.getlist(FIELD)) != 1:
         raise invalid(FIELD, f"Send one file in the field {FIELD!r} and nothing else.")
     return cast(BinaryIO, files[FIELD])

@@ -4,13 +4,16 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from inference.models import RuntimeName
+from inference.models import Acceleration, Precision, RuntimeName
 from inference.types import MAX_TOP_K
 from tenants.rest.openapi import Schema, ref
 
 _SCORE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _LATENCY: Final[Schema] = {"type": "number", "minimum": 0, "description": "Milliseconds in the service."}
+_SPEED: Final[Schema] = {"type": "number", "minimum": 0}
+_PRECISION: Final[Schema] = {"type": "string", "enum": list(Precision.values)}
+_ACCELERATION: Final[Schema] = {"type": "string", "enum": list(Acceleration.values)}
 _USAGE: Final[Schema] = {
     "type": "object",
     "required": ["units"],
@@ -156,8 +159,48 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "usage": _USAGE | {"description": "Of all, with the fee of the call."},
         },
     ),
+    "Measurement": _object(
+        [
+            "precision",
+            "acceleration",
+            "device",
+            "threads",
+            "accuracy",
+            "inputs",
+            "data",
+            "inputs_per_s",
+            "alone_ms",
+            "measured_at",
+        ],
+        {
+            "precision": _PRECISION,
+            "acceleration": _ACCELERATION,
+            "device": {"type": "string", "description": "The name of the processor or of the GPU."},
+            "threads": {"type": "integer", "minimum": 1},
+            "accuracy": _SCORE | {"description": "Share of right answers."},
+            "inputs": {"type": "integer", "minimum": 1, "description": "On how many it was measured."},
+            "data": {"type": "string", "description": "What the inputs were."},
+            "inputs_per_s": _SPEED | {"description": "In full batches, of the model without the service around it."},
+            "alone_ms": _SPEED | {"description": "Median time of one input in a batch of its own, in milliseconds."},
+            "measured_at": {"type": "string", "format": "date-time"},
+        },
+        description="How good and how fast a version is in one choice of its options, on one device.",
+    ),
     "ModelVersion": _object(
-        ["version", "state", "task", "input", "output", "labels", "accuracy", "accuracy_note", "max_batch_size"],
+        [
+            "version",
+            "state",
+            "task",
+            "input",
+            "output",
+            "labels",
+            "accuracy",
+            "accuracy_note",
+            "precision",
+            "acceleration",
+            "measurements",
+            "max_batch_size",
+        ],
         {
             "version": {"type": "string"},
             "state": {"type": "string", "enum": ["live", "ready"], "description": "Ready ones answer `name@version`."},
@@ -167,6 +210,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "labels": {"type": "array", "items": {"type": "string"}},
             "accuracy": {"oneOf": [_SCORE, {"type": "null"}], "description": "On data that it never saw."},
             "accuracy_note": {"type": "string", "description": "How it was measured."},
+            "precision": _PRECISION,
+            "acceleration": _ACCELERATION,
+            "measurements": {
+                "type": "array",
+                "items": ref("Measurement"),
+                "description": "In each option that was measured, also in those in which this version does not serve.",
+            },
             "max_batch_size": {"type": "integer", "minimum": 1},
         },
     ),

@@ -48,7 +48,8 @@ _SCOPED: Final = "Needs the scope `models:write`, of a key of the tenant that ow
         summary="Push a model version",
         description="A zip with `model.toml`, weights as safetensors, and tokenizer files: see `docs/serve-your-model.md`. It is "
         "checked before this answers; then a worker loads it and runs its examples. A model that does not exist becomes your "
-        f"tenant's private one. {_SCOPED}",
+        "tenant's private one. A tenant pushes one package at a time and only so many an hour: 429 says when to come again. "
+        f"{_SCOPED}",
         bodies={
             packages.ZIP: _ZIP,
             packages.FORM: {"type": "object", "required": [packages.FIELD], "properties": {packages.FIELD: _ZIP}},
@@ -83,7 +84,31 @@ class Version(packages.VersionView):
     """Declared, not served."""
 
 
+@extend_schema_view(
+    post=describe(
+        id="retireVersion",
+        tag=_TAG,
+        summary="Retire a version",
+        description="Stop answering calls that pin a staged or ready version, for good; answers with the version as it is then. "
+        "A live one, one that is tried, and one that callers were promised by a schedule stay: 409 says what to do first. "
+        f"{_SCOPED} Costs nothing.",
+        request=ref("NothingToSay"),
+        answer=ref("PushedVersion"),
+        kinds=(
+            ErrorKind.PAYLOAD_TOO_LARGE,
+            ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+            ErrorKind.INVALID_INPUT,
+            ErrorKind.CONFLICT,
+        ),
+        parameters=[_MODEL, _VERSION],
+    )
+)
+class Retire(packages.RetireView):
+    """Declared, not served."""
+
+
 v2 = [
     path("models/<str:model>/versions", Versions.as_view()),
     path("models/<str:model>/versions/<str:version>", Version.as_view()),
+    path("models/<str:model>/versions/<str:version>/retire", Retire.as_view()),
 ]

@@ -183,7 +183,8 @@ class Rollouts(rollouts.RolloutsView):
         "promoteVersion",
         "Promote a version",
         "From now on the ready version answers every call that names the model alone. No call fails, and each answer names "
-        "the version that gave it.",
+        "the version that gave it. Where no worker holds the version any more, one is asked to load it, and this answers 409: "
+        "send it again in some seconds.",
         "PromoteRequest",
         {"version": "2.0.0"},
     )

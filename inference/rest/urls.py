@@ -14,7 +14,7 @@ from inference.rest.audience import (
 )
 from inference.rest.catalogue import ModelsView, ModelView
 from inference.rest.deprecations import BrownoutView, DeprecationsView, DeprecationView, RehearsalView
-from inference.rest.packages import VersionsView, VersionView
+from inference.rest.packages import RetireView, VersionsView, VersionView
 from inference.rest.predictions import BatchPredictView, ModelPredictView, PredictView
 from inference.rest.rollouts import (
     CanaryView,
@@ -34,6 +34,7 @@ urlpatterns = [
     path("models/<str:model>/predict", ModelPredictView.as_view(), name="model-predict"),
     path("models/<str:model>/versions", VersionsView.as_view(), name="model-versions"),
     path("models/<str:model>/versions/<str:version>", VersionView.as_view(), name="model-version"),
+    path("models/<str:model>/versions/<str:version>/retire", RetireView.as_view(), name="model-version-retire"),
     path("models/<str:model>/rollouts", RolloutsView.as_view(), name="model-rollouts"),
     path("models/<str:model>/promote", PromoteView.as_view(), name="model-promote"),
     path("models/<str:model>/rollback", RollbackView.as_view(), name="model-rollback"),

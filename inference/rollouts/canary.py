@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.db import transaction
 from prometheus_client import Counter
 
+from inference import metric_names
 from inference.models import Rollout, RolloutKind, RolloutState
 from inference.rollouts import counting, judging, shadow, trials
 from inference.rollouts.counting import CANARY, LIVE, SHADOW, Counts
@@ -78,6 +79,7 @@ def _roll_back(row: Rollout, reason: str) -> bool:
     if locked is None:
         return False
     trials.end(locked, state=RolloutState.ROLLED_BACK, reason=reason)
-    _rolled_back.labels(locked.candidate.model.name).inc()
+    model = locked.candidate.model
+    _rolled_back.labels(metric_names.of_model(model.name, private=model.owner_id is not None)).inc()
     logger.warning("the canary of %s was rolled back: %s", locked.candidate, reason)
     return True

@@ -17,18 +17,20 @@ from inference.models import (
     RolloutState,
     VersionState,
 )
-from inference.rollouts import endings, telling, trials
+from inference.rollouts import endings, holding, telling, trials
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.models import User
 
 
 @transaction.atomic
-def promote(*, version: ModelVersion, by: User | None = None) -> Promotion | None:
+def promote(*, version: ModelVersion, by: User | None = None, before_workers: bool = False) -> Promotion | None:
     """Make a ready version live; the one that was live stays ready for callers that pin it, and for going back.
 
     A running canary or shadow of the version has passed; a canary of another one ends, because it was tried against a version
-    that answers no more. None where the version is live already. Raises CONFLICT for a version that is not ready or has ended.
+    that answers no more. None where the version is live already. Raises CONFLICT for a version that is not ready or has ended,
+    and as :func:`holding.require_held` where no worker holds it now; ``before_workers`` is for an installation whose workers
+    start after it, and load what is live before they say that they are there.
     """
     MLModel.objects.select_for_update().get(pk=version.model_id)
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
@@ -40,6 +42,8 @@ def promote(*, version: ModelVersion, by: User | None = None) -> Promotion | Non
         raise PlatformError(
             ErrorKind.CONFLICT, f"{row} is {row.state}; only a ready version can go live. Verify it first."
         )
+    if not before_workers:
+        holding.require_held(row)
     canary = Rollout.objects.filter(candidate=row, kind=RolloutKind.CANARY, state=RolloutState.RUNNING).exists()
     _end_trials(row)
     before = _switch(row)
@@ -58,7 +62,9 @@ def promote(*, version: ModelVersion, by: User | None = None) -> Promotion | Non
 def rollback(*, model: MLModel, by: User | None = None, why: str = "") -> Promotion:
     """Make that version live again which was live before; gives the switch. Raises CONFLICT where there is none.
 
-    Versions that answer no more are passed over. A running canary ends: what it was compared with is gone.
+    It is for emergencies, so it does not ask whether a worker holds the version: they keep what was live within a day while
+    they have room (``inference.rollouts.standby``), and load anything else when it is called. Versions that answer no more
+    are passed over. A running canary ends: what it was compared with is gone.
     """
     model = MLModel.objects.select_for_update().get(pk=model.pk)
     live = ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()

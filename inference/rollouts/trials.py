@@ -6,7 +6,7 @@ from django.db import transaction
 
 from inference import served
 from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
-from inference.rollouts import endings, share, telling
+from inference.rollouts import endings, holding, share, telling
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.models import User
@@ -28,7 +28,7 @@ def start_canary(
 
     Where a canary of the version runs, its share and the bounds that are given are changed, and the tenants that it has stay
     with it while it grows; a new one has the defaults of ``Rollout`` for bounds that are not given.
-    Raises CONFLICT where another one runs, where the version is not ready, or where no version is live, and
+    Raises CONFLICT where another one runs, where the version is not ready or no worker holds it, or where no version is live, and
     INVALID_INPUT for numbers out of range and for a share of a private model, which has one tenant.
     """
     if not 1 <= percent <= 100:
@@ -106,6 +106,8 @@ def _start(version: ModelVersion, kind: RolloutKind, percent: int, by: User | No
     if running is not None and running.candidate_id != candidate.pk:
         other = ModelVersion.objects.select_related("model").get(pk=running.candidate_id)
         raise PlatformError(ErrorKind.CONFLICT, f"A {kind.label.lower()} of {other} runs; stop it first.")
+    if running is None:
+        holding.require_held(candidate)
     row = running or Rollout(model=model, kind=kind, started_by=by)
     row.candidate, row.percent = candidate, percent
     for name, value in bounds.items():

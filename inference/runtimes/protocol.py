@@ -43,6 +43,7 @@ class RuntimeSpec:
     device: str  # "cpu" or "cuda:0"
     precision: str = "float32"  # a value of `inference.models.Precision`
     acceleration: str = "none"  # a value of `inference.models.Acceleration`
+    private: bool = False  # whether a tenant owns the model; metrics do not name it then
     options: Mapping[str, Any] = field(default_factory=dict)  # the `[runtime]` table of the card
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
+from inference import metric_names
 from inference.batching.messages import ItemMessage
 from inference.runtimes import inputs as wire
 from inference.runtimes.loading import CheckedRuntime
@@ -68,10 +69,11 @@ def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
     _run(runtime, decoded, places, outcome, items)
     outcome.error = _last_word(outcome, items)
     outcome.compute_s = clock.monotonic() - began
-    _forward_seconds.labels(name).observe(outcome.compute_s)
-    _inputs.labels(name).inc(len(items) - len(outcome.problems))
+    label = _label(runtime)
+    _forward_seconds.labels(label).observe(outcome.compute_s)
+    _inputs.labels(label).inc(len(items) - len(outcome.problems))
     if outcome.problems:
-        _poisoned.labels(name).inc(len(outcome.problems))
+        _poisoned.labels(label).inc(len(outcome.problems))
     return outcome
 
 
@@ -97,13 +99,17 @@ def _run(
             outcome.problems[places[0]] = reason(failure)
             return
         logger.warning("%s failed on %d inputs together: %s", runtime.spec.name, len(decoded), reason(failure))
-        _splits.labels(runtime.spec.name).inc()
+        _splits.labels(_label(runtime)).inc()
         middle = len(decoded) // 2
         _run(runtime, decoded[:middle], places[:middle], outcome, items)
         _run(runtime, decoded[middle:], places[middle:], outcome, items)
         return
     for place, row in zip(places, rows.astype("<f4", copy=False), strict=True):
         outcome.results[place] = row.tobytes()
+
+
+def _label(runtime: CheckedRuntime) -> str:
+    return metric_names.of_model(runtime.spec.name, private=runtime.spec.private)
 
 
 def _last_word(outcome: Outcome, items: Sequence[ItemMessage]) -> str:

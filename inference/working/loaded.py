@@ -1,6 +1,7 @@
 """The model versions that a worker holds in memory, within a budget of bytes; the least recently used makes room.
 
-Versions that are wanted, because they are live or candidates, go last. Two threads use it: one computes batches and loads
+Versions that are wanted, because they are live or candidates, go last; before them those that stand by, because they were live
+a short time ago. Two threads use it: one computes batches and loads
 what they need, the other prepares what the catalogue wants.
 """
 
@@ -29,6 +30,10 @@ _SMOOTHING: Final = 0.2
 _loads = Counter("mlplatform_worker_loads_total", "Model versions that workers loaded, by outcome.", ["outcome"])
 _evictions = Counter("mlplatform_worker_evictions_total", "Model versions that made room for others.")
 _weights = Gauge("mlplatform_worker_weights_bytes", "Weights that workers hold in memory.", multiprocess_mode="livesum")
+
+
+class NoRoom(LoadError):
+    """A version is not prepared, because what is needed more fills the budget. A call loads it all the same."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +92,7 @@ class LoadedModels:
         self._lock = threading.Lock()
         self._table = _Table()
         self._wanted: frozenset[str] = frozenset()
+        self._standby: frozenset[str] = frozenset()
 
     def find(self, key: str) -> Loaded | None:
         """The version if it is in memory; it counts as used."""
@@ -98,10 +104,10 @@ class LoadedModels:
             return loaded
 
     def get(self, version: ModelVersion, *, again: bool = False, spare_wanted: bool = False) -> Loaded:
-        """The version, loaded now if it is not in memory. Others make room; with ``spare_wanted`` only unwanted ones.
+        """The version, loaded now if it is not in memory. Others make room; with ``spare_wanted`` only those of less need.
 
-        Raises what loading raises: ArtefactError, LoadError, ContractError. A failure is remembered for ten seconds unless
-        ``again``.
+        Raises what loading raises: ArtefactError, LoadError, ContractError, and NoRoom with ``spare_wanted``. A failure is
+        remembered for ten seconds unless ``again``.
         """
         key = key_of(version.pk, version.sha256)
         with self._lock:
@@ -115,6 +121,8 @@ class LoadedModels:
                 raise LoadError(f"{version} could not be loaded a moment ago: {failure}")
             try:
                 return self._load(version, spare_wanted=spare_wanted)
+            except NoRoom:
+                raise  # Nothing is wrong with it: who calls it next may have it loaded.
             except Exception as error:
                 # Its words only: the exception holds on to every frame, and so to the weights that were read so far.
                 self._table.failed[key] = (clock.monotonic() + _FORGIVE_S, f"{type(error).__name__}: {error}")
@@ -135,9 +143,10 @@ class LoadedModels:
         self._tell(dropped)
         return loaded
 
-    def want(self, keys: Collection[str]) -> None:
-        """These versions are live or candidates: they go last when room is needed."""
+    def want(self, keys: Collection[str], *, standby: Collection[str] = ()) -> None:
+        """Versions that are live or candidates go last when room is needed, and before them those that stand by."""
         self._wanted = frozenset(keys)
+        self._standby = frozenset(standby) - self._wanted
 
     def report(self) -> list[LoadedModel]:
         """What is in memory, by name."""
@@ -167,13 +176,13 @@ class LoadedModels:
                 "(WORKER_MEMORY_MB)."
             )
         with self._lock:
-            dropped = self._make_room(expected, spared=self._wanted if spare_wanted else ())
+            dropped = self._make_room(expected, spared=self._of_more_need(version) if spare_wanted else ())
             fits = self._table.total() + expected <= self.budget_bytes
             if fits or not spare_wanted:
                 self._table.coming[key_of(version.pk, version.sha256)] = expected
         self._tell(dropped)
         if spare_wanted and not fits:
-            raise LoadError(
+            raise NoRoom(
                 f"There is no room for {version} beside the other live versions; it is loaded when it is called."
             )
         loaded = self.put(key_of(version.pk, version.sha256), loading.load(spec))
@@ -181,11 +190,18 @@ class LoadedModels:
         logger.info("%s is loaded: %.1f MB", loaded.reference, loaded.size_bytes / 2**20)
         return loaded
 
+    def _of_more_need(self, version: ModelVersion) -> frozenset[str]:
+        """What may not be dropped to prepare this version: what is wanted, and for one that stands by the others that do."""
+        if key_of(version.pk, version.sha256) in self._standby:
+            return self._wanted | self._standby
+        return self._wanted
+
     def _make_room(self, needed: int, *, spared: Iterable[str]) -> list[Loaded]:
-        """Drop unwanted versions, then wanted ones, the least recently used first, until it fits. The lock is held."""
+        """Drop unwanted versions, then those that stand by, then wanted ones, until it fits. The lock is held."""
         kept = set(spared)
         order = [key for key in self._table.held if key not in kept]
-        order.sort(key=lambda key: key in self._wanted)  # stable: each part stays in the order of its use
+        # Stable: each part stays in the order of its use, the least recently used first.
+        order.sort(key=lambda key: (key in self._wanted, key in self._standby))
         dropped = []
         for key in order:
             if self._table.total() + needed <= self.budget_bytes:

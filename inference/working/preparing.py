@@ -11,7 +11,8 @@ from typing import Final
 
 from django.db import connection
 
-from inference import registry
+from inference import registry, served
+from inference.rollouts import standby
 from inference.types import ModelRef
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,15 @@ def wanted(pools: Sequence[str]) -> list[ModelRef]:
     live = [ref for ref in registry.answering() if ref.live]
     found = {ref.version_id: ref for ref in (*live, *registry.candidates()) if ref.pool in pools}
     return list(found.values())
+
+
+def standing_by(pools: Sequence[str]) -> list[ModelRef]:
+    """The versions of these pools that were live within the last day, and private ones that became so: to be in memory where
+    there is room, the latest staged first."""
+    recent = standby.recent()
+    refs = {ref.version_id: ref for ref in served.current().by_reference.values()}
+    chosen = [ref for ref in refs.values() if ref.version_id in recent and ref.pool in pools]
+    return sorted(chosen, key=lambda ref: -ref.version_id)
 
 
 class Preparer:

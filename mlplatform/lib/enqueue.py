@@ -14,6 +14,11 @@ def enqueue(task: str, /, *, queue: str = "jobs", **kwargs: Any) -> None:
     transaction.on_commit(partial(_send, task, queue, kwargs))
 
 
+def enqueue_now(task: str, /, *, queue: str = "jobs", **kwargs: Any) -> None:
+    """Send ``task`` at once, also where the present transaction will be rolled back; its row must have been there before."""
+    _send(task, queue, kwargs)
+
+
 def _send(task: str, queue: str, kwargs: dict[str, Any]) -> None:
     from celery import current_app
 

@@ -1,11 +1,12 @@
 """Identifiers: time-ordered ones for rows and holds, random ones for secrets."""
 
-import os
 import re
 import secrets
 import time
 import uuid
 import zlib
+
+from mlplatform.lib import randomness
 
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
@@ -23,7 +24,7 @@ def hex_id() -> str:
 
 def _uuid7() -> int:
     milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(os.urandom(10), "big")
+    random = int.from_bytes(randomness.block()[:10], "big")
     return (
         (milliseconds & (2**48 - 1)) << 80
         | 0x7 << 76

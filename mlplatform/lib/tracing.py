@@ -1,9 +1,10 @@
 """What every log line and answer of a call carries, whatever its protocol: the request id and W3C trace context."""
 
 import logging
-import os
 import re
 from contextvars import ContextVar
+
+from mlplatform.lib import randomness
 
 _current: ContextVar[str] = ContextVar("request_id", default="-")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -32,5 +33,5 @@ def child_traceparent(offered: str | None) -> str:
     """This service's span of the caller's trace (W3C Trace Context), or of a new trace if none or a broken one came."""
     match = _TRACEPARENT.fullmatch(offered or "")
     if match and match[1] != _NO_TRACE and match[2] != _NO_SPAN:
-        return f"00-{match[1]}-{os.urandom(8).hex()}-{match[3]}"
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
+        return f"00-{match[1]}-{randomness.block()[:8].hex()}-{match[3]}"
+    return f"00-{randomness.block().hex()}-{randomness.block()[:8].hex()}-00"

@@ -26,10 +26,13 @@ _API_PATH: Final = re.compile(
 )
 _FOR_PEOPLE_TOO: Final = "graphql"
 _EXPOSED: Final = (
-    "API-Version, Age, RateLimit, RateLimit-Policy, Retry-After, X-Cache, X-RateLimit-Limit, X-RateLimit-Remaining, "
-    "X-RateLimit-Reset, X-Request-Id, traceparent"
+    "API-Version, Age, Deprecation, Link, RateLimit, RateLimit-Policy, Retry-After, Sunset, X-API-Deprecated, X-API-Sunset-Date, "
+    "X-Cache, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, traceparent"
 )
-_ALLOWED: Final = "Authorization, Cache-Control, Content-Type, API-Version, X-API-Key, X-Request-Id, traceparent"
+_ALLOWED: Final = (
+    "API-Version, Authorization, Cache-Control, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout, "
+    "traceparent"
+)
 _REMEMBERED_PATHS: Final = 1024
 
 
@@ -90,7 +93,7 @@ class ApiCallsMiddleware:
         patch_vary_headers(response, ["Origin"])
         if origin in self._origins:
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Allow-Methods"] = "GET, POST"
+            response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE"
             response.headers["Access-Control-Allow-Headers"] = _ALLOWED
             response.headers["Access-Control-Expose-Headers"] = _EXPOSED
             response.headers["Access-Control-Max-Age"] = "600"

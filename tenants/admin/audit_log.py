@@ -53,6 +53,8 @@ class AuditLogAdmin(FactsAdmin[LogEntry]):
     def who(self, entry: LogEntry) -> str:
         if entry.actor is not None:
             return str(entry.actor)
+        if key := (entry.additional_data or {}).get("api_key_name"):
+            return f"the key {key} of {entry.additional_data.get('tenant', 'a tenant')}"
         return entry.actor_email or "the system"
 
     @display(description="From")

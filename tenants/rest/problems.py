@@ -118,8 +118,8 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.TOO_MANY_ATTEMPTS: Wire(
         429,
         "Too many attempts",
-        "Too many wrong keys or passwords came from this address.",
-        "Correct the key and wait for Retry-After seconds.",
+        "Too many wrong keys or passwords came from this address, or too many packages from this tenant.",
+        "Correct the key if it is wrong, and wait for Retry-After seconds.",
     ),
     ErrorKind.INTERNAL: Wire(
         500,

@@ -35,6 +35,7 @@ PAGES = {
     "prices": "/admin/billing/price/?sample-operation=predict&sample-inputs=3&sample-cached=1",
     "models": "/admin/inference/mlmodel/",
     "version": "/admin/inference/modelversion/{version}/change/",
+    "push": "/admin/inference/modelversion/upload/",
     "workers": "/admin/inference/mlmodel/workers/",
     "drain": "/admin/inference/mlmodel/workers/gpu-1@a-host-with-a-long-name.example/drain/",
     "undrain": "/admin/inference/mlmodel/workers/gpu-2@host/drain/",

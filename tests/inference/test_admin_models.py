@@ -12,9 +12,13 @@ from kombu.exceptions import OperationalError
 from billing.models import UsageRollup
 from inference import artefacts, registry
 from inference.models import MLModel, ModelVersion, VersionState
-from mlplatform.lib import clock
+from mlplatform.lib import clock, enqueue
 from tests.conftest import Customer
 from tests.support import staff
+from tests.support.holding import report, reports_are_asked
+from tests.support.measured import FLOAT32, INT8, measured
+
+__all__ = ["reports_are_asked"]
 
 MODELS, VERSIONS = "/admin/inference/mlmodel/", "/admin/inference/modelversion/"
 
@@ -141,7 +145,7 @@ def test_artefact_and_contract_never_change(admin: Client) -> None:
     version = make_version()
     other = form(
         version.model, artefact_path="other/1.0.0", labels='["x"]', version="9.0.0", sha256="1" * 64, device="cpu",
-        precision="int8", acceleration="compile",
+        precision="int8", acceleration="compile", **staff.no_rows("measurements"),
     )  # fmt: skip
     assert admin.post(f"{VERSIONS}{version.pk}/change/", other).status_code == 302
     after = ModelVersion.objects.get()
@@ -167,6 +171,21 @@ def test_promotion_asks_first_and_changes_who_answers(admin: Client) -> None:
     registry.forget()
     assert registry.resolve("digits").version == "1.1.0"
     assert ModelVersion.objects.get(pk=old.pk).state == VersionState.READY
+
+
+@pytest.mark.usefixtures("reports_are_asked")
+def test_what_no_worker_holds_is_not_promoted_and_the_page_says_why(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: asked.append(kwargs["version_id"]))
+    version = make_version("1.1.0")
+    report()
+    answer = admin.post(f"{VERSIONS}{version.pk}/promote/", {"confirmed": "yes"}, follow=True)
+    (said,) = staff.said(answer)
+    assert said.startswith("No worker holds digits@1.1.0 in memory now; one was asked to load it.")
+    assert ModelVersion.objects.get().state == VersionState.READY
+    assert asked == [version.pk]
 
 
 @pytest.mark.parametrize(
@@ -258,3 +277,59 @@ def test_lists_cost_the_same_queries_with_one_row_and_with_ten(admin: Client, pa
         answer = admin.get(page)
     assert b"model-8" in answer.content
     assert len(ten) == len(one)
+
+
+def test_a_versions_page_shows_what_was_measured_of_it(admin: Client) -> None:
+    version = make_version()
+    measured(version)
+    measured(version, INT8, threads=4)
+    measured(make_version("2.0.0"), INT8, device="Elsewhere")
+    page = admin.get(f"{VERSIONS}{version.pk}/change/").content.decode()
+    for part in ("84.20 %", "84.05 %", "3,222 inputs of held-out texts", "42.5", "28.12", "Some Processor, 4 threads"):
+        assert part in page
+    assert "Some Processor, 1 thread<" in page
+    assert page.count("serves so") == 1
+    assert "Elsewhere" not in page
+    assert 'name="measurements-0-accuracy"' not in page, "it is read, not written"
+
+
+def test_nobody_changes_a_measurement_in_the_admin(admin: Client) -> None:
+    version = make_version()
+    row = measured(version)
+    forged = {
+        **form(version.model, device="cpu"),
+        **staff.no_rows("measurements"),
+        "measurements-TOTAL_FORMS": "1",
+        "measurements-INITIAL_FORMS": "1",
+        "measurements-0-id": str(row.pk),
+        "measurements-0-version": str(version.pk),
+        "measurements-0-accuracy": "1.0",
+        "measurements-0-DELETE": "on",
+    }
+    assert admin.post(f"{VERSIONS}{version.pk}/change/", forged).status_code == 302
+    assert ModelVersion.objects.get().device == "cpu"
+    (after,) = version.measurements.all()
+    assert (after.pk, after.accuracy) == (row.pk, FLOAT32.accuracy)
+
+
+@pytest.mark.parametrize("role", ["support", "models", "billing"])
+def test_whoever_sees_a_version_sees_what_was_measured(db: None, role: str) -> None:
+    version = make_version()
+    measured(version)
+    page = staff.signed_in(staff.with_role(role)).get(f"{VERSIONS}{version.pk}/change/")
+    assert b"Some Processor, 1 thread" in page.content
+
+
+def test_a_versions_page_costs_the_same_queries_however_much_was_measured(admin: Client) -> None:
+    version = make_version()
+    page = f"{VERSIONS}{version.pk}/change/"
+    measured(version)
+    admin.get(page)
+    with CaptureQueriesContext(connection) as one:
+        admin.get(page)
+    for threads in range(2, 10):
+        measured(version, threads=threads)
+    with CaptureQueriesContext(connection) as nine:
+        answer = admin.get(page)
+    assert b"Some Processor, 9 threads" in answer.content
+    assert len(nine) == len(one)

@@ -1,9 +1,10 @@
 """The page "Workers": what is shown to whom, and draining with a question before it."""
 
 import pytest
+from auditlog.models import LogEntry
 from django.test import Client
 
-from inference import workers
+from inference import draining, workers
 from inference.batching.publishing import list_name
 from inference.models import MLModel
 from inference.workers import Heartbeat, LoadedModel
@@ -76,6 +77,17 @@ def test_a_worker_is_drained_and_let_back_after_a_question(admin: Client) -> Non
     assert "take batches again?" in admin.get(DRAIN).content.decode()
     assert staff.said(admin.post(DRAIN, CONFIRMED, follow=True)) == ["gpu-1@host takes batches again."]
     assert workers.drain_orders() == []
+    ordered, taken_back = LogEntry.objects.filter(object_repr="gpu-1@host").order_by("pk")
+    assert (ordered.changes, taken_back.changes) == (
+        {"batches": ["takes batches", "drained"]},
+        {"batches": ["drained", "takes batches"]},
+    )
+    for entry in (ordered, taken_back):
+        assert entry.actor is not None
+        assert (entry.actor.get_username(), entry.remote_addr) == ("ada@staff.example", "127.0.0.1")
+    log = admin.get("/admin/auditlog/logentry/").content.decode()
+    assert "gpu-1@host" in log
+    assert "gpu-1@host" in admin.get(f"/admin/auditlog/logentry/{ordered.pk}/change/").content.decode()
 
 
 def test_with_another_worker_of_the_pool_nothing_is_lost_by_draining(admin: Client) -> None:
@@ -121,3 +133,14 @@ def test_without_redis_the_page_says_so_and_nothing_is_changed(admin: Client, st
     assert staff.said(admin.post(DRAIN, CONFIRMED, follow=True)) == [
         "The state Redis does not answer; nothing was changed."
     ]
+    assert not LogEntry.objects.filter(object_repr="gpu-1@host").exists()
+
+
+def test_what_redis_does_not_take_is_not_in_the_log(db: None, state_redis: RedisServer) -> None:
+    state_redis.stop()
+    with pytest.raises(redis.FAILURES):
+        draining.order(worker="gpu-1@host", by="ada@staff.example")
+    assert not LogEntry.objects.filter(object_repr="gpu-1@host").exists()
+    state_redis.start()
+    assert draining.take_back(worker="gpu-1@host") is False
+    assert not LogEntry.objects.filter(object_repr="gpu-1@host").exists()

@@ -375,7 +375,7 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
 def test_a_full_queue_charges_nothing(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(computing.batcher(), "_max_queued", 2)
+    monkeypatch.setattr(computing.batcher()._room, "_max_inputs", 2)
     answer = ask_many(acme, "a", "b", "c")
     assert {result.kind for result in answer.results if isinstance(result, PlatformError)} == {ErrorKind.OVERLOADED}
     assert len(answer.results) == 3
@@ -401,7 +401,7 @@ def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(
 def test_a_lost_batch_is_sent_again_and_charged_once(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.batching.batcher._MIN_RESEND_S", 0.01)
+    monkeypatch.setattr("inference.batching.losses.MIN_RESEND_S", 0.01)
     tiny_worker.lose = 1
     assert ask(acme).units == LARGE
     assert len(tiny_worker.batches) == 2

@@ -161,7 +161,7 @@ def test_a_computation_that_fails_or_is_given_up_gives_its_claim_back(
 def test_a_full_queue_gives_the_claim_back_too(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(computing.batcher(), "_max_queued", 0)
+    monkeypatch.setattr(computing.batcher()._room, "_max_inputs", 0)
     (refused,) = results(started(acme))
     assert isinstance(refused, PlatformError)
     assert refused.kind is ErrorKind.OVERLOADED

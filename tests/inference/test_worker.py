@@ -1,5 +1,6 @@
 """What a worker does with a batch: answers, settles once, keeps; and what fails, fails alone."""
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -10,16 +11,17 @@ from prometheus_client import REGISTRY
 from billing import admission, charging, contracts, usage
 from inference import cache, registry
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply, ItemMessage, decode_reply
-from inference.models import MLModel, ModelVersion, Rollout
+from inference.models import MLModel, ModelVersion, Promotion, Rollout
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
 from inference.worker import Worker
 from inference.working import slots
 from inference.working.loaded import key_of
+from inference.working.preparing import standing_by
 from mlplatform.lib import clock, redis
 from mlplatform.lib.ids import hex_id
 from tenants.authentication import authenticate
-from tests.conftest import Customer
+from tests.conftest import Customer, make_customer
 from tests.support import ledger
 from tests.support.reporting import ReportsAtOnce
 from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version
@@ -89,6 +91,19 @@ def test_a_batch_of_two_tenants_is_answered_settled_and_kept(
     assert 0 < redis.state().ttl(REPLY_TO) <= 60
     assert tiny_worker.worker.heartbeat.batches == 1
     assert tiny_worker.worker.heartbeat.batch_s >= reply.compute_s > 0
+
+
+def test_metrics_do_not_name_private_models(acme: Customer, tiny_worker: TinyWorker, version: ModelVersion) -> None:
+    MLModel.objects.update(owner=acme.tenant)
+    version.model.refresh_from_db()
+
+    def counted(model: str) -> float:
+        return REGISTRY.get_sample_value("mlplatform_worker_inputs_total", {"model": model}) or 0
+
+    named, private = counted("tiny"), counted("private")
+    tiny_worker.serve(version)
+    tiny_worker.worker.run_batch(batch(version, ("a", held(acme), acme)))
+    assert (counted("tiny"), counted("private")) == (named, private + 1)
 
 
 def test_an_unbilled_input_shares_a_batch_with_one_that_is_charged(
@@ -303,6 +318,26 @@ def test_only_what_the_catalogue_wants_of_its_pools_is_prepared(
     assert order[3:] == ["a@2.0.0"]
     assert tiny_worker.worker.models.find(key_of(live.pk, live.sha256)) is not None
     assert tiny_worker.worker.models.find(key_of(elsewhere.pk, elsewhere.sha256)) is None
+
+
+def test_what_was_live_within_a_day_stands_by(tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_version("a")
+    new = make_version("a", "2.0.0", state="ready")
+    own = make_version("own", state="ready")
+    MLModel.objects.filter(name="own").update(owner=make_customer("acme").tenant)
+    never = make_version("a", "3.0.0", state="ready")
+    registry.promote(version=new)
+    registry.promote(version=own)
+    registry.forget()
+    order = loading_nothing(monkeypatch)
+    tiny_worker.worker.prepare(with_standby=False)
+    assert order == ["a@2.0.0"], "a worker that starts loads first what it must"
+    tiny_worker.worker.prepare()
+    assert order == ["a@2.0.0", "own@1.0.0", "a@1.0.0"]
+    assert tiny_worker.worker.models.find(key_of(never.pk, never.sha256)) is None
+    Promotion.objects.update(at=clock.now() - dt.timedelta(days=1, seconds=1))
+    registry.forget()
+    assert [ref.version_id for ref in standing_by(["gpu"])] == []
 
 
 def test_what_does_not_load_is_left_alone_for_a_while(tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,14 @@ def test_a_models_life_from_the_command_line(stack: Stack, client: Client) -> No
         assert any(line.startswith(f"{name}@1.0.0 is deprecated and ends at ") for line in said), name
         assert any(answer["model"] == name for answer in answers), name
         assert any(line.startswith(f"gRPC {name} ") for line in said), name
+    assert any(line.startswith("float32, none: accuracy 1.0000, ") for line in said)
+    (shapes,) = [body for body in _bodies(said) if body.get("name") == "shapes"]
+    assert [(one["precision"], one["inputs"]) for one in shapes["versions"][-1]["measurements"]] == [
+        ("float32", 2),
+        ("int8", 2),
+    ]
+    retired = [body for body in _bodies(said) if body.get("state") == "retired"]
+    assert [(body["model"], body["version"]) for body in retired] == [("my-shapes", "1.1.0")]
     best = {answer["model"]: answer["predictions"][0]["label"] for answer in answers if "predictions" in answer}
     assert {**best, "reviews": ""} == {
         "reviews": "",
@@ -74,5 +82,9 @@ def test_a_models_life_from_the_command_line(stack: Stack, client: Client) -> No
 
 def _answers(lines: list[str]) -> list[dict[str, Any]]:
     """The predictions among the lines."""
-    values = [json.loads(line) for line in lines if line.startswith("{")]
-    return [value for value in values if "model_version" in value]
+    return [body for body in _bodies(lines) if "model_version" in body]
+
+
+def _bodies(lines: list[str]) -> list[dict[str, Any]]:
+    """What REST answered, among the lines."""
+    return [json.loads(line) for line in lines if line.startswith("{")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -65,11 +66,20 @@ def revoke(*, key_id: int) -> None:
 
 
 def promote(*, model: str, version: str) -> None:
-    """Make a version of a model live."""
+    """Make a version of a model live; as the product asks, again in some moments where no worker holds it yet."""
     from inference import registry
     from inference.models import ModelVersion
+    from mlplatform.lib.errors import PlatformError
 
-    registry.promote(version=ModelVersion.objects.get(model__name=model, version=version))
+    row = ModelVersion.objects.select_related("model").get(model__name=model, version=version)
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return registry.promote(version=row)
+        except PlatformError as error:
+            if "holds" not in error.detail or time.monotonic() >= end:
+                raise
+        time.sleep(0.1)
 
 
 def roll_back(*, model: str) -> str:

@@ -1,3 +1,4 @@
+from auditlog.context import set_extra_data
 from auditlog.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
@@ -22,6 +23,14 @@ def test_a_change_says_who_what_before_after_and_from_where(acme: Customer) -> N
     page = admin.get(f"{LIST}{entry.pk}/change/").content.decode()
     for part in ("ada@staff.example", "203.0.113.7", ">Acme<", ">Acme Limited<"):
         assert part in page
+
+
+def test_of_what_a_key_did_it_names_the_key(acme: Customer) -> None:
+    with set_extra_data({"additional_data": {"api_key": "k1", "api_key_name": "Deploys", "tenant": "acme"}}):
+        acme.tenant.name = "Acme Limited"
+        acme.tenant.save()
+    page = staff.signed_in(staff.superuser()).get(LIST).content.decode()
+    assert "the key Deploys of acme" in page
 
 
 def test_nothing_in_it_can_be_changed(acme: Customer) -> None:

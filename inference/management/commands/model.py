@@ -20,12 +20,13 @@ from inference.lifecycle import subjects
 from inference.models import MLModel, ModelVersion, RolloutKind, VersionState
 from inference.packages import ending, push
 from inference.packages.problems import named
-from inference.rollouts import trials
+from inference.rollouts import holding, trials
 from mlplatform.lib import clock
-from mlplatform.lib.errors import PlatformError
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.models import Tenant
 
 _WAIT_S: Final = 600.0
+_WAIT_HELD_S: Final = 60.0
 _LOOK_S: Final = 0.25
 _AHEAD: Final = re.compile(r"\+(\d{1,5})([smhd])")
 _PERIODS: Final = {
@@ -65,7 +66,8 @@ class Command(BaseCommand):
         add("show", "All about one version", self._show)
         self._may_wait(add("verify", "Have a worker load it and run its examples again", self._verify), "wait for that")
         self._may_wait(
-            add("promote", "Make ready versions live", self._promote, of="versions"), "wait until they are ready"
+            add("promote", "Make ready versions live", self._promote, of="versions"),
+            "wait until they are ready and held",
         )
         add("rollback", "Go back to the version that was live before", self._rollback, of="model")
         canary = add("canary", "Let a version answer a share of the tenants", self._canary)
@@ -115,6 +117,7 @@ class Command(BaseCommand):
         for version in staged if options["wait"] or options["promote"] else ():
             self._wait(version)
             if options["promote"]:
+                self._wait_held(version)
                 registry.promote(version=version)
                 self._say(f"{version} is live")
 
@@ -161,6 +164,8 @@ class Command(BaseCommand):
         for version in versions if options["wait"] else ():
             if version.state == VersionState.STAGED:
                 self._wait(version)
+            if version.state == VersionState.READY:
+                self._wait_held(version)
         with transaction.atomic():
             for version in versions:
                 registry.promote(version=version)
@@ -226,6 +231,19 @@ class Command(BaseCommand):
                     return
                 time.sleep(_LOOK_S)
         raise CommandError(f"No worker of the pool {version.model.pool} has tried {version} within {_WAIT_S:g} s.")
+
+    def _wait_held(self, version: ModelVersion) -> None:
+        """Until a worker holds a ready version in memory; one that dropped it is asked to load it. Raises what that raises."""
+        end = time.monotonic() + _WAIT_HELD_S
+        with _interruptible():
+            while True:
+                try:
+                    return holding.require_held(version)
+                except PlatformError as error:
+                    if error.kind is not ErrorKind.CONFLICT or time.monotonic() >= end:
+                        raise
+                time.sleep(_LOOK_S)
+                version.refresh_from_db()
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)

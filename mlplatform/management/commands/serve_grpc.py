@@ -37,7 +37,7 @@ class Command(BaseCommand):
         logger.info("serving gRPC on %s:%d", server.host, server.port)
         while not stop.wait(1.0):
             # A wait without end would not let Python run the handler of a signal that another thread was given.
-            pass
+            server.tell_readiness()
         logger.info("draining: what runs is finished within %g s", settings.GRPC_DRAIN_S)
         server.drain(settings.GRPC_DRAIN_S).wait()
         server.wait()

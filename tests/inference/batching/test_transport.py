@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import BatchMessage, BatchReply, decode_batch, encode_reply
-from inference.batching.transport import QUEUE, TASK, CeleryTransport
+from inference.batching.transport import TASK, CeleryTransport
 from inference.types import Priority
 from inference.workers import Heartbeat
 from mlplatform.lib import redis
@@ -18,8 +19,8 @@ def message(transport: CeleryTransport) -> BatchMessage:
 
 def test_a_batch_is_one_message_without_a_result() -> None:
     transport = CeleryTransport()
-    transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
-    (body,) = redis.state().lrange(f"celery:{QUEUE}", 0, -1)
+    transport.send(message(transport), pool=DEFAULT_POOL, priority=Priority.INTERACTIVE)
+    (body,) = redis.state().lrange(f"celery:{DEFAULT_POOL}", 0, -1)
     envelope = json.loads(body)
     assert (envelope["headers"]["task"], envelope["headers"]["id"]) == (TASK, "batch-1")
     assert envelope["headers"]["ignore_result"] is True
@@ -52,11 +53,11 @@ def test_while_redis_is_away_both_ways_fail_and_come_back(state_redis: RedisServ
     assert len(transport.receive()) == 1
     state_redis.stop()
     with pytest.raises(Exception, match=r"refused|closed|Connection"):
-        transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
+        transport.send(message(transport), pool=DEFAULT_POOL, priority=Priority.INTERACTIVE)
     with pytest.raises(redis.FAILURES):
         transport.receive()
     state_redis.start()
-    transport.send(message(transport), pool=QUEUE, priority=Priority.INTERACTIVE)
+    transport.send(message(transport), pool=DEFAULT_POOL, priority=Priority.INTERACTIVE)
     redis.state().rpush(transport.reply_to, encode_reply(BatchReply("batch-2", "worker", [])))
     assert [reply.batch_id for reply in transport.receive()] == ["batch-2"]
 

@@ -11,6 +11,7 @@ from tenants.lifecycle import schedules
 from tests.conftest import Customer
 from tests.support.ending import make_schedule
 from tests.support.graphql_schema import ask, refused, told
+from tests.support.measured import INT8, measured
 from tests.support.rest import Api
 from tests.support.tiny_model import make_version
 
@@ -19,13 +20,16 @@ pytestmark = pytest.mark.usefixtures("free_queries")
 MODELS = """{ models { edges { node { id name title description liveVersion { version }
     price { perCall perInput perCachedInput }
     versions { id version reference state live task inputSchema outputSchema labels accuracy accuracyNote maxBatchSize
+               precision acceleration measurements { precision acceleration device threads accuracy inputs data
+                   inputsPerS aloneMs measuredAt }
                deprecation { deprecatedAt sunsetAt successor guide reason } model { name } } } } } }"""
 NODE = "query($id: ID!) { node(id: $id) { __typename id } }"
 
 
 def test_models_as_rest_has_them(acme: Customer) -> None:
     make_version("tiny", "1.0.0", VersionState.READY)
-    make_version("tiny", "1.10.0", accuracy=0.91, accuracy_note="Held out.")
+    measured(make_version("tiny", "1.10.0", accuracy=0.91, accuracy_note="Held out.", precision="int8"))
+    measured(ModelVersion.objects.get(version="1.10.0"), INT8)
     make_version("tiny", "2.0.0", VersionState.STAGED)
     make_version("large", "1.0.0")
     found = [edge["node"] for edge in told(acme, MODELS)["models"]["edges"]]
@@ -46,6 +50,11 @@ def test_models_as_rest_has_them(acme: Customer) -> None:
             assert (version["labels"], version["accuracy"]) == (row["labels"], row["accuracy"])
             assert version["accuracyNote"] == (row["accuracy_note"] or None)
             assert version["maxBatchSize"] == row["max_batch_size"]
+            assert (version["precision"], version["acceleration"]) == (row["precision"], row["acceleration"])
+            assert [list(one.values()) for one in version["measurements"]] == [
+                list(one.values()) for one in row["measurements"]
+            ]
+            assert len(version["measurements"]) == (2 if version["version"] == "1.10.0" else 0)
             assert version["deprecation"] is None
             assert version["model"] == {"name": shown["name"]}
 
@@ -119,8 +128,16 @@ def test_nodes(acme: Customer) -> None:
     assert told(acme, NODE, {"id": model["id"]})["node"] == {"__typename": "Model", "id": model["id"]}
     assert told(acme, NODE, {"id": live["id"]})["node"] == {"__typename": "ModelVersion", "id": live["id"]}
     retired = "TW9kZWxWZXJzaW9uOnRpbnlAMS4wLjA"  # ModelVersion:tiny@1.0.0
-    query = "query($id: ID!) { node(id: $id) { ... on ModelVersion { reference state live } } }"
-    assert told(acme, query, {"id": retired})["node"] == {"reference": "tiny@1.0.0", "state": "RETIRED", "live": False}
+    measured(ModelVersion.objects.get(version="1.0.0"), INT8)
+    query = (
+        "query($id: ID!) { node(id: $id) { ... on ModelVersion { reference state live measurements { accuracy } } } }"
+    )
+    assert told(acme, query, {"id": retired})["node"] == {
+        "reference": "tiny@1.0.0",
+        "state": "RETIRED",
+        "live": False,
+        "measurements": [{"accuracy": INT8.accuracy}],
+    }
     staged = ask(acme, NODE, {"id": "TW9kZWxWZXJzaW9uOnRpbnlAMy4wLjA"})
     refused(staged, "NOT_FOUND", "node")
 
@@ -133,7 +150,7 @@ def test_no_query_however_many_models(acme: Customer, django_assert_num_queries:
     with django_assert_num_queries(1):  # the reasons of the ends
         told(acme, MODELS)
     for number in range(10):
-        make_version(f"model{number}", "1.0.0", VersionState.READY)
+        measured(make_version(f"model{number}", "1.0.0", VersionState.READY))
         make_version(f"model{number}", "2.0.0")
         make_schedule("model_version", f"model{number}@1.0.0", f"model{number}@2.0.0")
     told(acme, MODELS)

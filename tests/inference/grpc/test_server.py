@@ -23,14 +23,17 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from inference.grpc import compile_protos
 from inference.grpc.calls import peer_address
 from inference.grpc.generated import ml_inference_pb2 as pb
+from inference.workers import Heartbeat
 from mlplatform.grpc_server import GrpcServer
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.grpc import Grpc, Problem
+from tests.support.redis_server import RedisServer
 from tests.support.tiny_model import TinyWorker
 from tests.support.waiting import until
 
 SERVICE = "ml_inference.InferenceService"
+OIP_SERVICE = "inference.GRPCInferenceService"
 
 
 def health_of(target: str, service: str) -> int:
@@ -57,9 +60,25 @@ def test_the_fields_of_the_contract_keep_their_numbers() -> None:
     assert numbers["BatchPredictResponse"].items() >= {"responses": 1}.items()
 
 
-@pytest.mark.parametrize("service", ["", SERVICE])
-def test_health(grpc_server: GrpcServer, service: str) -> None:
-    assert health_of(grpc_server.target, service) == health_pb2.HealthCheckResponse.SERVING
+def test_the_whole_serves_and_a_service_is_as_ready_as_predictions_can_be_answered(
+    grpc_server: GrpcServer, state_redis: RedisServer
+) -> None:
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+    def told() -> list[int]:
+        grpc_server.tell_readiness()
+        return [health_of(grpc_server.target, service) for service in ("", SERVICE, OIP_SERVICE)]
+
+    without_worker = told()
+    heartbeat = Heartbeat(queue="gpu", device="cpu")
+    heartbeat.beat()
+    with_worker = told()
+    state_redis.stop()
+    without_redis = told()
+    state_redis.start()
+    heartbeat.beat()
+    assert without_worker == without_redis == [serving, not_serving, not_serving]
+    assert with_worker == told() == [serving, serving, serving]
 
 
 def test_the_health_of_a_service_that_is_not_there(grpc_target: str) -> None:
@@ -184,6 +203,8 @@ def test_a_call_that_runs_is_answered_though_the_server_stops(
     tiny_worker.go.clear()
     future = api.stub.Predict.future(pb.PredictRequest(model_name="tiny", text="x"), metadata=api.auth, timeout=30)
     until(lambda: ledger.holds(acme.tenant), lambda holds: holds == 1)
+    Heartbeat(queue="gpu", device="cpu").beat()
+    grpc_server.tell_readiness()
     watcher: Any = health_pb2_grpc.HealthStub(api.channel)
     health = watcher.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)
     assert next(health).status == health_pb2.HealthCheckResponse.SERVING

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.models import Acceleration, Precision, RuntimeName
-from inference.models.ml_model import DEFAULT_POOL
 from inference.models.model_version import SEMANTIC_VERSION
 from inference.packages import card as cards
 from inference.packages.problems import PackageError
@@ -64,7 +63,6 @@ def test_the_choices_are_those_of_the_models() -> None:
     assert sorted(cards.RUNTIMES) == sorted(RuntimeName.values)
     assert list(cards.PRECISIONS) == Precision.values
     assert list(cards.ACCELERATIONS) == Acceleration.values
-    assert cards.DEFAULT_POOL == DEFAULT_POOL
     assert cards.VERSION == SEMANTIC_VERSION
 
 

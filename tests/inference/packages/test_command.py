@@ -10,13 +10,14 @@ from django.core.management.base import CommandError
 
 from inference import registry
 from inference.models import MLModel, ModelVersion, Rollout
-from mlplatform.lib import clock, enqueue
+from mlplatform.lib import clock, enqueue, redis
 from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import packages
+from tests.support.holding import report, reports_are_asked
 from tests.support.models_folder import models_dir, stored
 
-__all__ = ["models_dir"]
+__all__ = ["models_dir", "reports_are_asked"]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_dir")]
 
@@ -71,6 +72,19 @@ def test_push_promote_roll_back_and_the_rest(package: Path) -> None:
         "  1.1.0  retired  tensor-classification",
     ]
     assert "licence: MIT" in run("show", "shapes@1.0.0")
+
+
+@pytest.mark.usefixtures("reports_are_asked")
+def test_promote_waits_until_a_worker_holds_the_version(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("push", package, "--wait")
+    version = ModelVersion.objects.get()
+    report()
+    with pytest.raises(CommandError, match=r"No worker holds shapes@1\.0\.0 in memory now; one was asked to load it"):
+        run("promote", "shapes@1.0.0")
+    assert ModelVersion.objects.get().state == "ready"
+    redis.state().delete(f"holding:asked:{version.pk}")  # as if some seconds had gone by
+    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: report(version))
+    assert run("promote", "shapes@1.0.0", "--wait") == "shapes@1.0.0 is live\n"
 
 
 def test_a_private_model(package: Path, acme: Customer) -> None:

@@ -3,11 +3,12 @@
 import pytest
 
 from inference import registry
-from inference.models import ModelVersion
+from inference.models import MLModel, ModelVersion
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tests.conftest import Customer
 from tests.support import ledger
+from tests.support.measured import FLOAT32, INT8, measured
 from tests.support.rest import Api, assert_limit_headers, assert_problem
 
 pytestmark = pytest.mark.usefixtures("prices", "demo_models")
@@ -39,6 +40,38 @@ def test_one_model(acme: Customer) -> None:
     assert answer.status == 200
     (listed,) = [model for model in api.get("/v2/models").body["models"] if model["name"] == "digits"]
     assert answer.body == listed
+
+
+def test_a_version_says_how_good_and_how_fast_each_option_is(acme: Customer) -> None:
+    measured(ModelVersion.objects.get(model__name="sentiment", version="1.0.0"), INT8)
+    measured(ModelVersion.objects.get(model__name="sentiment", version="1.0.0"))
+    old, new = Api(acme).get("/v2/models/sentiment").body["versions"]
+    assert (old["precision"], old["acceleration"]) == ("float32", "none")
+    assert old["measurements"] == [
+        {
+            "precision": option.precision,
+            "acceleration": "none",
+            "device": "Some Processor",
+            "threads": 1,
+            "accuracy": option.accuracy,
+            "inputs": 3222,
+            "data": "held-out texts",
+            "inputs_per_s": round(option.inputs_per_s, 1),
+            "alone_ms": option.alone_ms,
+            "measured_at": "2026-11-23T08:30:00+00:00",
+        }
+        for option in (FLOAT32, INT8)
+    ]
+    assert new["measurements"] == []
+
+
+def test_what_was_measured_of_a_private_model_is_told_to_its_owner_only(acme: Customer, globex: Customer) -> None:
+    measured(ModelVersion.objects.get(model__name="digits"), device="Secret Processor")
+    MLModel.objects.filter(name="digits").update(owner=acme.tenant)
+    registry.forget()
+    assert b"Secret Processor" in Api(acme).get("/v2/models").content
+    assert b"Secret Processor" not in Api(globex).get("/v2/models").content
+    assert_problem(Api(globex).get("/v2/models/digits"), ErrorKind.NOT_FOUND)
 
 
 def test_a_retired_version_is_not_told(acme: Customer) -> None:

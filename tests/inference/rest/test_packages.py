@@ -6,15 +6,19 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from inference import registry
 from inference.models import MLModel, ModelVersion
+from inference.packages import turns
 from inference.rest import packages as face
 from mlplatform.lib import enqueue
-from mlplatform.lib.errors import ErrorKind
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_keys, authentication
 from tests.conftest import Customer
 from tests.support import packages
 from tests.support.models_folder import models_dir, stored
+from tests.support.redis_server import RedisServer
 from tests.support.rest import Answer, Api, assert_problem
+from tests.support.rollouts import heard
 
 __all__ = ["models_dir"]
 
@@ -173,3 +177,68 @@ def test_checks_do_not_take_every_thread(acme: Customer) -> None:
         for _ in range(2):
             face._slots.release()
     assert push(Api(acme)).status == 201
+
+
+def test_a_tenant_pushes_one_package_after_the_other(acme: Customer, globex: Customer, models_dir: Path) -> None:
+    with turns.turn(acme.tenant.pk):
+        refused = push(Api(acme))
+        assert_problem(refused, ErrorKind.TOO_MANY_ATTEMPTS, "Another package of this tenant is being checked")
+        assert refused.headers["Retry-After"] == "5"
+        assert not ModelVersion.objects.exists()
+        assert not stored(models_dir)
+        assert push(Api(globex)).status == 201
+    assert_problem(push(Api(acme)), ErrorKind.CONFLICT, "taken")
+
+
+def test_pushes_are_counted_good_or_bad_but_not_those_of_operators(
+    acme: Customer, globex: Customer, models_dir: Path, settings: Settings
+) -> None:
+    settings.PUSHES_PER_TENANT = "2/h"
+    assert_problem(push(Api(acme), b"no zip"), ErrorKind.INVALID_INPUT)
+    assert_problem(push(Api(acme), b"no zip"), ErrorKind.INVALID_INPUT)
+    refused = push(Api(acme))
+    assert_problem(refused, ErrorKind.TOO_MANY_ATTEMPTS, "may push 2 packages per h")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 3600
+    assert not MLModel.objects.exists()
+    assert not stored(models_dir)
+    operator(globex)
+    for _ in range(3):
+        assert_problem(push(Api(globex), b"no zip"), ErrorKind.INVALID_INPUT)
+
+
+def test_without_redis_nobody_has_a_turn(state_redis: RedisServer) -> None:
+    state_redis.stop()
+    with pytest.raises(PlatformError, match="Packages cannot be taken") as caught, turns.turn(1):
+        pytest.fail("no turn can be counted")
+    assert caught.value.kind is ErrorKind.UNAVAILABLE
+
+
+def test_an_owner_retires_its_version_and_never_the_live_one(acme: Customer) -> None:
+    api = Api(acme)
+    push(api)
+    push(api, packages.zipped(packages.files(packages.CARD.replace("1.0.0", "1.1.0"))))
+    first = ModelVersion.objects.get(version="1.0.0")
+    registry.mark_verified(version_id=first.pk, error="")
+    registry.promote(version=first)
+    live = api.post(f"{PATH}/1.0.0/retire", {})
+    assert_problem(live, ErrorKind.CONFLICT, "shapes@1.0.0 is live; promote another version first.")
+    by_header = api.call(
+        "POST", "/models/shapes/versions/1.1.0/retire", content=b"{}", content_type="application/json",
+        headers={"API-Version": "v2"},
+    )  # fmt: skip
+    assert (by_header.status, by_header.body["state"], by_header.body["version"]) == (200, "retired", "1.1.0")
+    assert api.post(f"{PATH}/1.1.0/retire", {}).body == by_header.body, "a repeat changes nothing"
+    assert dict(ModelVersion.objects.values_list("version", "state")) == {"1.0.0": "live", "1.1.0": "retired"}
+    assert heard(acme.tenant).count("retired 1.1.0") == 1
+    assert_problem(api.post(f"{PATH}/9.9.9/retire", {}), ErrorKind.NOT_FOUND, field="version")
+
+
+def test_a_tenant_whose_versions_are_at_the_limit_retires_one_and_pushes_again(
+    acme: Customer, settings: Settings
+) -> None:
+    settings.MAX_PRIVATE_VERSIONS = 1
+    push(Api(acme))
+    newer = packages.zipped(packages.files(packages.CARD.replace("1.0.0", "1.1.0")))
+    assert_problem(push(Api(acme), newer), ErrorKind.CONFLICT, "retire some first")
+    assert Api(acme).post(f"{PATH}/1.0.0/retire", {}).status == 200
+    assert push(Api(acme), newer).status == 201

@@ -8,16 +8,18 @@ from auditlog.models import LogEntry
 from inference import registry
 from inference.models import MLModel, ModelVersion, Promotion, Rollout
 from inference.rollouts import canary, counting, trials
+from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tenants.models import Tenant
 from tests.conftest import Customer
 from tests.support import ledger
+from tests.support.holding import report, reports_are_asked
 from tests.support.rest import Answer, Api, assert_limit_headers, assert_problem
 from tests.support.tiny_model import make_version
 from tests.support.walked_clock import published_at_once
 
-__all__ = ["published_at_once"]
+__all__ = ["published_at_once", "reports_are_asked"]
 
 pytestmark = pytest.mark.usefixtures("prices", "published_at_once")
 
@@ -29,6 +31,7 @@ WRITES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/v2/models/tiny/shadow", {"version": "2.0.0"}),
     ("DELETE", "/v2/models/tiny/shadow", None),
     ("POST", "/v2/models/tiny/purge", {}),
+    ("POST", "/v2/models/tiny/versions/2.0.0/retire", {}),
     ("POST", "/v2/admin/update-model", {"model": "tiny", "version": "2.0.0"}),
     ("GET", "/v2/models/tiny/rollouts", None),
 ]
@@ -39,6 +42,14 @@ def versions(db: None) -> None:
     """``tiny@1.0.0`` is live, 2.0.0 is ready."""
     make_version()
     make_version(version="2.0.0", state="ready")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tasks that workers were sent."""
+    sent: list[str] = []
+    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append(task))
+    return sent
 
 
 @pytest.fixture
@@ -86,12 +97,37 @@ def test_promote_roll_back_and_what_is_told(operator: Api, acme: Customer) -> No
 
 def test_the_audit_log_names_the_key(operator: Api, acme: Customer) -> None:
     operator.post("/v2/models/tiny/promote", {"version": "2.0.0"})
-    entry = LogEntry.objects.get_for_object(Promotion.objects.get()).get()
-    assert entry.additional_data == {
-        "api_key": acme.key.uid,
-        "api_key_name": "Production",
-        "tenant": "acme",
-    }
+    operator.post("/v2/models/tiny/purge", {})
+    operator.post("/v2/models/tiny/versions/1.0.0/retire", {})
+    promoted = LogEntry.objects.get_for_object(Promotion.objects.get()).get()
+    purged = LogEntry.objects.get_for_object(MLModel.objects.get()).filter(changes__cache_epoch=["0", "1"]).get()
+    retired = LogEntry.objects.filter(changes__state=["ready", "retired"]).get()
+    for entry in (promoted, purged, retired):
+        assert entry.additional_data == {
+            "api_key": acme.key.uid,
+            "api_key_name": "Production",
+            "tenant": "acme",
+        }
+        assert entry.remote_addr == "127.0.0.1"
+
+
+@pytest.mark.usefixtures("reports_are_asked")
+def test_what_no_worker_holds_is_not_promoted(operator: Api, asked: list[str]) -> None:
+    report()
+    before = everything()
+    for path, body in (
+        ("/v2/models/tiny/promote", {}),
+        ("/v2/models/tiny/canary", {"percent": 5}),
+        ("/v2/admin/update-model", {"model": "tiny"}),
+    ):
+        refused = operator.post(path, {"version": "2.0.0", **body})
+        assert_problem(
+            refused, ErrorKind.CONFLICT, "No worker holds tiny@2.0.0 in memory now; one was asked to load it."
+        )
+    assert everything() == before
+    assert asked == ["inference.verify_version"]
+    report(ModelVersion.objects.get(version="2.0.0"))
+    assert operator.post("/v2/models/tiny/promote", {"version": "2.0.0"}).body["live_version"] == "2.0.0"
 
 
 def test_a_canary_from_start_to_end(operator: Api, acme: Customer) -> None:
@@ -191,6 +227,7 @@ def test_a_model_that_is_only_staged_is_unknown_to_customers(acme: Customer) -> 
         ("canary", {"version": "2.0.0", "percent": 5, "max_latency_ratio": 10**400}, "max_latency_ratio"),
         ("shadow", {"version": "2.0.0", "percent": 101}, "percent"),
         ("purge", {"all": True}, "all"),
+        ("versions/2.0.0/retire", {"now": True}, "now"),
     ],
 )
 def test_bad_bodies_name_the_field_and_change_nothing(operator: Api, path: str, body: Any, field: str) -> None:

@@ -16,7 +16,7 @@ from inference.models import MLModel, ModelVersion
 from inference.runtimes import memory
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
-from inference.working.loaded import LoadedModels, key_of
+from inference.working.loaded import LoadedModels, NoRoom, key_of
 
 MB = 2**20
 
@@ -144,6 +144,35 @@ def test_preparing_does_not_drop_what_is_wanted_too(shelf: Shelf) -> None:
         shelf.models.get(c, spare_wanted=True)
     assert shelf.held() == ["a", "b"]
     assert shelf.loads == ["a", "b"]
+
+
+def test_what_stands_by_goes_after_what_nobody_needs_and_before_what_is_wanted(shelf: Shelf) -> None:
+    live, before, other, fourth = (shelf.version(name, 3) for name in "abcd")
+    shelf.models.want([key_of(live.pk, live.sha256)], standby=[key_of(before.pk, before.sha256)])
+    shelf.models.get(live, spare_wanted=True)
+    shelf.models.get(before, spare_wanted=True)
+    shelf.models.get(other)
+    shelf.models.get(fourth)
+    assert shelf.held() == ["a", "b", "d"]
+    shelf.models.get(shelf.version("e", 6))
+    assert shelf.held() == ["a", "e"]
+
+
+def test_what_stands_by_is_prepared_only_where_there_is_room_and_a_call_still_loads_it(shelf: Shelf) -> None:
+    live, before, older = (shelf.version(name, 6) for name in "abc")
+    keys = {
+        name: key_of(version.pk, version.sha256) for name, version in zip("abc", (live, before, older), strict=True)
+    }
+    shelf.models.want([keys["a"]], standby=[keys["b"], keys["c"]])
+    shelf.models.get(before, spare_wanted=True)
+    with pytest.raises(NoRoom):
+        shelf.models.get(older, spare_wanted=True)
+    shelf.models.get(live, spare_wanted=True)
+    assert shelf.held() == ["a"], "what is live comes in before what was"
+    with pytest.raises(NoRoom):
+        shelf.models.get(before, spare_wanted=True)
+    shelf.models.get(before)
+    assert shelf.held() == ["b"]
 
 
 def test_a_version_larger_than_the_budget_is_refused_and_nothing_makes_room(shelf: Shelf) -> None:

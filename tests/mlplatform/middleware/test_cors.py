@@ -30,6 +30,7 @@ def test_a_named_origin_may_call(acme: Customer, settings: Settings) -> None:
     assert "Origin" in answer.headers["Vary"]
     exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
     assert {"RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id", "API-Version", "X-Cache"} <= set(exposed)
+    assert {"Deprecation", "Sunset", "Link", "X-API-Deprecated", "X-API-Sunset-Date"} <= set(exposed)
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
@@ -43,9 +44,10 @@ def test_a_preflight_needs_no_key(db: None, settings: Settings) -> None:
     settings.CORS_ALLOWED_ORIGINS = [ORIGIN]
     answer = Api().call("OPTIONS", "/v2/predict", headers=PREFLIGHT)
     assert answer.status == 204
-    assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST"
+    assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST, DELETE"
     allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
     assert {"Authorization", "Content-Type", "API-Version", "X-API-Key", "Cache-Control"} <= set(allowed)
+    assert {"Prefer", "X-Request-Timeout"} <= set(allowed)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "https://app.example.evil", "http://app.example", "null"])

@@ -1,0 +1,64 @@
+"""How often and how many at once a tenant may push: each push is checked by a process of its own and loaded by a worker.
+
+Operators are not counted. The counters live in the state Redis; while it is away nobody pushes, and nothing could be staged.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from django.conf import settings
+from django_ratelimit.core import get_usage
+from django_redis.exceptions import ConnectionInterrupted
+from redis.exceptions import LockError
+
+from mlplatform.lib import redis
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
+
+_GROUP: Final = "inference.pushes"
+_LONGEST_S: Final = 900
+"""As long as a large zip over a slow line and its check may take; then a push whose process was killed is forgotten."""
+_COME_AGAIN_S: Final = 5.0
+_AWAY: Final = "Packages cannot be taken at the moment; nothing was stored. Please try again shortly."
+
+
+@contextmanager
+def turn(tenant_id: int) -> Iterator[None]:
+    """One push of the tenant, for as long as the block runs; it counts whatever becomes of it.
+
+    Raises TOO_MANY_ATTEMPTS, which says when to come again, while another push of the tenant runs or when the tenant has
+    pushed ``PUSHES_PER_TENANT`` times, and UNAVAILABLE where that cannot be counted.
+    """
+    lock = redis.state().lock(f"pushing:{tenant_id}", timeout=_LONGEST_S, blocking=False, thread_local=False)
+    try:
+        if not lock.acquire():
+            raise PlatformError(
+                ErrorKind.TOO_MANY_ATTEMPTS,
+                "Another package of this tenant is being checked; nothing was stored. Push one after the other.",
+                retry_after_s=_COME_AGAIN_S,
+            )
+    except redis.FAILURES as error:
+        raise unavailable(_AWAY) from error
+    try:
+        _count(tenant_id)
+        yield
+    finally:
+        with suppress(LockError, *redis.FAILURES):
+            lock.release()
+
+
+def _count(tenant_id: int) -> None:
+    rate: str = settings.PUSHES_PER_TENANT
+    try:
+        usage = get_usage(None, group=_GROUP, key=lambda _group, _request: str(tenant_id), rate=rate, increment=True)
+    except (ConnectionInterrupted, *redis.FAILURES) as error:
+        raise unavailable(_AWAY) from error
+    if usage is None or not usage["should_limit"]:
+        return
+    if usage["limit"] == 0:  # django-ratelimit's way to say that it could not count
+        raise unavailable(_AWAY)
+    raise PlatformError(
+        ErrorKind.TOO_MANY_ATTEMPTS,
+        f"This tenant may push {rate.replace('/', ' packages per ', 1)}; nothing was stored. Please wait.",
+        retry_after_s=float(max(1, int(usage["time_left"]))),
+    )

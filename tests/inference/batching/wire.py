@@ -1,0 +1,108 @@
+"""A transport whose worker is the test, and inputs to send over it."""
+
+import queue
+import threading
+
+import pytest
+
+from inference.batching.messages import BatchMessage, BatchReply
+from inference.batching.work import Hold, WorkItem
+from inference.types import Priority
+from inference.workers import Capacity
+from mlplatform.lib import clock
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tests.inference.test_canonical import reference
+
+MODEL = reference(version_id=1, max_batch_size=4)
+WAIT_S = 30.0
+
+
+class Wire:
+    """A transport whose worker is the test: it sees what is sent, and replies when it likes."""
+
+    reply_to = "reply:test"
+
+    def __init__(self) -> None:
+        self.sent: queue.SimpleQueue[BatchMessage] = queue.SimpleQueue()
+        self.replies: queue.SimpleQueue[BatchReply | Exception] = queue.SimpleQueue()
+        self.workers = 1
+        self.waiting = 0
+        self.pools: list[str] = []
+        self.priorities: list[Priority] = []
+        self.broken = False
+        self.looked = threading.Semaphore(0)
+
+    def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
+        if self.broken:
+            raise ConnectionError("the broker is away")
+        self.pools.append(pool)
+        self.priorities.append(priority)
+        self.sent.put(message)
+
+    def receive(self) -> list[BatchReply]:
+        self.looked.release()
+        try:
+            reply = self.replies.get(timeout=0.005)
+        except queue.Empty:
+            return []
+        if isinstance(reply, Exception):
+            raise reply
+        return [reply]
+
+    def capacity(self, pool: str) -> Capacity:
+        return Capacity(self.workers, self.waiting, 0.0)
+
+    def next(self) -> BatchMessage:
+        """The next batch that is sent."""
+        return self.sent.get(timeout=WAIT_S)
+
+    def answer(
+        self,
+        message: BatchMessage,
+        *,
+        error: str = "",
+        results: list[bytes | None] | None = None,
+        compute_s: float = 0.0,
+    ) -> None:
+        """Reply as a worker: the score of an input is its payload."""
+        payloads: list[bytes | None] = [item.payload for item in message.items]
+        scores = payloads if results is None else results
+        self.replies.put(BatchReply(message.batch_id, "worker", scores, error, compute_s=compute_s))
+
+    def settle_down(self) -> None:
+        """Wait until both threads had every chance to do something with what they know."""
+        while self.looked.acquire(blocking=False):
+            pass
+        for _ in range(3):
+            assert self.looked.acquire(timeout=WAIT_S)
+
+    @property
+    def idle(self) -> bool:
+        self.settle_down()
+        return self.sent.empty()
+
+
+def item(name: str, tenant: int = 1, *, priority: Priority = Priority.INTERACTIVE) -> WorkItem:
+    hold = Hold(hold_id=f"hold-{name}", tenant_id=tenant, shard=tenant)
+    deadline = clock.monotonic() + WAIT_S
+    return WorkItem(payload=name.encode(), cache_key=b"", hold=hold, deadline=deadline, priority=priority)
+
+
+def payloads(message: BatchMessage) -> list[str]:
+    return [sent.payload.decode() for sent in message.items]
+
+
+def outcome(work: WorkItem) -> bytes | PlatformError | None:
+    assert work.wait(clock.monotonic() + WAIT_S)
+    return work.error or work.scores
+
+
+def fails_as_unavailable(work: WorkItem) -> bool:
+    found = outcome(work)
+    return isinstance(found, PlatformError) and found.kind is ErrorKind.UNAVAILABLE and found.retry_after_s is not None
+
+
+def walk(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The monotonic clock goes on from ``seconds`` later."""
+    real = clock.monotonic
+    monkeypatch.setattr(clock, "monotonic", lambda: real() + seconds)
