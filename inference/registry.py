@@ -4,6 +4,8 @@
 ``retired``. One version of a model is live; ready ones answer callers that pin them. Every step is an event.
 """
 
+import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.db import transaction
 
 from inference import artefacts, served
 from inference.models import MLModel, ModelVersion, Rollout, RolloutState, VersionState
+from inference.packages import storage
 from inference.rollouts import holding, promotions, standby, telling
 from inference.served import (
     ANSWERING,
@@ -27,6 +30,8 @@ from mlplatform.lib import clock
 from mlplatform.lib.enqueue import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.models import DeprecationSchedule, SubjectKind, User
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "ANSWERING",
@@ -109,7 +114,10 @@ def rollback(*, model: MLModel, by: User | None = None) -> ModelVersion:
 
 @transaction.atomic
 def retire(*, version: ModelVersion) -> None:
-    """Stop a version that is not live; callers that pin it get 'no such model'."""
+    """Stop a version that is not live; callers that pin it get 'no such model'.
+
+    The files of a tenant's private version go with it: what a tenant may keep is bounded by its versions.
+    """
     MLModel.objects.select_for_update().get(pk=version.model_id)
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
     if row.state == VersionState.LIVE:
@@ -123,6 +131,22 @@ def retire(*, version: ModelVersion) -> None:
     row.save(update_fields=["state"])
     telling.tell(row, "retired")
     changed()
+    if row.model.owner_id is not None:
+        transaction.on_commit(partial(_remove_files, row))
+
+
+def _remove_files(version: ModelVersion) -> None:
+    """Of a version that was pushed, once no other has them; a folder that staff named stays."""
+    path = version.artefact_path
+    if path != storage.path_of(model=version.model.name, version=version.version, digest=version.sha256):
+        return
+    if ModelVersion.objects.filter(artefact_path=path).exclude(state=VersionState.RETIRED).exists():
+        return
+    try:
+        storage.remove(path)
+    except Exception:
+        # Of a bucket that is away, say: the version is retired all the same, and its files do no harm but take room.
+        logger.exception("the files of a retired version stay in the storage: %s", path)
 
 
 def _require_no_promise(version: ModelVersion) -> None:

@@ -103,7 +103,7 @@ class Worker:
         self.models.want(refs, standby=standby)
         # Wanted ones first: a key that is in both keeps its place.
         for key, ref in (refs | standby if with_standby else refs).items():
-            if self.models.find(key) is None and clock.monotonic() >= self._not_before.get(key, 0.0):
+            if not self.models.holds(key) and clock.monotonic() >= self._not_before.get(key, 0.0):
                 self._prepare_one(key, ref)
 
     def verify(self, version_id: int) -> None:

@@ -50,6 +50,7 @@ class GrpcServer:
         )
         self._health = health.HealthServicer(experimental_non_blocking=True)
         self._names = self._add_services(prepare_thread)
+        self._told: bool | None = None
         self.host = settings.GRPC_HOST if host is None else host
         self.port = self._bind(settings.GRPC_PORT if port is None else port)
 
@@ -68,9 +69,11 @@ class GrpcServer:
     def tell_readiness(self) -> None:
         """Look whether predictions can be answered, as ``/readyz`` does, and say so for each service. Its thread asks SQL."""
         ready = readiness().ready
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._names:
-            self._health.set(name, status)
+        if ready is not self._told:  # each is sent to everybody who watches
+            status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+            for name in self._names:
+                self._health.set(name, status)
+            self._told = ready
         sql_connections.let_go(after_failure=not ready)
 
     def drain(self, grace_s: float) -> threading.Event:

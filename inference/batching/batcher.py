@@ -21,6 +21,7 @@ from inference.batching.room import Room
 from inference.batching.transport import Transport
 from inference.batching.work import WorkItem
 from inference.types import ModelRef, Priority
+from inference.workers import Capacity
 from mlplatform.lib import clock
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,11 @@ class Batcher:
         self._pools = Pools()
         self._room = Room(self._pools.totals, max_inputs=max_queued, max_bytes=max_queued_bytes)
         self._given_up = GivenUp()
+        # No callback of ours runs while it is held: a call back into the batcher would wait for itself.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._shown = 0
-        self._started = False
+        self._idle_threads = [("batch-receiver", self._receive_forever), ("batch-timer", self._keep_time)]
         self._stopping = threading.Event()
 
     def submit(self, groups: Sequence[tuple[ModelRef, Sequence[WorkItem]]]) -> None:
@@ -62,10 +64,10 @@ class Batcher:
         with self._lock:
             if self._stopping.is_set():
                 raise answers.stopping()
+            self._start()
             dropped = self._room.make(newcomers, self._pools.queues())
             if dropped is not None:
                 self._queue(groups)
-                self._start()
                 flights = self._next_flights()
         if dropped is None:
             metrics.refused.labels("queue-full").inc(len(newcomers))
@@ -139,6 +141,8 @@ class Batcher:
 
     def _send(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
+            if self._stopping.is_set():
+                return  # Its inputs have failed; a worker would charge for them.
             try:
                 self._transport.send(flight.message, pool=flight.lane.ref.pool, priority=flight.priority)
             except Exception:
@@ -154,22 +158,26 @@ class Batcher:
     # --- The two threads ---------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            threading.Thread(target=self._keep_time, name="batch-timer", daemon=True).start()
-            threading.Thread(target=self._receive_forever, name="batch-receiver", daemon=True).start()
+        while self._idle_threads:
+            # One that the system refuses to start is started by the next call; without both nothing may be queued.
+            name, work = self._idle_threads[-1]
+            threading.Thread(target=work, name=name, daemon=True).start()
+            self._idle_threads.pop()
 
     def _keep_time(self) -> None:
         """Sends what time alone lets go: batches that gather for a while, or until the workers' next one is due."""
-        while True:
-            with self._lock:
-                if self._stopping.is_set():
-                    return
-                flights = self._next_flights()
-                if not flights:
-                    self._changed.wait(self._until_next_s())
-                    continue
-            self._send(flights)
+        while not self._stopping.is_set():
+            try:
+                with self._lock:
+                    flights = self._next_flights()
+                    if not flights and not self._stopping.is_set():
+                        self._changed.wait(self._until_next_s())
+                        continue
+                self._send(flights)
+            except Exception:
+                # Nobody starts this thread again, and without it what gathers is sent by chance.
+                logger.exception("batches that gather could not be looked after")
+                self._stopping.wait(_LOOK_S)
 
     def _until_next_s(self) -> float | None:
         now = clock.monotonic()
@@ -204,12 +212,16 @@ class Batcher:
         with self._lock:
             self._pools.forget_lanes(clock.monotonic())
             names = self._pools.names()
-        found = {name: self._transport.capacity(name) for name in names}
-        with self._lock:
-            for name, capacity in found.items():
-                if (pool := self._pools.get(name)) is not None:
-                    pool.learn(capacity)
-            self._changed.notify()
+        found: dict[str, Capacity] = {}
+        try:
+            found = {name: self._transport.capacity(name) for name in names}
+        finally:
+            with self._lock:
+                for name, capacity in found.items():
+                    if (pool := self._pools.get(name)) is not None:
+                        pool.learn(capacity)
+                # Also when nothing was learned: background work that has waited long enough goes by this look.
+                self._changed.notify()
 
     # --- Back to the callers -----------------------------------------------------------------------------------------
 
@@ -296,4 +308,6 @@ class Batcher:
             alone = self._pools.split(flight, reply_to=self._transport.reply_to)
             if alone:
                 self._given_up.add(flight)
-        self._send(alone)
+            # Callers leave meanwhile: with nobody left to wait for it, its place is free.
+            flights = alone or self._next_flights()
+        self._send(flights)

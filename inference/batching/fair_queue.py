@@ -1,7 +1,8 @@
 """A queue in which a tenant with a thousand inputs does not make a tenant with one wait: round robin with debts."""
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from inference.batching.policy import Draft
@@ -22,14 +23,14 @@ class _Tenant:
 
     weight: int
     buckets: dict[int, deque[WorkItem]] = field(default_factory=dict)
+    inputs: int = 0
     tokens: int = 0
     bytes: int = 0
     deficit: float = 0.0
 
     def push(self, item: WorkItem) -> None:
         self.weight = item.weight
-        self.tokens += item.size
-        self.bytes += len(item.payload)
+        self._count(item, 1)
         self.buckets.setdefault(item.size.bit_length(), deque()).append(item)
 
     def oldest(self, draft: Draft) -> WorkItem | None:
@@ -42,32 +43,33 @@ class _Tenant:
         oldest = min((items[0] for items in self.buckets.values()), key=lambda item: item.queued_at)
         self.deficit = max(self.deficit, min(self.deficit + self.weight * quantum, oldest.size))
 
-    def remove(self, item: WorkItem) -> None:
+    def remove_head(self, item: WorkItem) -> None:
         """Take the first of its bucket away."""
-        self._shorten(item.size.bit_length(), self.buckets[item.size.bit_length()].popleft())
+        number = item.size.bit_length()
+        self._count(self.buckets[number].popleft(), -1)
+        if not self.buckets[number]:
+            del self.buckets[number]
 
-    def drop_newest(self) -> WorkItem:
-        """Take away what was queued last."""
-        bucket = max(self.buckets, key=lambda number: self.buckets[number][-1].queued_at)
-        item = self.buckets[bucket].pop()
-        self._shorten(bucket, item)
-        return item
+    def remove(self, items: Sequence[WorkItem]) -> None:
+        """Take these away, wherever they stand."""
+        removed = set(items)
+        for number in {item.size.bit_length() for item in items}:
+            self.buckets[number] = deque([item for item in self.buckets[number] if item not in removed])
+            if not self.buckets[number]:
+                del self.buckets[number]
+        for item in items:
+            self._count(item, -1)
 
-    def purge(self) -> list[WorkItem]:
-        """Take away what nobody waits for any more."""
-        gone = [item for item in self.items() if item.abandoned]
-        if gone:
-            kept = {bucket: deque(i for i in items if not i.abandoned) for bucket, items in self.buckets.items()}
-            self.buckets = {bucket: items for bucket, items in kept.items() if items}
-            self.tokens -= sum(item.size for item in gone)
-            self.bytes -= sum(len(item.payload) for item in gone)
-        return gone
+    def newest_first(self, without: AbstractSet[WorkItem]) -> Iterator[WorkItem]:
+        """Everything but what is ``without``, which stays where it is."""
+        stacks = [[item for item in items if item not in without] for items in self.buckets.values()]
+        while stacks := [stack for stack in stacks if stack]:
+            yield max(stacks, key=lambda stack: stack[-1].queued_at).pop()
 
-    def _shorten(self, bucket: int, item: WorkItem) -> None:
-        self.tokens -= item.size
-        self.bytes -= len(item.payload)
-        if not self.buckets[bucket]:
-            del self.buckets[bucket]
+    def _count(self, item: WorkItem, sign: int) -> None:
+        self.inputs += sign
+        self.tokens += sign * item.size
+        self.bytes += sign * len(item.payload)
 
     def items(self) -> Iterator[WorkItem]:
         for items in self.buckets.values():
@@ -90,7 +92,8 @@ class FairQueue:
     def __init__(self, totals: Totals | None = None) -> None:
         self._totals = totals or Totals()
         self._tenants: OrderedDict[int, _Tenant] = OrderedDict()
-        self._new: list[int] = []
+        self._new: dict[int, None] = {}
+        """The tenants that came since the last batch and go to the front, in the order in which they came."""
         self._overlooked: list[int] = []
         self._turns = 0
         self._back_at: dict[int, int] = {}
@@ -107,7 +110,7 @@ class FairQueue:
         if tenant is None:
             tenant = self._tenants[item.hold.tenant_id] = _Tenant(item.weight)
             if self._turns >= self._back_at.pop(item.hold.tenant_id, 0):
-                self._new.append(item.hold.tenant_id)
+                self._new[item.hold.tenant_id] = None
         tenant.push(item)
         self._count(item, 1)
 
@@ -120,17 +123,35 @@ class FairQueue:
         """Tokens and weight of each tenant that waits."""
         return {tenant_id: (tenant.tokens, tenant.weight) for tenant_id, tenant in self._tenants.items()}
 
-    def counts(self) -> dict[int, tuple[int, int, int]]:
-        """Inputs, their bytes, and weight of each tenant that waits."""
-        return {
-            tenant_id: (sum(len(items) for items in tenant.buckets.values()), tenant.bytes, tenant.weight)
-            for tenant_id, tenant in self._tenants.items()
+    def counts(self, without: Iterable[WorkItem] = ()) -> dict[int, tuple[int, int, int]]:
+        """Inputs, their bytes, and weight of each tenant that waits, as if what is ``without`` did not."""
+        counts = {
+            tenant_id: (tenant.inputs, tenant.bytes, tenant.weight) for tenant_id, tenant in self._tenants.items()
         }
+        for item in without:
+            inputs, size, weight = counts[item.hold.tenant_id]
+            counts[item.hold.tenant_id] = (inputs - 1, size - len(item.payload), weight)
+        return {tenant_id: each for tenant_id, each in counts.items() if each[0]} if without else counts
+
+    def newest_first(self, tenant_id: int, without: AbstractSet[WorkItem]) -> Iterator[WorkItem]:
+        """The tenant's inputs but for what is ``without``; they stay in the queue."""
+        return self._tenants[tenant_id].newest_first(without)
+
+    def abandoned(self) -> list[WorkItem]:
+        """What nobody waits for any more; it stays in the queue."""
+        return [
+            item
+            for tenant in self._tenants.values()
+            for items in tenant.buckets.values()
+            for item in items
+            if item.abandoned
+        ]
 
     def fill(self, draft: Draft) -> list[WorkItem]:
         """Inputs for one batch, in turns over tenants; abandoned ones are dropped and do not count."""
         self.purge()
-        self._to_the_front(self._new)
+        self._to_the_front([*self._new])
+        self._new.clear()
         self._to_the_front(self._overlooked)
         quantum = self._smallest()
         taken: list[WorkItem] = []
@@ -154,7 +175,7 @@ class FairQueue:
                 self._tenants.move_to_end(tenant_id)  # It pays for a long one that was served before.
                 continue
             tenant.deficit -= item.size
-            tenant.remove(item)
+            tenant.remove_head(item)
             self._count(item, -1)
             draft.add(item.size)
             taken.append(item)
@@ -172,11 +193,10 @@ class FairQueue:
         return taken
 
     def _to_the_front(self, tenant_ids: list[int]) -> None:
-        """In their order; the list is empty after it."""
+        """In their order, whoever of them still waits."""
         for tenant_id in reversed(tenant_ids):
             if tenant_id in self._tenants:
                 self._tenants.move_to_end(tenant_id, last=False)
-        tenant_ids.clear()
 
     def _forget_rounds(self) -> None:
         if not self._tenants:
@@ -186,28 +206,29 @@ class FairQueue:
 
     def purge(self) -> int:
         """Drop what nobody waits for any more; how many."""
-        gone = [item for tenant in self._tenants.values() for item in tenant.purge()]
-        for item in gone:
-            self._count(item, -1)
-        for tenant_id in [tenant_id for tenant_id, tenant in self._tenants.items() if not tenant.buckets]:
-            del self._tenants[tenant_id]
+        # Callers leave meanwhile, so each input is asked once: who is removed must be who is counted.
+        gone = self.abandoned()
+        self.drop(gone)
         return len(gone)
 
-    def drop_newest(self, tenant_id: int) -> WorkItem | None:
-        """Take away the input that the tenant queued last."""
-        tenant = self._tenants.get(tenant_id)
-        if tenant is None:
-            return None
-        item = tenant.drop_newest()
-        self._count(item, -1)
-        if not tenant.buckets:
-            del self._tenants[tenant_id]
-        return item
+    def drop(self, items: Iterable[WorkItem]) -> None:
+        """Take these away, wherever they stand in the queue."""
+        by_tenant: dict[int, list[WorkItem]] = {}
+        for item in items:
+            by_tenant.setdefault(item.hold.tenant_id, []).append(item)
+            self._count(item, -1)
+        for tenant_id, gone in by_tenant.items():
+            tenant = self._tenants[tenant_id]
+            tenant.remove(gone)
+            if not tenant.buckets:
+                del self._tenants[tenant_id]
+                self._new.pop(tenant_id, None)
 
     def clear(self) -> list[WorkItem]:
         """Empty the queue and give what was in it."""
         everything = [item for tenant in self._tenants.values() for item in tenant.items()]
         self._tenants.clear()
+        self._new.clear()
         for item in everything:
             self._count(item, -1)
         return everything

@@ -52,7 +52,7 @@ def push(
             )
             card = checked.card
             _require_fits(card, owner=owner, operator=operator, name=name)
-            path = f"{card.name}/{card.version}-{checked.digest[:16]}"
+            path = storage.path_of(model=card.name, version=card.version, digest=checked.digest)
             storage.put(place / "files", path=path, digest=checked.digest)
     except PackageError as error:
         raise invalid(error.place, error.reason) from error

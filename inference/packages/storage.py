@@ -61,6 +61,11 @@ def incoming() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def path_of(*, model: str, version: str, digest: str) -> str:
+    """Where the files of a pushed version lie; the digest keeps a failed push apart from the next one of the same version."""
+    return f"{model}/{version}-{digest[:16]}"
+
+
 def put(folder: Path, *, path: str, digest: str) -> None:
     """Store the files of ``folder`` under ``path``; a folder with this digest that is there already stays as it is.
 

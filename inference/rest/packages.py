@@ -23,7 +23,7 @@ from inference.models import ModelVersion
 from inference.packages import push, turns
 from inference.representations import fields
 from inference.rest.auditing import audited
-from inference.rollouts.managing import model_of, version_of
+from inference.rollouts.managing import can_be_asked, model_of, version_of
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
 from tenants.models import Tenant
@@ -47,7 +47,7 @@ class VersionsView(KeyedView):
         call = self.call(request)
 
         def handle(caller: Caller, api_version: str) -> Reply:
-            if not caller.may_use(model):
+            if not caller.may_use(model) or not can_be_asked(model):
                 raise registry.not_found(model)
             django_request = request._request
             _require_size(django_request)

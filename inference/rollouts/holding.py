@@ -9,7 +9,8 @@ from typing import Final
 from kombu.exceptions import OperationalError
 
 from inference import workers
-from inference.models import ModelVersion
+from inference.models import ModelVersion, VersionState
+from inference.rollouts import endings
 from mlplatform.lib import redis
 from mlplatform.lib.enqueue import enqueue_now
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
@@ -54,6 +55,16 @@ def require_held(version: ModelVersion) -> None:
         ErrorKind.CONFLICT,
         f"No worker holds {version} in memory now; one was asked to load it. Try again in some seconds.{before}",
     )
+
+
+def require_held_if_ready(version: ModelVersion) -> None:
+    """As :func:`require_held` for a version that is ready now; what is wrong with others is for those to say who lock it.
+
+    To be called before anything is locked: Redis and the broker may keep whoever asks waiting.
+    """
+    row = ModelVersion.objects.select_related("model").filter(pk=version.pk, state=VersionState.READY).first()
+    if row is not None and not endings.has_ended(row):
+        require_held(row)
 
 
 def _ask(version: ModelVersion) -> None:

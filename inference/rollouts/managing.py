@@ -12,7 +12,7 @@ def model_of(caller: Caller, name: str) -> MLModel:
     Raises NOT_FOUND for one that the caller does not see, be it another tenant's or not there at all, and FORBIDDEN for one
     that it sees and does not own.
     """
-    model = MLModel.objects.filter(name=name).first() if caller.may_use(name) else None
+    model = MLModel.objects.filter(name=name).first() if caller.may_use(name) and can_be_asked(name) else None
     if model is None:
         raise registry.not_found(name)
     if caller.operator or model.owner_id == caller.tenant_id:
@@ -27,9 +27,15 @@ def model_of(caller: Caller, name: str) -> MLModel:
 
 def version_of(model: MLModel, version: str) -> ModelVersion:
     """One of its versions, whatever its state. Raises NOT_FOUND that names the field ``version``."""
-    row = ModelVersion.objects.select_related("model").filter(model=model, version=version).first()
+    rows = ModelVersion.objects.select_related("model")
+    row = rows.filter(model=model, version=version).first() if can_be_asked(version) else None
     if row is None:
         raise PlatformError(
             ErrorKind.NOT_FOUND, f"There is no version {version[:64]!r} of the model {model.name!r}.", field="version"
         )
     return row
+
+
+def can_be_asked(name: str) -> bool:
+    """Whether SQL can be asked for a name that a path has: PostgreSQL fails on a NUL, which no row has."""
+    return "\x00" not in name

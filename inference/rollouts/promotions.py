@@ -23,7 +23,6 @@ from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.models import User
 
 
-@transaction.atomic
 def promote(*, version: ModelVersion, by: User | None = None, before_workers: bool = False) -> Promotion | None:
     """Make a ready version live; the one that was live stays ready for callers that pin it, and for going back.
 
@@ -32,6 +31,13 @@ def promote(*, version: ModelVersion, by: User | None = None, before_workers: bo
     and as :func:`holding.require_held` where no worker holds it now; ``before_workers`` is for an installation whose workers
     start after it, and load what is live before they say that they are there.
     """
+    if not before_workers:
+        holding.require_held_if_ready(version)
+    return _promote(version, by)
+
+
+@transaction.atomic
+def _promote(version: ModelVersion, by: User | None) -> Promotion | None:
     MLModel.objects.select_for_update().get(pk=version.model_id)
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
     if row.state == VersionState.LIVE:
@@ -42,8 +48,6 @@ def promote(*, version: ModelVersion, by: User | None = None, before_workers: bo
         raise PlatformError(
             ErrorKind.CONFLICT, f"{row} is {row.state}; only a ready version can go live. Verify it first."
         )
-    if not before_workers:
-        holding.require_held(row)
     canary = Rollout.objects.filter(candidate=row, kind=RolloutKind.CANARY, state=RolloutState.RUNNING).exists()
     _end_trials(row)
     before = _switch(row)

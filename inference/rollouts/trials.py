@@ -14,7 +14,6 @@ from tenants.models import User
 _MAX_REASON: Final = 300
 
 
-@transaction.atomic
 def start_canary(
     *,
     version: ModelVersion,
@@ -46,7 +45,6 @@ def start_canary(
     return _start(version, RolloutKind.CANARY, percent, by, given)
 
 
-@transaction.atomic
 def start_shadow(*, version: ModelVersion, percent: int = 100, by: User | None = None) -> Rollout:
     """Have a ready version compute ``percent`` of the live version's inputs once more, to compare. Raises as a canary."""
     if not 1 <= percent <= 100:
@@ -92,6 +90,13 @@ def end(row: Rollout, *, state: RolloutState, reason: str, by: User | None = Non
 
 
 def _start(version: ModelVersion, kind: RolloutKind, percent: int, by: User | None, bounds: dict[str, Any]) -> Rollout:
+    if not Rollout.objects.filter(candidate=version, kind=kind, state=RolloutState.RUNNING).exists():
+        holding.require_held_if_ready(version)
+    return _write(version, kind, percent, by, bounds)
+
+
+@transaction.atomic
+def _write(version: ModelVersion, kind: RolloutKind, percent: int, by: User | None, bounds: dict[str, Any]) -> Rollout:
     model = MLModel.objects.select_for_update().get(pk=version.model_id)
     candidate = ModelVersion.objects.select_related("model").get(pk=version.pk)
     if candidate.state == VersionState.LIVE:
@@ -106,8 +111,6 @@ def _start(version: ModelVersion, kind: RolloutKind, percent: int, by: User | No
     if running is not None and running.candidate_id != candidate.pk:
         other = ModelVersion.objects.select_related("model").get(pk=running.candidate_id)
         raise PlatformError(ErrorKind.CONFLICT, f"A {kind.label.lower()} of {other} runs; stop it first.")
-    if running is None:
-        holding.require_held(candidate)
     row = running or Rollout(model=model, kind=kind, started_by=by)
     row.candidate, row.percent = candidate, percent
     for name, value in bounds.items():

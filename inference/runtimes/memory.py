@@ -11,9 +11,9 @@ from torch import Tensor, nn
 _GROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _SHARE_OF_MACHINE = 0.5
 _SHARE_OF_GPU = 0.8
-# Numbers of malloc.h, and more than a batch takes.
+# Numbers of malloc.h; more than a batch takes, and the most that glibc before 2.35 accepts.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 2**30
+_KEPT_BYTES, _KEPT_BYTES_OF_OLD = 2**30, 2**25
 _DEPTH = 6  # a checked runtime, its runtime, its encoder, and room for a wrapper or two
 
 
@@ -45,8 +45,10 @@ def keep_freed() -> None:
     1,200 page faults for a batch of 16 short texts, 10 with this. Nothing happens where the C library knows no mallopt.
     """
     mallopt = _c_function("mallopt")
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+    if mallopt is None:
+        return
+    # The second call ends the threshold's growth by itself: where the first was refused, it would stay at 128 KiB.
+    if mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES) or mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES_OF_OLD):
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 

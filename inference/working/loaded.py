@@ -8,7 +8,7 @@ what they need, the other prepares what the catalogue wants.
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _FORGIVE_S: Final = 10.0
 """So long a version that failed to load fails its batches at once, instead of being read from the disk for each."""
+_IN_USE_S: Final = 600.0
+"""So long what was called, or tried by a worker to be promoted, is not dropped only to have another version stand by."""
 _SMOOTHING: Final = 0.2
 
 _loads = Counter("mlplatform_worker_loads_total", "Model versions that workers loaded, by outcome.", ["outcome"])
@@ -73,8 +75,10 @@ class _Table:
     gates: dict[str, threading.Lock] = field(default_factory=dict)
     failed: dict[str, tuple[float, str]] = field(default_factory=dict)
 
-    def total(self) -> int:
-        return sum(loaded.size_bytes for loaded in self.held.values()) + sum(self.coming.values())
+    def total(self, *, only: Container[str] | None = None) -> int:
+        """What is held and what is coming take; of what is held, ``only`` these where they are given."""
+        held = sum(loaded.size_bytes for key, loaded in self.held.items() if only is None or key in only)
+        return held + sum(self.coming.values())
 
 
 def key_of(version_id: int, digest: str) -> str:
@@ -102,6 +106,11 @@ class LoadedModels:
                 self._table.held.move_to_end(key)
                 loaded.used_at = clock.now().timestamp()
             return loaded
+
+    def holds(self, key: str) -> bool:
+        """Whether the version is in memory; to ask is no use of it."""
+        with self._lock:
+            return key in self._table.held
 
     def get(self, version: ModelVersion, *, again: bool = False, spare_wanted: bool = False) -> Loaded:
         """The version, loaded now if it is not in memory. Others make room; with ``spare_wanted`` only those of less need.
@@ -176,25 +185,28 @@ class LoadedModels:
                 "(WORKER_MEMORY_MB)."
             )
         with self._lock:
-            dropped = self._make_room(expected, spared=self._of_more_need(version) if spare_wanted else ())
-            fits = self._table.total() + expected <= self.budget_bytes
-            if fits or not spare_wanted:
-                self._table.coming[key_of(version.pk, version.sha256)] = expected
+            spared = self._of_more_need(version) if spare_wanted else frozenset()
+            if spare_wanted and self._table.total(only=spared) + expected > self.budget_bytes:
+                raise NoRoom(
+                    f"There is no room for {version} beside the other live versions; it is loaded when it is called."
+                )
+            dropped = self._make_room(expected, spared=spared)
+            self._table.coming[key_of(version.pk, version.sha256)] = expected
         self._tell(dropped)
-        if spare_wanted and not fits:
-            raise NoRoom(
-                f"There is no room for {version} beside the other live versions; it is loaded when it is called."
-            )
         loaded = self.put(key_of(version.pk, version.sha256), loading.load(spec))
         _loads.labels("loaded").inc()
         logger.info("%s is loaded: %.1f MB", loaded.reference, loaded.size_bytes / 2**20)
         return loaded
 
     def _of_more_need(self, version: ModelVersion) -> frozenset[str]:
-        """What may not be dropped to prepare this version: what is wanted, and for one that stands by the others that do."""
-        if key_of(version.pk, version.sha256) in self._standby:
-            return self._wanted | self._standby
-        return self._wanted
+        """What may not be dropped to prepare this version: what is wanted, and for one that stands by the others that do and
+        what somebody uses. The lock is held."""
+        if key_of(version.pk, version.sha256) not in self._standby:
+            return self._wanted
+        # Otherwise a full memory would be loaded anew all day: a call that pins a version drops what stands by, which would
+        # come back at once and drop that version; and a new one would be gone before it can be promoted.
+        since = clock.now().timestamp() - _IN_USE_S
+        return self._wanted | self._standby | {key for key, held in self._table.held.items() if held.used_at >= since}
 
     def _make_room(self, needed: int, *, spared: Iterable[str]) -> list[Loaded]:
         """Drop unwanted versions, then those that stand by, then wanted ones, until it fits. The lock is held."""
@@ -209,11 +221,12 @@ class LoadedModels:
             dropped.append(self._table.held.pop(key))
         return dropped
 
-    def _tell(self, dropped: Collection[Loaded]) -> None:
-        for loaded in dropped:
-            _evictions.inc()
-            logger.info("%s made room for another model", loaded.reference)
+    def _tell(self, dropped: list[Loaded]) -> None:
+        """Empties the list: as long as anything here refers to a version, its weights are not free."""
         if dropped:
+            while dropped:
+                _evictions.inc()
+                logger.info("%s made room for another model", dropped.pop().reference)
             memory.free_unused(self._device)
         with self._lock:
             _weights.set(sum(loaded.size_bytes for loaded in self._table.held.values()))

@@ -43,8 +43,11 @@ class Migration:
     brownouts: tuple[Window, ...]
 
 
-def ways() -> Iterator[Way]:
-    """Every guide: between API versions always, between model versions once the end of the older is announced."""
+def ways(*, tenant_id: int | None = None) -> Iterator[Way]:
+    """Every guide: between API versions always, between model versions once the end of the older is announced.
+
+    Those of a private model are for its owner alone.
+    """
     known = catalogue.current()
     names = list(VERSIONS)
     for place, subject in enumerate(names):
@@ -53,14 +56,13 @@ def ways() -> Iterator[Way]:
         for successor in names[place + 1 :]:
             yield Way(SubjectKind.API_VERSION, subject, successor, schedule)
     for schedule in known.models.values():
-        # The public is told nothing of a private model; its owner reads of its ends in the API.
-        if _announced(schedule) is not None and may_know(schedule.subject, tenant_id=None):
+        if _announced(schedule) is not None and may_know(schedule.subject, tenant_id=tenant_id):
             yield Way(SubjectKind.MODEL_VERSION, schedule.subject, schedule.successor, schedule)
 
 
-def find(pair: str) -> Migration | None:
-    """The guide of an address such as ``v1-v2`` or ``sentiment@1.0.0-2.0.0``; None when there is none (yet)."""
-    way = next((way for way in ways() if way.path == f"/docs/migrate/{pair}"), None)
+def find(pair: str, *, tenant_id: int | None = None) -> Migration | None:
+    """The guide of an address such as ``v1-v2`` or ``sentiment@1.0.0-2.0.0``; None when there is none (yet) for this reader."""
+    way = next((way for way in ways(tenant_id=tenant_id) if way.path == f"/docs/migrate/{pair}"), None)
     if way is None:
         return None
     row = DeprecationSchedule.objects.filter(pk=way.schedule.id).first() if way.schedule is not None else None

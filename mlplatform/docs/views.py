@@ -1,12 +1,16 @@
-"""The pages themselves. They are the same for everybody, load nothing from elsewhere and run no inline script."""
+"""The pages themselves. They load nothing from elsewhere and run no inline script, and are the same for everybody, but that
+the owner of a private model reads its migration guide with a key."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from mlplatform.docs import changelog, migration, openapi
+from mlplatform.docs import changelog, migration, openapi, readers
+from mlplatform.lib.errors import PlatformError
 from tenants.rest import problems
 from tenants.rest.problems import Wire
 
@@ -44,17 +48,39 @@ def problem_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 def migration_list(request: HttpRequest) -> HttpResponse:
     """``/docs/migrate``: every guide; those that an announcement recommends come first."""
-    ways = sorted(migration.ways(), key=lambda way: not way.recommended)
-    return render(request, "docs/migrations.html", {"page": "migrate", "ways": ways})
+
+    def page(tenant_id: int | None) -> HttpResponse:
+        ways = sorted(migration.ways(tenant_id=tenant_id), key=lambda way: not way.recommended)
+        return render(request, "docs/migrations.html", {"page": "migrate", "ways": ways})
+
+    return _for_its_reader(request, page)
 
 
 @require_safe
 def migrate(request: HttpRequest, pair: str) -> HttpResponse:
     """``/docs/migrate/v1-v2``: what changes from one version to another, with both forms side by side."""
-    found = migration.find(pair)
-    if found is None:
-        raise Http404
-    return render(request, "docs/migration.html", {"page": "migrate", "migration": found})
+
+    def page(tenant_id: int | None) -> HttpResponse:
+        found = migration.find(pair, tenant_id=tenant_id)
+        if found is None:
+            raise Http404
+        return render(request, "docs/migration.html", {"page": "migrate", "migration": found})
+
+    return _for_its_reader(request, page)
+
+
+def _for_its_reader(request: HttpRequest, page: Callable[[int | None], HttpResponse]) -> HttpResponse:
+    """The page as the owner of the key in the call may see it, and kept by nobody then; a problem for a wrong key."""
+    try:
+        tenant_id = readers.tenant_id_of(request)
+    except PlatformError as error:
+        response = problems.plain_response(error, request)
+    else:
+        response = page(tenant_id)
+        if tenant_id is not None:
+            response.headers["Cache-Control"] = "private, no-store"
+    patch_vary_headers(response, ["Authorization", "X-API-Key"])
+    return response
 
 
 @require_safe

@@ -7,6 +7,7 @@ import pytest
 from inference import registry
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.models import MLModel, ModelVersion
+from tenants import api_keys
 from tenants.graphql import ids
 from tests.conftest import Customer
 from tests.support import ledger
@@ -99,9 +100,35 @@ def test_an_announced_end_of_it_is_told_to_nobody_else(
     assert "Sunset" not in foreign.headers
     assert [one["subject"] for one in Api(globex).get("/v2/deprecations").body["deprecations"]] == []
     assert [one["subject"] for one in Api(acme).get("/v2/deprecations").body["deprecations"]] == ["reviews@0.9.0"]
-    for page in ("/docs/changelog", "/docs/changelog.atom", "/docs/migrations"):
-        assert b"reviews" not in Api().get(page).content
-    assert Api().get("/docs/migrate/reviews@0.9.0-1.0.0").status == 404
+    for page in ("/docs/changelog", "/docs/changelog.atom", "/docs/migrate"):
+        answer = Api().get(page)
+        assert answer.status == 200
+        assert b"reviews" not in answer.content
+    assert b"reviews" not in Api(globex).get("/docs/migrate").content
+
+
+def test_its_owner_reads_its_migration_guide_with_a_key(
+    private: ModelVersion, acme: Customer, globex: Customer, published_schedule: None
+) -> None:
+    guide = "/docs/migrate/reviews@0.9.0-1.0.0"
+    linked = Api(acme).post("/v2/predict", {"model": "reviews@0.9.0", "input": "hello"}).headers["Link"]
+    own = Api(acme).get(guide)
+    assert guide in linked
+    assert (own.status, own.headers["Cache-Control"]) == (200, "private, no-store")
+    assert b"Use the successor." in own.content
+    assert guide.encode() in Api(acme).get("/docs/migrate").content
+    assert [Api().get(guide).status, Api(globex).get(guide).status] == [404, 404]
+    for page in (guide, "/docs/migrate"):
+        assert {"Authorization", "X-API-Key"} <= set(Api(acme).get(page).headers["Vary"].split(", "))
+
+
+def test_a_revoked_key_reads_no_guide(private: ModelVersion, acme: Customer, published_schedule: None) -> None:
+    guide = "/docs/migrate/reviews@0.9.0-1.0.0"
+    assert Api(acme).get(guide).status == 200
+    api_keys.revoke(key=acme.key)
+    answer = Api(acme).get(guide)
+    assert (answer.status, answer.body["type"]) == (401, "/docs/problems#unauthenticated")
+    assert "Authorization" in answer.headers["Vary"]
 
 
 @pytest.fixture

@@ -4,15 +4,19 @@ import logging
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from mlplatform.grpc_server import GrpcServer
 from mlplatform.lib import collector, tally
+from mlplatform.lib.background import Ticker
 
 logger = logging.getLogger(__name__)
+
+_LOOK_S: Final = 1.0
 
 
 class Command(BaseCommand):
@@ -33,11 +37,14 @@ class Command(BaseCommand):
         except (RuntimeError, OSError) as error:
             raise CommandError(f"gRPC cannot listen on {settings.GRPC_HOST}:{settings.GRPC_PORT}: {error}") from error
         server.start()
+        # On a thread of its own: while SQL does not answer, TERM is heeded all the same.
+        connections.close_all()
+        Ticker("grpc-readiness", _LOOK_S, server.tell_readiness).ensure_started()
         collector.calm()
         logger.info("serving gRPC on %s:%d", server.host, server.port)
         while not stop.wait(1.0):
             # A wait without end would not let Python run the handler of a signal that another thread was given.
-            server.tell_readiness()
+            pass
         logger.info("draining: what runs is finished within %g s", settings.GRPC_DRAIN_S)
         server.drain(settings.GRPC_DRAIN_S).wait()
         server.wait()

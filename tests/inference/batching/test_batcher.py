@@ -1,7 +1,12 @@
 """The batcher with a transport of the test: what it sends, what it answers, and what it survives."""
 
+import threading
+
 import pytest
 
+from inference.batching import batcher as batcher_module
+from inference.batching.departures import Departures
+from inference.batching.pools import PoolState
 from inference.batching.work import WorkItem
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -134,3 +139,42 @@ def test_a_broker_that_is_away_fails_a_long_queue_on_the_timer_thread(make: Make
     batcher.submit([(single, [again])])
     wire.answer(wire.next())
     assert outcome(again) == b"again"
+
+
+def test_a_mistake_of_the_timer_does_not_end_it(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    patient = reference(version_id=1, max_batch_size=4, max_queue_delay_s=0.01)
+    failures = [RuntimeError("a mistake")]
+    monkeypatch.setattr(batcher_module, "_LOOK_S", 0.01)
+    real = Departures.until_next_s
+
+    def once_mistaken(self: Departures, pool: PoolState, now: float) -> float | None:
+        if failures:
+            raise failures.pop()
+        return real(self, pool, now)
+
+    monkeypatch.setattr(Departures, "until_next_s", once_mistaken)
+    make().submit([(patient, [item("gathers")])])
+    assert payloads(wire.next()) == ["gathers"]
+    assert "batches that gather could not be looked after" in caplog.text
+
+
+def test_where_a_thread_cannot_be_started_nothing_is_queued_and_the_next_call_tries_again(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = make()
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short_of_threads:
+        short_of_threads.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            batcher.submit([(MODEL, [item("refused")])])
+    work = item("next")
+    batcher.submit([(MODEL, [work])])
+    message = wire.next()
+    assert payloads(message) == ["next"]
+    wire.answer(message)
+    assert outcome(work) == b"next"

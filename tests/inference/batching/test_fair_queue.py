@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching.fair_queue import FairQueue
+from inference.batching.fair_queue import FairQueue, Totals
 from inference.batching.policy import Bounds, Draft
 from inference.batching.work import Hold, WorkItem
 
@@ -142,14 +142,35 @@ def test_long_texts_leave_short_ones_of_the_same_tenant_their_batch() -> None:
     assert len(queue) == queue.tokens == queue.bytes == 0
 
 
-def test_the_newest_input_of_a_tenant_can_be_dropped() -> None:
+def test_the_newest_inputs_of_a_tenant_can_be_found_and_dropped() -> None:
     queue = FairQueue()
-    items = [item(1, number, queued_at=float(number)) for number in range(3)]
-    for queued in items:
+    items = [
+        WorkItem(b"xy", b"", Hold(str(number), 1, 1), 0.0, queued_at=float(number), size=size)
+        for number, size in enumerate((1, 9, 2, 8, 1))
+    ]
+    for queued in [*items, item(2)]:
         queue.push(queued)
-    assert queue.drop_newest(1) is items[2]
-    assert queue.drop_newest(2) is None
-    assert (len(queue), queue.counts()) == (2, {1: (2, 0, 1)})
+    assert list(queue.newest_first(1, without={items[3]})) == [items[4], items[2], items[1], items[0]]
+    assert queue.counts([items[3]]) == {1: (4, 8, 1), 2: (1, 0, 1)}
+    assert queue.counts(items) == {2: (1, 0, 1)}
+    assert len(queue) == 6, "so far nothing was dropped"
+    queue.drop([items[4], items[1]])
+    assert (len(queue), queue.bytes, queue.tokens, queue.counts()) == (4, 6, 12, {1: (3, 6, 1), 2: (1, 0, 1)})
+
+
+def test_who_comes_and_goes_between_two_batches_is_noted_once() -> None:
+    queue = FairQueue()
+    for number in range(100):
+        queued = item(1 + number % 3, number)
+        queue.push(queued)
+        queued.leave()
+        queue.purge()
+    assert not queue._new
+    for tenant in (2, 1, 2):
+        queue.push(item(tenant))
+    assert list(queue._new) == [2, 1]
+    assert [one.hold.tenant_id for one in pop(queue, 3)] == [2, 1, 2]
+    assert not queue._new
 
 
 def sized(tenant: int, size: int) -> WorkItem:
@@ -194,3 +215,27 @@ def test_a_tenant_that_asks_now_and_then_goes_to_the_front_once_in_a_round() -> 
         pop(queue, 1)
     queue.push(item(9, 103))
     assert pop(queue, 1)[0].hold.tenant_id == 9, "now it has"
+
+
+class Leaving(WorkItem):
+    """Its caller leaves right after somebody asked whether it did."""
+
+    @property
+    def abandoned(self) -> bool:
+        before = self._waiters <= 0
+        self._waiters = 0
+        return before
+
+
+def test_an_input_whose_caller_leaves_during_a_purge_is_dropped_and_counted_together() -> None:
+    totals = Totals()
+    queue = FairQueue(totals)
+    gone, leaving = item(1), Leaving(b"xyz", b"", Hold("leaving", 1, 1), deadline=0.0)
+    gone.leave()
+    queue.push(gone)
+    queue.push(leaving)
+    assert queue.purge() == 1
+    assert (len(queue), queue.bytes, totals.inputs, totals.bytes) == (1, 3, 1, 3)
+    assert queue.purge() == 1
+    assert (len(queue), queue.bytes, totals.inputs, totals.bytes) == (0, 0, 0, 0)
+    assert queue.oldest_queued_at() is None

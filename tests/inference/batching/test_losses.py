@@ -102,6 +102,25 @@ def test_an_input_that_is_lost_with_every_batch_fails_alone(
     assert wire.idle
 
 
+def test_a_batch_that_everybody_leaves_while_it_is_split_makes_way(
+    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batcher = make()
+    works = [item(name) for name in "ab"]
+    batcher.submit([(MODEL, works)])
+    wire.next()
+    (flight,) = batcher._pools.flights()
+    batcher.submit([(MODEL, [item("next")])])
+    wire.settle_down()
+    monkeypatch.setattr(batcher, "_look_after_flights", lambda: None)  # It would find a moment later that they left.
+    monkeypatch.setattr(batcher, "_look_at_workers", lambda: None)
+    wire.settle_down()
+    for work in works:
+        work.leave()
+    batcher._split(flight)
+    assert payloads(wire.sent.get(timeout=1.0)) == ["next"]
+
+
 def test_a_late_reply_to_a_batch_that_was_split_answers_everybody(
     make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,21 @@ def test_the_whole_serves_and_a_service_is_as_ready_as_predictions_can_be_answer
     assert with_worker == told() == [serving, serving, serving]
 
 
+def test_who_watches_hears_of_changes_only(grpc_server: GrpcServer, grpc_target: str) -> None:
+    heard: list[int] = []
+    with grpc.insecure_channel(grpc_target) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watched = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)
+        heard.append(next(watched).status)
+        for _ in range(3):
+            grpc_server.tell_readiness()
+        Heartbeat(queue="gpu", device="cpu").beat()
+        grpc_server.tell_readiness()
+        heard.append(next(watched).status)
+        watched.cancel()
+    assert heard == [health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING]
+
+
 def test_the_health_of_a_service_that_is_not_there(grpc_target: str) -> None:
     with pytest.raises(grpc.RpcError) as error:
         health_of(grpc_target, "nobody.Service")

@@ -307,7 +307,7 @@ def test_a_mail_that_fails_is_tried_again_ever_later(
         assert deliver(tasks) == 0
         if Notice.objects.get().attempts > attempts:
             tries.append((moment - NOW) / MINUTE)
-        moment += MINUTE * 5
+        moment += MINUTE * (5 if moment < NOW + 80 * MINUTE else 40)
     assert tries[:6] == [0, 5, 20, 80, 320, 680]
     assert tries[-1] <= 5 * 24 * 60
     notice = Notice.objects.get()

@@ -1,6 +1,8 @@
 """Pushing a zip over REST: who may, how it is sent, and what is answered."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ __all__ = ["models_dir"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_dir")]
 
 PATH = "/v2/models/shapes/versions"
+Commit = Callable[..., AbstractContextManager[list[Callable[[], None]]]]
 BOUNDARY = "limit-of-parts"
 
 
@@ -52,6 +55,11 @@ def form(*parts: tuple[str, str, bytes]) -> bytes:
 
 def in_form(api: Api, *parts: tuple[str, str, bytes]) -> Answer:
     return push(api, form(*parts), content_type=f"multipart/form-data; boundary={BOUNDARY}")
+
+
+def folders(models_dir: Path) -> set[str]:
+    """The folders of versions whose files are stored."""
+    return {"/".join(path.split("/")[:2]) for path in stored(models_dir)}
 
 
 def operator(customer: Customer) -> None:
@@ -234,11 +242,47 @@ def test_an_owner_retires_its_version_and_never_the_live_one(acme: Customer) -> 
 
 
 def test_a_tenant_whose_versions_are_at_the_limit_retires_one_and_pushes_again(
-    acme: Customer, settings: Settings
+    acme: Customer, settings: Settings, models_dir: Path, django_capture_on_commit_callbacks: Commit
 ) -> None:
     settings.MAX_PRIVATE_VERSIONS = 1
     push(Api(acme))
     newer = packages.zipped(packages.files(packages.CARD.replace("1.0.0", "1.1.0")))
     assert_problem(push(Api(acme), newer), ErrorKind.CONFLICT, "retire some first")
-    assert Api(acme).post(f"{PATH}/1.0.0/retire", {}).status == 200
+    with django_capture_on_commit_callbacks(execute=True):
+        assert Api(acme).post(f"{PATH}/1.0.0/retire", {}).status == 200
     assert push(Api(acme), newer).status == 201
+    (kept,) = ModelVersion.objects.exclude(state="retired")
+    assert folders(models_dir) == {kept.artefact_path}, "the files of a retired version take no room"
+
+
+def test_files_that_another_version_has_stay_and_so_do_those_that_staff_named(
+    acme: Customer, models_dir: Path, django_capture_on_commit_callbacks: Commit
+) -> None:
+    push(Api(acme))
+    pushed = ModelVersion.objects.get()
+    twin = ModelVersion.objects.get()
+    twin.pk, twin.version = None, "1.0.1"
+    twin.save(force_insert=True)
+    for version in (pushed, twin):
+        with django_capture_on_commit_callbacks(execute=True):
+            registry.retire(version=version)
+    assert folders(models_dir) == {pushed.artefact_path}, (
+        "first the other had them, then the path was not that of a push"
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", "/models/%00/rollouts", "model"),
+        ("POST", "/models/%00/versions", "model"),
+        ("GET", "/models/shapes/versions/%00", "version"),
+        ("POST", "/models/shapes/versions/%00/retire", "version"),
+    ],
+)
+def test_a_name_that_postgresql_cannot_be_asked_for_is_not_found(
+    acme: Customer, method: str, path: str, field: str
+) -> None:
+    MLModel.objects.create(name="shapes", owner=acme.tenant)
+    answer = Api(acme).call(method, path, content=b"{}", content_type="application/json")
+    assert_problem(answer, ErrorKind.NOT_FOUND, field=field)

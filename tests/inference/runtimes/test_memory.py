@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+from inference.runtimes import memory
+
 _SCRIPT = """
 import resource
 import numpy as np
@@ -34,3 +38,26 @@ def test_what_a_batch_frees_serves_the_next_one_and_what_a_model_frees_is_given_
     before, kept, given_back = map(int, ran.stdout.split())
     assert kept < before / 10
     assert given_back > 2048  # pages of 4 KiB: at least 8 of the 16 MiB
+
+
+@pytest.mark.parametrize(
+    ("most", "told"),
+    [
+        (2**40, [(-3, 2**30), (-1, 2**30)]),
+        (2**25, [(-3, 2**30), (-3, 2**25), (-1, 2**30)]),  # glibc 2.34 and older
+        (0, [(-3, 2**30), (-3, 2**25)]),
+    ],
+)
+def test_the_trim_threshold_is_told_only_with_another_threshold_that_is_taken(
+    most: int, told: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself it would fix the size from which buffers are mapped at its first value."""
+    calls: list[tuple[int, int]] = []
+
+    def mallopt(option: int, value: int) -> int:
+        calls.append((option, value))
+        return int(option == -1 or value <= most)
+
+    monkeypatch.setattr(memory, "_c_function", lambda name: mallopt)
+    memory.keep_freed()
+    assert calls == told

@@ -1,6 +1,8 @@
 """What a worker holds in memory: within its budget, what is wanted last to go, and each version loaded once."""
 
+import datetime as dt
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.models import MLModel, ModelVersion
-from inference.runtimes import memory
+from inference.runtimes import loading, memory
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
 from inference.working.loaded import LoadedModels, NoRoom, key_of
+from mlplatform.lib import clock
 
 MB = 2**20
 
@@ -173,6 +176,67 @@ def test_what_stands_by_is_prepared_only_where_there_is_room_and_a_call_still_lo
         shelf.models.get(before, spare_wanted=True)
     shelf.models.get(before)
     assert shelf.held() == ["b"]
+
+
+def test_what_stands_by_does_not_drop_what_is_used(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pinned version that is called, and a new one that is about to be promoted, would be loaded again and again."""
+    live, before, pinned = (shelf.version(name, 4) for name in "abc")
+    shelf.models.want([key_of(live.pk, live.sha256)], standby=[key_of(before.pk, before.sha256)])
+    shelf.models.get(live, spare_wanted=True)
+    shelf.models.get(before, spare_wanted=True)
+    shelf.models.get(pinned)
+    assert shelf.held() == ["a", "c"]
+    with pytest.raises(NoRoom):
+        shelf.models.get(before, spare_wanted=True)
+    assert shelf.held() == ["a", "c"]
+    used = clock.now() + dt.timedelta(seconds=601)
+    monkeypatch.setattr(clock, "now", lambda: used)
+    shelf.models.get(before, spare_wanted=True)
+    assert shelf.held() == ["a", "b"]
+
+
+def test_nothing_is_dropped_for_what_does_not_fit_all_the_same(shelf: Shelf) -> None:
+    live, idle, large = (shelf.version(name, size) for name, size in zip("abc", (4, 4, 8), strict=True))
+    shelf.models.want([key_of(version.pk, version.sha256) for version in (live, large)])
+    shelf.models.get(live, spare_wanted=True)
+    shelf.models.get(idle)
+    with pytest.raises(NoRoom):
+        shelf.models.get(large, spare_wanted=True)
+    assert shelf.held() == ["a", "b"]
+
+
+def test_to_ask_whether_a_version_is_held_is_no_use_of_it(shelf: Shelf) -> None:
+    a, b, c = (shelf.version(name, 4) for name in "abc")
+    assert not shelf.models.holds(key_of(a.pk, a.sha256))
+    shelf.models.get(a)
+    shelf.models.get(b)
+    assert shelf.models.holds(key_of(a.pk, a.sha256))
+    shelf.models.get(c)
+    assert shelf.held() == ["b", "c"]
+
+
+def test_what_makes_room_is_gone_before_its_memory_is_given_back_and_another_is_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[object]] = []
+    alive: dict[str, int] = {}
+
+    def note(when: str) -> None:
+        alive[when] = sum(each() is not None for each in made)
+
+    load = loading.load
+
+    def noted(spec: RuntimeSpec) -> CheckedRuntime:
+        note(f"reading {spec.name}")
+        runtime = load(spec)
+        made.append(weakref.ref(runtime))
+        return runtime
+
+    monkeypatch.setattr(loading, "load", noted)
+    monkeypatch.setattr(memory, "free_unused", lambda device: note("giving back"))
+    shelf.models.get(shelf.version("a", 6))
+    shelf.models.get(shelf.version("b", 6))
+    assert alive == {"reading a": 0, "giving back": 0, "reading b": 0}
 
 
 def test_a_version_larger_than_the_budget_is_refused_and_nothing_makes_room(shelf: Shelf) -> None:
