@@ -15,6 +15,7 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import Counter
 
+from billing.admission import connection
 from inference.types import ModelRef
 from mlplatform.lib import clock, redis, tally
 
@@ -142,7 +143,7 @@ def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
 
 def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
     try:
-        values = redis.cache().mget([ENTRY + key for key in keys])
+        values = connection.command(redis.cache(), "MGET", *(ENTRY + key for key in keys))
     except redis.FAILURES:
         failed("get")
         return {}

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from pytest_django import Settings
+from redis import Redis
 
+from billing.admission import connection
 from inference import cache
 from inference.cache import Entry, LocalCache
 from mlplatform.lib import clock, redis
@@ -91,19 +93,19 @@ def test_an_answer_ends_with_its_time_to_live_in_both_levels(monkeypatch: pytest
 def test_what_this_process_holds_costs_no_round_trip_and_the_rest_costs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cache.put_local(b"here", b"1", ttl_s=60)
     cache.keep({b"there": b"2", b"also": b"3"}, ttl_s=60)
-    calls: list[list[bytes]] = []
-    real = redis.cache().mget
+    calls: list[tuple[str | bytes, ...]] = []
+    real = connection.command
 
-    def mget(keys: list[bytes]) -> object:
-        calls.append(keys)
-        return real(keys)
+    def command(client: Redis, *parts: str | bytes) -> object:
+        calls.append(parts)
+        return real(client, *parts)
 
-    monkeypatch.setattr(redis.cache(), "mget", mget)
+    monkeypatch.setattr(connection, "command", command)
     assert cache.get_many([b"here"])[b"here"].scores == b"1"
     assert calls == []
     found = cache.get_many([b"here", b"there", b"also", b"nowhere"])
     assert {key: value.scores for key, value in found.items()} == {b"here": b"1", b"there": b"2", b"also": b"3"}
-    assert calls == [[b"p:there", b"p:also", b"p:nowhere"]]
+    assert calls == [("MGET", b"p:there", b"p:also", b"p:nowhere")]
     cache.get_many([b"there", b"also"])
     assert len(calls) == 1
     assert cache.get_many([]) == {}
