@@ -39,9 +39,18 @@ class LitServe:
 
 @contextlib.contextmanager
 def started(
-    described: Described, split: Split, folder: Path, *, max_batch_size: int, batch_timeout_s: float
+    described: Described,
+    split: Split,
+    folder: Path,
+    *,
+    max_batch_size: int,
+    batch_timeout_s: float,
+    padded: bool = False,
 ) -> Iterator[LitServe]:
-    """Start it with these settings, stopped as soon as it answers. Raises RuntimeError when it does not come up."""
+    """Start it with these settings, stopped as soon as it answers. Raises RuntimeError when it does not come up.
+
+    It runs its batches as the product's runtime does, or ``padded`` as :mod:`bench.peers.padded` says.
+    """
     python = install.ensure()
     port = free_port()
     file, log = folder / f"litserve-{port}.json", folder / f"litserve-{port}.log"
@@ -50,6 +59,7 @@ def started(
         "port": port,
         "max_batch_size": max_batch_size,
         "batch_timeout_s": batch_timeout_s,
+        "padded": padded,
         "worker_cores": sorted(split.worker),
     }
     file.write_bytes(msgspec.json.encode(serving))

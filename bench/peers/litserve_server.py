@@ -17,12 +17,13 @@ from bench import model_spec
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """The model, how LitServe gathers its batches, and where."""
+    """The model, how LitServe gathers its batches, whether they are padded (or packed, as the product has them), and where."""
 
     described: model_spec.Described
     port: int
     max_batch_size: int
     batch_timeout_s: float
+    padded: bool
     worker_cores: list[int]
 
 
@@ -45,6 +46,11 @@ class Sentiment(litserve.LitAPI):  # type: ignore[misc]  # the untyped base clas
         devices.configure_threads(described.torch_threads)
         self._runtime = loading.RUNTIMES[spec.runtime]()
         self._runtime.load(spec)
+        if self._serving.padded:
+            from bench.peers.padded import Padded
+
+            inside = vars(self._runtime)
+            inside["_network"] = Padded(inside["_network"])
         self._runtime.warmup()
         self._labels = described.labels
         self._ids = itertools.count()
