@@ -8,11 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from django.conf import settings
-from django_ratelimit.core import get_usage
-from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import LockError
 
-from mlplatform.lib import redis
+from mlplatform.lib import rates, redis
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
 _GROUP: Final = "inference.pushes"
@@ -49,16 +47,11 @@ def turn(tenant_id: int) -> Iterator[None]:
 
 def _count(tenant_id: int) -> None:
     rate: str = settings.PUSHES_PER_TENANT
-    try:
-        usage = get_usage(None, group=_GROUP, key=lambda _group, _request: str(tenant_id), rate=rate, increment=True)
-    except (ConnectionInterrupted, *redis.FAILURES) as error:
-        raise unavailable(_AWAY) from error
-    if usage is None or not usage["should_limit"]:
+    wait_s = rates.wait_s(group=_GROUP, key=str(tenant_id), rate=rate, uncounted=_AWAY)
+    if not wait_s:
         return
-    if usage["limit"] == 0:  # django-ratelimit's way to say that it could not count
-        raise unavailable(_AWAY)
     raise PlatformError(
         ErrorKind.TOO_MANY_ATTEMPTS,
         f"This tenant may push {rate.replace('/', ' packages per ', 1)}; nothing was stored. Please wait.",
-        retry_after_s=float(max(1, int(usage["time_left"]))),
+        retry_after_s=wait_s,
     )

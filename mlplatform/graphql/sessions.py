@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.contrib.auth.models import AbstractBaseUser
-from django_ratelimit.core import get_usage
-from django_redis.exceptions import ConnectionInterrupted
 
 from mlplatform.graphql.operations import Budget, run
 from mlplatform.graphql.requests import Request
-from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
-from mlplatform.lib.redis import FAILURES
+from mlplatform.lib import rates
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.graphql.call import GraphQLCall
 from tenants.rest.call import RestCall
 
@@ -36,16 +34,11 @@ def answer(user: AbstractBaseUser, call: RestCall) -> dict[str, Any]:
 
 
 def _count(user_id: int) -> None:
-    try:
-        usage = get_usage(None, group=_GROUP, key=lambda _group, _request: str(user_id), rate=_RATE, increment=True)
-    except (ConnectionInterrupted, *FAILURES) as error:
-        raise unavailable(_AWAY) from error
-    if usage is None or not usage["should_limit"]:
+    wait_s = rates.wait_s(group=_GROUP, key=str(user_id), rate=_RATE, uncounted=_AWAY)
+    if not wait_s:
         return
-    if usage["limit"] == 0:  # django-ratelimit's way to say that it could not count
-        raise unavailable(_AWAY)
     raise PlatformError(
         ErrorKind.TOO_MANY_ATTEMPTS,
         "The schema was asked for too often; please wait a little.",
-        retry_after_s=float(max(1, int(usage["time_left"]))),
+        retry_after_s=wait_s,
     )

@@ -78,7 +78,9 @@ class Command(BaseCommand):
         given = [inputs.decode(payload) for payload, _ in found]
         labels = [label for _, label in found]
         named = measuring.device_name(device)
-        self.stdout.write(f"{version} on {device} ({named}), {threads} threads, {len(found)} inputs of {data}")
+        self.stdout.write(
+            f"{version} on {device} ({named}), {threads} {'thread' if threads == 1 else 'threads'}, {len(found)} inputs of {data}"
+        )
         for precision in options["precision"] or [version.precision]:
             try:
                 measured = measuring.measure(replace(spec, precision=precision), given, labels)
