@@ -3,6 +3,9 @@
 A cache that is down is a miss, a metric and no error. The model version's digest is part of the key, so a promotion
 can serve no stale answer; the epoch in the key is how staff purge. ``inference.claims`` keeps processes from computing
 the same input at the same time.
+
+An answer to a text that was cut is kept with the text's length. It does for calls that let it be cut and tells others that
+their text is too long; a text that was read whole answers both. Only what is under way is kept apart, by :func:`lease_key`.
 """
 
 import struct
@@ -10,20 +13,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from django.conf import settings
 from prometheus_client import Counter
 
 from billing.admission import connection
+from inference.truncation import REFUSE, TextLength
 from inference.types import ModelRef
 from mlplatform.lib import clock, redis, tally
 
 ENTRY: Final = b"p:"
 CLAIM: Final = b"c:"
-_HEAD: Final = struct.Struct("<dI")  # moment of computing (unix seconds), time to live (seconds)
+_CUTS: Final = b"/cut"
+_HEAD: Final = struct.Struct("<dIII")
+"""Moment of computing (unix seconds), time to live (seconds), tokens of a text that was cut, how many of them were read."""
 _OVERHEAD_BYTES: Final = 250  # of one entry in the process: key, tuple, dictionary slot
 _BYTES_PER_SCORE: Final = 4
+_WHOLE: Final = (0, 0)
 _AWAY_S: Final = 1.0
 
 _lookups = Counter("mlplatform_cache_lookups_total", "Looks into the prediction cache.", ["level", "outcome"])
@@ -37,11 +45,13 @@ _missed = _lookups.labels("redis", "miss")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Scores of one answer as float32 bytes, and when they were computed and end (unix seconds)."""
+    """Scores of one answer as float32 bytes, and when they were computed and end (unix seconds); ``length`` of a text that
+    was cut."""
 
     scores: bytes
     computed_at: float
     expires_at: float
+    length: TextLength | None = None
 
     def age_s(self) -> int:
         return max(0, int(clock.now().timestamp() - self.computed_at))
@@ -104,6 +114,11 @@ def usable(entry: Entry | None, ref: ModelRef) -> Entry | None:
     return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
 
 
+def lease_key(key: bytes, truncate: int) -> bytes:
+    """Under what a computation is known while it runs: one that may cut its text is no answer to who would have it refused."""
+    return key if truncate == REFUSE else key + _CUTS
+
+
 def is_away() -> bool:
     """Whether the cache Redis failed within the last second, so that what can do without it does not wait for it again."""
     return clock.monotonic() - _failed_at < _AWAY_S
@@ -158,28 +173,31 @@ def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
     return found
 
 
-def keep(entries: Mapping[bytes, bytes], *, ttl_s: int) -> None:
+def keep(
+    entries: Mapping[bytes, bytes], *, ttl_s: int, lengths: Mapping[bytes, TextLength] = MappingProxyType({})
+) -> None:
     """Keep scores by key in the cache Redis and end the claims on them; the worker calls it for a batch, in one round trip.
+    ``lengths`` are those of texts that were cut.
 
     Entries first: who finds no claim any more must find the answer.
     """
     if not entries or not ttl_s:
         return
-    head = _HEAD.pack(clock.now().timestamp(), ttl_s)
+    now = clock.now().timestamp()
     try:
         pipe = redis.cache().pipeline(transaction=False)
         for key, scores in entries.items():
-            pipe.set(ENTRY + key, head + scores, ex=ttl_s)
-        pipe.delete(*(CLAIM + key for key in entries))
+            pipe.set(ENTRY + key, _HEAD.pack(now, ttl_s, *(lengths.get(key) or _WHOLE)) + scores, ex=ttl_s)
+        pipe.delete(*(CLAIM + name for key in entries for name in (key, key + _CUTS)))
         pipe.execute()
     except redis.FAILURES:
         failed("put")
 
 
-def put_local(key: bytes, scores: bytes, *, ttl_s: int) -> None:
-    """Keep an answer that this process has just received."""
+def put_local(key: bytes, scores: bytes, *, ttl_s: int, length: TextLength | None = None) -> None:
+    """Keep an answer that this process has just received; ``length`` is that of a text that was cut."""
     now = clock.now().timestamp()
-    local.put(key, Entry(scores=scores, computed_at=now, expires_at=now + ttl_s))
+    local.put(key, Entry(scores=scores, computed_at=now, expires_at=now + ttl_s, length=length))
 
 
 def unpack(value: bytes | str | None) -> Entry | None:
@@ -187,5 +205,10 @@ def unpack(value: bytes | str | None) -> Entry | None:
     if value is None or len(value) < _HEAD.size:
         return None
     packed = redis.as_bytes(value)
-    computed_at, ttl_s = _HEAD.unpack_from(packed)
-    return Entry(scores=packed[_HEAD.size :], computed_at=computed_at, expires_at=computed_at + ttl_s)
+    computed_at, ttl_s, *length = _HEAD.unpack_from(packed)
+    return Entry(
+        scores=packed[_HEAD.size :],
+        computed_at=computed_at,
+        expires_at=computed_at + ttl_s,
+        length=TextLength(*length) if length != [*_WHOLE] else None,
+    )

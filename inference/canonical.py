@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference import images
+from inference.truncation import REFUSE
 from inference.types import FlatTensor, ImageFile, ModelRef, TextPair
 from mlplatform.lib.errors import invalid
 
@@ -47,14 +48,18 @@ def encode(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
     return _encode_tensor(schema, value, field)
 
 
-def cache_key(ref: ModelRef, payload: bytes, *, tenant_id: int) -> bytes:
+def cache_key(ref: ModelRef, payload: bytes, *, tenant_id: int, truncate: int = REFUSE) -> bytes:
     """32 bytes that name this answer: of this tenant unless staff share the model's cache, and of this version and artefact.
 
-    Two versions can run one artefact with other options, such as another precision, and then answer differently.
+    Two versions can run one artefact with other options, such as another precision, and then answer differently. So does a
+    text that is cut after so many tokens (``truncate`` above 0). One that is cut at the model's limit has the key of the
+    whole one, for a version has one limit: an answer tells whether its text was cut (see ``inference.cache``).
     """
     scope = 0 if ref.shared_cache else tenant_id
     head = _KEY_HEAD.pack(scope, ref.cache_epoch, ref.version_id)
-    return hashlib.sha256(head + bytes.fromhex(ref.digest) + payload).digest()
+    # No text has a NUL, so nothing else ends like this.
+    cut = b"\x00" + struct.pack("<I", truncate) if truncate > 0 else b""
+    return hashlib.sha256(head + bytes.fromhex(ref.digest) + payload + cut).digest()
 
 
 def _utf8(schema: Mapping[str, Any], value: Any, field: str, *, takes: str) -> bytes:

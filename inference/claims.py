@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 from billing.admission import connection
 from inference import cache
-from inference.batching.work import WorkItem
 from inference.cache import Entry
+from inference.following import SharedWork
 from mlplatform.lib import redis
 from mlplatform.lib.background import Ticker
 
@@ -26,18 +26,18 @@ _TAKE: Final = redis.Script(_LUA / "claim.lua")
 _CHANGE: Final = redis.Script(_LUA / "unclaim.lua")
 
 _lock = threading.Lock()
-_held: dict[bytes, WorkItem] = {}
-"""What this process computes for all, by cache key. The token of a claim is the id of the hold that pays for it."""
+_held: dict[bytes, SharedWork] = {}
+"""What this process computes for all, by lease key. The token of a claim is the id of the hold that pays for it."""
 
 
-def take(works: Sequence[WorkItem]) -> list[Entry | bool]:
+def take(works: Sequence[SharedWork]) -> list[Entry | bool]:
     """For each input its answer, if it came meanwhile; else whether it is this process that must compute it.
 
     One round trip. Everything must be computed here while the cache Redis is away.
     """
     if not works or cache.is_away():
         return [True] * len(works)
-    names = [name for work in works for name in (cache.ENTRY + work.cache_key, cache.CLAIM + work.cache_key)]
+    names = [name for work in works for name in (cache.ENTRY + work.cache_key, cache.CLAIM + work.lease_key)]
     answers = _asked(
         lambda: connection.run(redis.cache(), _TAKE, names, _arguments(LEASE_S, works)), instead=[1] * len(works)
     )
@@ -45,23 +45,23 @@ def take(works: Sequence[WorkItem]) -> list[Entry | bool]:
     with _lock:
         for work, answer in zip(works, answers, strict=True):
             if answer == 1:
-                _held[work.cache_key] = work
+                _held[work.lease_key] = work
             taken.append(answer == 1 if isinstance(answer, int) else cache.unpack(answer) or True)
     if _held:
         _ticker.ensure_started()
     return taken
 
 
-def end(works: Sequence[WorkItem]) -> None:
+def end(works: Sequence[SharedWork]) -> None:
     """The call that began these computations goes. Claims on what nobody will answer are given back, so that others begin.
 
     A computation that others in this process still wait for keeps its claim; the worker ends it with the answer.
     """
-    lost: list[WorkItem] = []
+    lost: list[SharedWork] = []
     with _lock:
         for work in works:
-            if _held.get(work.cache_key) is work and work.abandoned:
-                del _held[work.cache_key]
+            if _held.get(work.lease_key) is work and work.abandoned:
+                del _held[work.lease_key]
                 if work.scores is None:
                     lost.append(work)
     _give_back(lost)
@@ -72,17 +72,17 @@ def renew() -> None:
     with _lock:
         works = list(_held.values())
     end(works)
-    running = [work for work in works if _held.get(work.cache_key) is work]
+    running = [work for work in works if _held.get(work.lease_key) is work]
     if not running or cache.is_away():
         return
-    names = [cache.CLAIM + work.cache_key for work in running]
+    names = [cache.CLAIM + work.lease_key for work in running]
     answers = _asked(
         lambda: connection.run(redis.cache(), _CHANGE, names, _arguments(LEASE_S, running)), instead=[1] * len(running)
     )
     with _lock:
         for work, ours in zip(running, answers, strict=True):
-            if not ours and _held.get(work.cache_key) is work:
-                del _held[work.cache_key]
+            if not ours and _held.get(work.lease_key) is work:
+                del _held[work.lease_key]
 
 
 def forget() -> None:
@@ -91,13 +91,13 @@ def forget() -> None:
         _held.clear()
 
 
-def _give_back(works: Sequence[WorkItem]) -> None:
+def _give_back(works: Sequence[SharedWork]) -> None:
     if works and not cache.is_away():
-        names = [cache.CLAIM + work.cache_key for work in works]
+        names = [cache.CLAIM + work.lease_key for work in works]
         _asked(lambda: connection.run(redis.cache(), _CHANGE, names, _arguments(0, works)), instead=None)
 
 
-def _arguments(lease_s: float, works: Sequence[WorkItem]) -> list[bytes]:
+def _arguments(lease_s: float, works: Sequence[SharedWork]) -> list[bytes]:
     return [str(int(lease_s * 1000)).encode(), *(work.hold.hold_id.encode() for work in works)]
 
 

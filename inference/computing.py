@@ -16,7 +16,7 @@ from inference.batching.batcher import Batcher
 from inference.batching.transport import CeleryTransport
 from inference.batching.work import Hold
 from inference.following import SharedWork
-from inference.preparing import Prepared
+from inference.preparing import Prepared, answering
 from inference.types import CallContext, ModelRef, Priority
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
@@ -90,7 +90,7 @@ class Computation:
     def _end(self) -> None:
         if self._own:
             for item, work in self._own:
-                flights.end(item.key, work)
+                flights.end(item.lease_key, work)
             claims.end([work for _, work in self._own])
 
     def _begin_one(self, item: Prepared) -> None:
@@ -109,17 +109,26 @@ class Computation:
             priority=context.priority,
             weight=contract.weight,
             size=item.size,
+            truncate=item.truncate,
         )
         if keep:
-            item.joined = flights.begin(item.key, work, may_join=context.cache.read)
+            item.joined = flights.begin(item.lease_key, work, may_join=context.cache.read)
             if item.joined is None and context.cache.read:
-                item.entry = context.cache.fresh(cache.usable(cache.local.get(item.key), item.ref))
+                item.entry = self._answered_meanwhile(item)
             if item.entry is not None:
-                flights.end(item.key, work)
+                flights.end(item.lease_key, work)
                 item.units = item.cached_units
             if not item.settled_by_worker:
                 return
         self._own.append((item, work))
+
+    def _answered_meanwhile(self, item: Prepared) -> cache.Entry | None:
+        """What this process has by now. A text that is known to be too long is left to the worker, which tells it again: its
+        units are held already."""
+        try:
+            return self._context.cache.fresh(answering(cache.local.get(item.key), item.ref, item.request))
+        except PlatformError:
+            return None
 
     def _claim(self) -> list[tuple[Prepared, SharedWork]]:
         """What must be submitted here: what no other process computes.
@@ -156,17 +165,20 @@ class Computation:
                 )
         if work.scores is None:
             release(self._contract, item.hold_id)
+            if work.length is not None:
+                return item.refused(work.length)
             # Calls that waited with one computation fail together, but each tells the problem in its own words.
             return work.error.copy() if work.error else unavailable("The prediction was lost; please try again.")
         if work.entry is not None:
             item.entry, item.units = work.entry, item.cached_units
         elif item.joined is None:
             if work.cache_key:
-                cache.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s)
+                cache.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s, length=work.length)
         elif work.take_bill():
             item.took_bill = True
         else:
             item.units = item.cached_units
+        item.length = work.length
         return work.scores
 
 

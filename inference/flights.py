@@ -1,4 +1,4 @@
-"""Computations that run in this process, by cache key, so that concurrent equal inputs are computed once.
+"""Computations that run in this process, by lease key, so that concurrent equal inputs are computed once.
 
 ``inference.claims`` does the same between processes.
 """

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from inference import cache
 from inference.batching.work import WorkItem
 from inference.cache import Entry
+from inference.truncation import REFUSE
 from inference.types import ModelRef
 from mlplatform.lib import clock, redis
 from mlplatform.lib.errors import PlatformError, unavailable
@@ -41,10 +42,18 @@ class SharedWork(WorkItem):
 
     entry: Entry | None = None
 
+    @property
+    def lease_key(self) -> bytes:
+        """Under what it is known while it runs."""
+        return cache.lease_key(self.cache_key, self.truncate)
+
     def answer(self, entry: Entry) -> None:
-        """Give what another process computed to everybody who waits."""
+        """Give what another process computed to everybody who waits: where that cut a text which may not be cut, its length."""
+        if entry.length is not None and self.truncate == REFUSE:
+            self.refuse(entry.length)
+            return
         self.entry = entry
-        self.succeed(entry.scores)
+        self.succeed(entry.scores, entry.length)
 
 
 Compute = Callable[[ModelRef, SharedWork], None]
@@ -95,8 +104,9 @@ def forget() -> None:
 def _settled(follows: Sequence[_Follow]) -> list[_Follow]:
     """Those that need not be looked for any more."""
     keys = [follow.work.cache_key for follow in follows]
+    leases = [follow.work.lease_key for follow in follows]
     try:
-        found = redis.cache().mget([cache.ENTRY + key for key in keys] + [cache.CLAIM + key for key in keys])
+        found = redis.cache().mget([cache.ENTRY + key for key in keys] + [cache.CLAIM + lease for lease in leases])
     except redis.FAILURES:
         cache.failed("follow")
         found = [None] * (2 * len(keys))

@@ -358,6 +358,7 @@ def _result(item: Prepared, scores: bytes, started: float) -> PredictResult:
         latency_ms=round((clock.monotonic() - started) * 1000, 3),
         deprecation=item.deprecation,
         vector_name=item.ref.vector_name,
+        truncated=item.entry.length if item.entry else item.length,
     )
 
 

@@ -8,6 +8,7 @@ from billing.pricing import Tariff
 from inference import cache, canonical, flights, registry
 from inference.batching import policy
 from inference.following import SharedWork
+from inference.truncation import REFUSE, TO_LIMIT, TextLength, too_long
 from inference.types import CallContext, ModelRef, PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from mlplatform.lib.ids import hex_id
@@ -36,11 +37,25 @@ class Prepared:
     full_units: int
     deprecation: Deprecation | None
     took_bill: bool = False
+    truncate: int = REFUSE
+    """Whether the text may be cut, as ``inference.truncation`` says it; of what is no text it says nothing."""
+    length: TextLength | None = None
+    """Of a text that was cut, once it is answered."""
+
+    @property
+    def lease_key(self) -> bytes:
+        """Under what its computation is known while it runs."""
+        return cache.lease_key(self.key, self.truncate)
 
     @property
     def size(self) -> int:
-        """What it costs to compute, in tokens; 1 for what is no text."""
-        return policy.size_of(self.payload, text=self.ref.input_schema["kind"] in {"text", "pair"})
+        """What it costs to compute, in tokens; 1 for what is no text. No more than the model reads are computed."""
+        size = policy.size_of(self.payload, text=self.ref.reads_text)
+        return min(size, self.ref.max_tokens or size)
+
+    def refused(self, length: TextLength) -> PlatformError:
+        """The problem of a text that may not be cut."""
+        return _refused(length, self.ref, self.request)
 
     @property
     def cached(self) -> bool:
@@ -57,17 +72,18 @@ def prepare(
     caller: Caller, requests: Sequence[PredictRequest], context: CallContext, deadline: float
 ) -> list[Prepared | PlatformError]:
     """Each request ready to be admitted, or its problem, in order."""
-    encoded: list[tuple[ModelRef, bytes, bytes, Deprecation | None] | PlatformError] = []
+    encoded: list[tuple[ModelRef, bytes, int, bytes, Deprecation | None] | PlatformError] = []
     resolved: dict[str, ModelRef] = {}
     for request in requests:
         try:
             ref, deprecation = _resolve_once(caller, request, context.request_id, resolved)
             payload = canonical.encode(ref.input_schema, request.input, field=f"{request.path}{request.field}")
-            key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id)
-            encoded.append((ref, payload, key, deprecation))
+            truncate = _truncate(ref, request)
+            key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id, truncate=truncate)
+            encoded.append((ref, payload, truncate, key, deprecation))
         except PlatformError as problem:
             encoded.append(problem)
-    wanted = [item[2] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
+    wanted = [item[3] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
     entries = cache.get_many(wanted) if context.cache.read else {}
     if context.cache.max_age_s is not None:
         entries = {key: entry for key, entry in entries.items() if context.cache.fresh(entry)}
@@ -77,21 +93,49 @@ def prepare(
         if isinstance(item, PlatformError):
             prepared.append(item)
             continue
-        ref, payload, key, deprecation = item
-        entry = cache.usable(entries.get(key), ref)
+        ref, payload, truncate, key, deprecation = item
+        try:
+            entry = answering(entries.get(key), ref, request)
+        except PlatformError as problem:
+            prepared.append(problem)
+            continue
         joined = None
         if entry is None:
             if context.cache.only_if_cached:
                 prepared.append(_not_cached(request))
                 continue
-            joined = flights.join(key, deadline) if context.cache.read else None
+            joined = flights.join(cache.lease_key(key, truncate), deadline) if context.cache.read else None
         price = prices.get(ref.name)
         if price is None:
             price = prices[ref.name] = pricing.tariff(operation=context.operation, model=ref.name)
         full, cached = price.per_input, price.cached_per_input
         units = full if entry is None else cached
-        prepared.append(Prepared(request, ref, payload, key, entry, joined, hex_id(), units, cached, full, deprecation))
+        prepared.append(
+            Prepared(
+                request, ref, payload, key, entry, joined, hex_id(), units, cached, full, deprecation, truncate=truncate
+            )
+        )
     return prepared
+
+
+def _truncate(ref: ModelRef, request: PredictRequest) -> int:
+    """The same for all requests that have the same answer, so that they share it and its computation."""
+    if not ref.reads_text:
+        return REFUSE
+    return TO_LIMIT if ref.max_tokens is not None and request.truncate >= ref.max_tokens else request.truncate
+
+
+def answering(entry: cache.Entry | None, ref: ModelRef, request: PredictRequest) -> cache.Entry | None:
+    """The entry, if it answers the request. Raises INVALID_INPUT where it tells that the text, which may not be cut, is too
+    long: that is known then, and need not be computed again."""
+    entry = cache.usable(entry, ref)
+    if entry is not None and entry.length is not None and request.truncate == REFUSE:
+        raise _refused(entry.length, ref, request)
+    return entry
+
+
+def _refused(length: TextLength, ref: ModelRef, request: PredictRequest) -> PlatformError:
+    return too_long(length, model=ref.name, field=f"{request.path}{request.field}")
 
 
 def _not_cached(request: PredictRequest) -> PlatformError:

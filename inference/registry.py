@@ -43,6 +43,7 @@ __all__ = [
     "mark_verified",
     "may_see",
     "not_found",
+    "note_max_tokens",
     "promote",
     "purge_cache",
     "reference",
@@ -83,17 +84,36 @@ def request_verification(*, version: ModelVersion) -> None:
 
 
 @transaction.atomic
-def mark_verified(*, version_id: int, error: str) -> None:
-    """The worker's verdict: without an error a staged version becomes ready."""
+def mark_verified(*, version_id: int, error: str, max_tokens: int | None = None) -> None:
+    """The worker's verdict: without an error a staged version becomes ready. ``max_tokens`` is how many tokens of a text it
+    reads, which its worker knows."""
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version_id)
     row.load_error = error[:500]
+    _put_max_tokens(row, max_tokens)
     if error:
         telling.tell(row, "failed", reason=row.load_error)
     elif row.state == VersionState.STAGED:
         row.state = VersionState.READY
         telling.tell(row, "ready")
-    row.save(update_fields=["load_error", "state"])
+    row.save(update_fields=["load_error", "state", "input_schema"])
     changed()
+
+
+@transaction.atomic
+def note_max_tokens(*, version_id: int, max_tokens: int) -> None:
+    """What a worker found when it loaded a version that was verified before this was asked."""
+    row = ModelVersion.objects.select_for_update().get(pk=version_id)
+    if _put_max_tokens(row, max_tokens):
+        row.save(update_fields=["input_schema"])
+        changed()
+
+
+def _put_max_tokens(row: ModelVersion, max_tokens: int | None) -> bool:
+    """Beside what else is said of the input; False where it stands there."""
+    if max_tokens is None or row.input_schema.get("max_tokens") == max_tokens:
+        return False
+    row.input_schema = {**row.input_schema, "max_tokens": max_tokens}
+    return True
 
 
 def promote(*, version: ModelVersion, by: User | None = None, before_workers: bool = False) -> None:

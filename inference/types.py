@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference.batching.default_pool import DEFAULT_POOL
+from inference.truncation import REFUSE, TextLength
 from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
 
@@ -83,7 +84,7 @@ class PredictRequest:
     decides. ``top_k`` limits the labels of a classification. ``labels_only`` refuses a model that answers with an
     embedding. ``path`` stands before the names of fields in errors, such as ``requests[2].``, and ``field`` is what the face
     calls the input. ``call_id`` is the request id of an input that is a call of its own among several that came together;
-    empty: the call's.
+    empty: the call's. ``truncate`` is whether a text longer than the model reads may be cut, as ``inference.truncation`` says it.
     """
 
     model: str
@@ -93,6 +94,7 @@ class PredictRequest:
     path: str = ""
     field: str = "input"
     call_id: str = ""
+    truncate: int = REFUSE
     resolved: "ModelRef | None" = None
     """What ``model`` stood for when the face read the input by its schema: a promotion must not come in between."""
 
@@ -170,6 +172,16 @@ class ModelRef:
     measurements: tuple[MeasuredOption, ...] = ()
 
     @property
+    def reads_text(self) -> bool:
+        """Whether its inputs have tokens: a text, or two."""
+        return self.input_schema["kind"] in {"text", "pair"}
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text are read at most; None for what has no tokens, and while no worker has told it."""
+        return self.input_schema.get("max_tokens")
+
+    @property
     def is_embedding(self) -> bool:
         """Whether it answers with a vector: an embedding, or scores of candidates."""
         return not self.labels
@@ -205,3 +217,5 @@ class PredictResult:
     deprecation: Deprecation | None = None
     """Of the model version, where the call pinned one that ends."""
     vector_name: str = "embedding"
+    truncated: TextLength | None = None
+    """Set where the text was longer than the model reads, and cut."""

@@ -119,7 +119,7 @@ class Worker:
             registry.mark_verified(version_id=version_id, error=f"{type(failure).__name__}: {failure}")
         else:
             self._tell_what_is_held()
-            registry.mark_verified(version_id=version_id, error="")
+            registry.mark_verified(version_id=version_id, error="", max_tokens=loaded.runtime.max_tokens)
 
     def _tell_what_is_held(self) -> None:
         """Before the verdict: who is told that a version is ready may promote it at once, and then the reports are looked at."""
@@ -152,11 +152,23 @@ class Worker:
         )
 
     def _find(self, version_id: int, digest: str) -> Loaded:
-        return self.models.find(key_of(version_id, digest)) or self.models.get(_row(version_id, digest))
+        return self.models.find(key_of(version_id, digest)) or self._get(_row(version_id, digest))
+
+    def _get(self, version: ModelVersion, *, spare_wanted: bool = False) -> Loaded:
+        """The version, loaded; what it reads of a text is told where it is not known yet, as of versions that were verified by
+        an earlier release."""
+        loaded = self.models.get(version, spare_wanted=spare_wanted)
+        found = loaded.runtime.max_tokens
+        if found is not None and found != version.input_schema.get("max_tokens"):
+            try:
+                registry.note_max_tokens(version_id=version.pk, max_tokens=found)
+            except Exception:
+                logger.exception("how many tokens %s reads could not be noted; the next load tries it again", version)
+        return loaded
 
     def _prepare_one(self, key: str, ref: ModelRef) -> None:
         try:
-            self.models.get(_row(ref.version_id, ref.digest), spare_wanted=True)
+            self._get(_row(ref.version_id, ref.digest), spare_wanted=True)
         except NoRoom as full:
             self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
             logger.warning("%s", full)
@@ -166,7 +178,9 @@ class Worker:
 
     def _report(self, message: BatchMessage, outcome: batches.Outcome) -> Report:
         answered = [
-            (item, scores) for item, scores in zip(message.items, outcome.results, strict=True) if scores is not None
+            (item, scores, outcome.lengths.get(place))
+            for place, (item, scores) in enumerate(zip(message.items, outcome.results, strict=True))
+            if scores is not None
         ]
         return Report(
             reply_to=message.reply_to,
@@ -177,9 +191,11 @@ class Worker:
                 error=outcome.error,
                 problems=outcome.problems,
                 compute_s=outcome.compute_s,
+                lengths=outcome.lengths,
             ),
-            done=[item for item, _ in answered],
-            entries={item.cache_key: scores for item, scores in answered if item.cache_key},
+            done=[item for item, _, _ in answered],
+            entries={item.cache_key: scores for item, scores, _ in answered if item.cache_key},
+            lengths={item.cache_key: length for item, _, length in answered if item.cache_key and length is not None},
             cache_ttl_s=message.cache_ttl_s,
         )
 

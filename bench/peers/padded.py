@@ -24,7 +24,7 @@ class Padded:
 
     def run(self, inputs: Sequence[Input]) -> Tensor:
         """Texts → logits [texts, outputs]."""
-        encoded = self._reader.read(inputs)
+        encoded = self._reader.encoded(inputs)
         lengths = np.array([len(one.ids) for one in encoded], dtype=np.int64)
         rows, longest = len(encoded), int(lengths.max())
         ids = np.zeros((rows, longest), dtype=np.int64)

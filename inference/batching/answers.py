@@ -3,18 +3,26 @@
 from collections.abc import Sequence
 
 from inference.batching import metrics
+from inference.batching.messages import BatchReply
 from inference.batching.work import WorkItem
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
 
-def give(items: Sequence[WorkItem], results: Sequence[bytes | None]) -> None:
-    """Each input its scores, in the same order; None where the model failed on it."""
-    for item, scores in zip(items, results, strict=True):
-        if scores is None:
+def give(items: Sequence[WorkItem], reply: BatchReply) -> None:
+    """Each input its scores, in the same order, or why it has none: it is too long, or the model failed on it."""
+    refuse(items, reply)
+    for place, (item, scores) in enumerate(zip(items, reply.results, strict=True)):
+        if scores is not None:
+            item.succeed(scores, reply.lengths.get(place))
+        else:
             # Why stands in the worker's log; the words of a library are not for customers.
             item.fail(_unprocessable())
-        else:
-            item.succeed(scores)
+
+
+def refuse(items: Sequence[WorkItem], reply: BatchReply) -> None:
+    """Those that are too long their refusals, which stand whatever became of the others."""
+    for place, length in reply.refused.items():
+        items[place].refuse(length)
 
 
 def fail(items: Sequence[WorkItem], reason: str) -> None:

@@ -231,13 +231,13 @@ class Batcher:
             given_up = self._given_up.get(reply.batch_id)
             if flight is not None and not flight.losses and reply.error != TOO_LATE:
                 took_s = clock.monotonic() - flight.sent_at
-                flight.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=flight.tokens)
+                flight.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=_computed_tokens(flight, reply))
         if flight is None:
             # A batch that was sent twice was answered before, or was given up. Then its worker was slow, not dead, and has
             # settled the holds: who is charged must be answered. The inputs that were sent one by one end as batches for
             # which nobody waits.
             if given_up is not None and not reply.error and len(reply.results) == len(given_up):
-                answers.give(given_up, reply.results)
+                answers.give(given_up, reply)
             return
         if reply.error == TOO_LATE:
             self._skip(flight)
@@ -245,11 +245,13 @@ class Batcher:
         if reply.error or len(reply.results) != len(flight.items):
             reason = reply.error or f"{len(reply.results)} results for {len(flight.items)} inputs"
             logger.error("batch %s failed on %s: %s", reply.batch_id, reply.worker, reason)
+            if len(reply.results) == len(flight.items):
+                answers.refuse(flight.items, reply)
             self._finish(flight, reason="worker-error")
             return
         # First the next batch, for a worker waits for it; then the callers, who are many.
         self._finish(flight, reason="")
-        answers.give(flight.items, reply.results)
+        answers.give(flight.items, reply)
 
     def _skip(self, flight: Flight) -> None:
         """Its deadline had passed when a worker came to it. Of one that was sent twice the other copy may still be answered."""
@@ -311,3 +313,10 @@ class Batcher:
             # Callers leave meanwhile: with nobody left to wait for it, its place is free.
             flights = alone or self._next_flights()
         self._send(flights)
+
+
+def _computed_tokens(flight: Flight, reply: BatchReply) -> int:
+    """The tokens that the model's time was for: what is refused takes none of it, and must not make the model look faster."""
+    if len(reply.results) != len(flight.items):
+        return flight.tokens
+    return flight.tokens - sum([flight.items[place].size for place in reply.refused])

@@ -102,7 +102,9 @@ def depart(lane: Lane, items: Sequence[WorkItem], priority: Priority, *, reply_t
         deadline=clock.now().timestamp() + latest - now,
         cache_ttl_s=lane.ref.cache_ttl_s,
         items=[
-            ItemMessage(item.payload, item.cache_key, item.hold.hold_id, item.hold.tenant_id, item.hold.shard)
+            ItemMessage(
+                item.payload, item.cache_key, item.hold.hold_id, item.hold.tenant_id, item.hold.shard, item.truncate
+            )
             for item in items
         ],
     )

@@ -4,18 +4,25 @@ import base64
 
 import msgspec
 
+from inference.truncation import TO_LIMIT, TextLength
+
 TOO_LATE = "too late"
 """The ``error`` of a batch that no worker computed because its deadline had passed."""
 
 
 class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep)."""
+    """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep).
+
+    ``truncate`` is whether the input may be cut, as ``inference.truncation`` says it. Who does not say it is of an earlier
+    release, which knows no refusal.
+    """
 
     payload: bytes
     cache_key: bytes
     hold_id: str
     tenant_id: int
     shard: int
+    truncate: int = TO_LIMIT
 
 
 class BatchMessage(msgspec.Struct, frozen=True, array_like=True):
@@ -34,6 +41,7 @@ class BatchReply(msgspec.Struct, frozen=True, array_like=True):
     """The scores of each input as float32 bytes, or None where the model failed on it; ``error`` if it failed on all.
 
     ``problems`` tells by the input's place why the model failed on it; ``compute_s`` is the model's own time for the batch.
+    ``lengths`` are those of inputs longer than the model reads, by place: one with scores was cut, one without refused.
     """
 
     batch_id: str
@@ -42,6 +50,12 @@ class BatchReply(msgspec.Struct, frozen=True, array_like=True):
     error: str = ""
     problems: dict[int, str] = msgspec.field(default_factory=dict)
     compute_s: float = 0.0
+    lengths: dict[int, TextLength] = msgspec.field(default_factory=dict)
+
+    @property
+    def refused(self) -> dict[int, TextLength]:
+        """The inputs that were not computed because they are too long, by place."""
+        return {place: length for place, length in self.lengths.items() if self.results[place : place + 1] == [None]}
 
 
 _encoder = msgspec.msgpack.Encoder()

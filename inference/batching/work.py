@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inference.truncation import REFUSE, TextLength
 from inference.types import Priority
 from mlplatform.lib import clock
 from mlplatform.lib.cancellation import Cancellation
@@ -37,7 +38,9 @@ class WorkItem:
 
     ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
     monotonic clock. ``weight`` is the tenant's share of busy workers, ``size`` what the input costs in tokens, or 1 for
-    what has none. Equal inputs share one item: it is dropped only when nobody waits for it any more.
+    what has none. ``truncate`` is whether it may be cut (``inference.truncation``); ``length`` is set with the answer of one that
+    was, and with the refusal of one that may not be. Equal inputs share one item: it is dropped only when nobody waits for it
+    any more.
     """
 
     payload: bytes
@@ -48,6 +51,8 @@ class WorkItem:
     priority: Priority = Priority.INTERACTIVE
     weight: int = 1
     size: int = 1
+    truncate: int = REFUSE
+    length: TextLength | None = None
     scores: bytes | None = None
     error: PlatformError | None = None
     _waiters: int = 1
@@ -111,19 +116,23 @@ class WorkItem:
             cancellation.changed.clear()
         return True
 
-    def succeed(self, scores: bytes) -> None:
-        """Give the answer to everybody who waits; the first call counts."""
-        self._end(scores, None)
+    def succeed(self, scores: bytes, length: TextLength | None = None) -> None:
+        """Give the answer to everybody who waits, with the length of an input that was cut; the first call counts."""
+        self._end(scores, None, length)
 
     def fail(self, error: PlatformError) -> None:
         """Give the failure to everybody who waits; the first call counts."""
-        self._end(None, error)
+        self._end(None, error, None)
 
-    def _end(self, scores: bytes | None, error: PlatformError | None) -> None:
+    def refuse(self, length: TextLength) -> None:
+        """Tell everybody who waits that the input is too long, and may not be cut; the first call counts."""
+        self._end(None, None, length)
+
+    def _end(self, scores: bytes | None, error: PlatformError | None, length: TextLength | None) -> None:
         with self._lock:
             if self._done:
                 return
-            self.scores, self.error = scores, error
+            self.scores, self.error, self.length = scores, error, length
             self._done = True
         self._gate.release()
         for watcher in self._watchers:

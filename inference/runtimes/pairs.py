@@ -6,7 +6,7 @@ from typing import Final
 import torch
 
 from inference.runtimes.protocol import Array, Input, LoadError, Pair, RuntimeSpec
-from inference.runtimes.text_networks import classifier
+from inference.runtimes.text_networks import TextRuntime, classifier
 
 _WARMUP: Final[tuple[Pair, ...]] = (
     ("A question?", "An answer."),
@@ -14,7 +14,7 @@ _WARMUP: Final[tuple[Pair, ...]] = (
 )
 
 
-class PairClassification:
+class PairClassification(TextRuntime):
     """Runs a Hugging Face classifier on pairs, such as premise and hypothesis."""
 
     def load(self, spec: RuntimeSpec) -> None:
@@ -33,7 +33,7 @@ class PairClassification:
         return probabilities
 
 
-class PairScoring:
+class PairScoring(TextRuntime):
     """Runs a cross-encoder: a classifier with one output, whose sigmoid is the score."""
 
     def load(self, spec: RuntimeSpec) -> None:

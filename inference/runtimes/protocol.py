@@ -3,17 +3,47 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from inference.truncation import TextLength
+
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]  # [height, width, channels], 0 to 255
 Pair = tuple[str, str]
-Input = (
-    str | Pair | Array | Pixels
-)  # a text, two texts, an array of the declared shape, or an image of the declared size
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The tokens of one text or pair, as many as are read. ``types`` says for each token of which of two texts it is; None:
+    all are of the first. ``length`` is set where the text had more tokens than are read."""
+
+    ids: Ids
+    types: Ids | None
+    length: TextLength | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def types_or_zeros(self) -> Ids:
+        """The types, whichever way they are said."""
+        return np.zeros_like(self.ids) if self.types is None else self.types
+
+
+Input = str | Pair | Encoded | Array | Pixels
+"""A text, two texts, the tokens of either, an array of the declared shape, or an image of the declared size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """An input that was read. ``value`` is what the model runs on; None where the text is too long and may not be cut.
+    ``length`` is that of a text with more tokens than are read."""
+
+    value: Input | None
+    length: TextLength | None = None
 
 
 class RuntimeFault(Exception):
@@ -62,3 +92,16 @@ class Runtime(Protocol):
         Classification returns probabilities that sum to one, embedding vectors of length one (unless the option
         `normalise` is false), scoring a score from 0 to 1 for each candidate of an input.
         """
+
+
+@runtime_checkable
+class ReadsTexts(Protocol):
+    """A runtime whose inputs have tokens, of which it reads :attr:`max_tokens` at most."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Of one input, with the special tokens around it; of a pair, of both texts together."""
+
+    def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
+        """The tokens of each text, which ``forward`` takes in place of it. ``truncate`` says of each whether it may be cut
+        (see ``inference.truncation``). Raises ValueError for a text without any token."""

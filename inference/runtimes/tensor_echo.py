@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -26,5 +27,6 @@ class TensorEcho:
 
     def forward(self, inputs: Sequence[Input]) -> Array:
         """Return float32 [len(inputs), numbers of an input]."""
-        rows: Array = np.stack(inputs).reshape(len(inputs), -1).astype(np.float32, copy=False)
+        arrays: Sequence[Any] = inputs
+        rows: Array = np.stack(arrays).reshape(len(inputs), -1).astype(np.float32, copy=False)
         return rows

@@ -6,10 +6,10 @@ import torch
 
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
 from inference.runtimes.text_embedding import WARMUP_TEXTS
-from inference.runtimes.text_networks import classifier
+from inference.runtimes.text_networks import TextRuntime, classifier
 
 
-class TextClassification:
+class TextClassification(TextRuntime):
     """Runs an encoder and a head on texts.
 
     The artefact is a Hugging Face folder with the head that its architecture has, or an encoder with a `head.safetensors`

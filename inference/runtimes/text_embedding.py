@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
-from inference.runtimes.text_networks import embedder
+from inference.runtimes.text_networks import TextRuntime, embedder
 
 WARMUP_TEXTS = ("A first sentence.", "A second one, which is a little longer.")
 
 
-class TextEmbedding:
+class TextEmbedding(TextRuntime):
     """Runs an encoder; the options `pooling` (`mean` or `cls`) and `normalise` say what is read from it."""
 
     def load(self, spec: RuntimeSpec) -> None:

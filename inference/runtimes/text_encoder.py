@@ -73,7 +73,7 @@ class TextEncoder:
         """
         if not texts:
             return torch.empty(0, last * self.dimensions, device=self.encoder.device)
-        return self.pooled(self.reader.read(texts), Pooling(), last=last)
+        return self.pooled(self.reader.encoded(texts), Pooling(), last=last)
 
     def pooled(self, encoded: Sequence[Encoded], pooling: Pooling, *, last: int = 1) -> Tensor:
         """Return float32 [len(encoded), last * dimensions]; row i belongs to input i."""

@@ -18,9 +18,9 @@ from inference.runtimes.encoder_config import ACTIVATIONS, EncoderConfig
 from inference.runtimes.heads import HEAD, load_head, read_weights
 from inference.runtimes.options import Options
 from inference.runtimes.packing import Dense
-from inference.runtimes.protocol import Input, LoadError, RuntimeSpec
+from inference.runtimes.protocol import Encoded, Input, LoadError, Read, RuntimeSpec
 from inference.runtimes.text_encoder import Pooling, TextEncoder
-from inference.runtimes.tokens import Encoded, TextReader
+from inference.runtimes.tokens import TextReader
 
 _MOST_TOKENS: Final = 8192
 _LENGTHS: Final = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
@@ -36,10 +36,29 @@ _HEADS: Final[Mapping[str, tuple[str, Callable[[Tensor], Tensor], str]]] = {
 
 
 class TextNetwork(Protocol):
-    """A loaded network; row i of what it returns belongs to input i."""
+    """A loaded network; row i of what it returns belongs to input i, a text or its tokens."""
+
+    @property
+    def reader(self) -> TextReader:
+        """What makes tokens of texts."""
 
     def run(self, inputs: Sequence[Input]) -> Tensor:
         """Return float32 [len(inputs), columns] on the device."""
+
+
+class TextRuntime:
+    """What the runtimes of texts have in common, whatever they make of the network's rows."""
+
+    _network: TextNetwork
+
+    @property
+    def max_tokens(self) -> int:
+        """See :class:`~inference.runtimes.protocol.ReadsTexts`."""
+        return self._network.reader.max_tokens
+
+    def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
+        """See :class:`~inference.runtimes.protocol.ReadsTexts`."""
+        return self._network.reader.read(inputs, truncate)
 
 
 class FirstTokenHead(nn.Module):
@@ -111,10 +130,11 @@ class Packed:
 
     def __init__(self, encoder: TextEncoder, pooling: Pooling, head: nn.Module, *, last: int) -> None:
         self._encoder, self._pooling, self._head, self._last = encoder, pooling, head, last
+        self.reader = encoder.reader
 
     def run(self, inputs: Sequence[Input]) -> Tensor:
         """See :class:`TextNetwork`."""
-        vectors = self._encoder.pooled(self._encoder.reader.read(inputs), self._pooling, last=self._last)
+        vectors = self._encoder.pooled(self.reader.encoded(inputs), self._pooling, last=self._last)
         with torch.inference_mode():
             result: Tensor = self._head(vectors)
         return result
@@ -125,17 +145,17 @@ class Rectangles:
 
     def __init__(self, reader: TextReader, network: Network, spec: RuntimeSpec, *, holds: object, pad: int = 0) -> None:
         """`holds` is what has the weights, kept here in sight of who weighs them."""
-        self._reader, self._spec, self._pad, self.holds = reader, spec, pad, holds
+        self.reader, self._spec, self._pad, self.holds = reader, spec, pad, holds
         self._network = acceleration.accelerate(network, spec)
         self._graphs = spec.acceleration == "cuda-graphs"
 
     def run(self, inputs: Sequence[Input]) -> Tensor:
         """See :class:`TextNetwork`."""
-        encoded = self._reader.read(inputs)
+        encoded = self.reader.encoded(inputs)
         rows, longest = len(encoded), max(len(one.ids) for one in encoded)
         if self._graphs:
             rows = acceleration.rounded_up(rows)
-            longest = min(self._reader.max_tokens, next((one for one in _LENGTHS if one >= longest), longest))
+            longest = min(self.reader.max_tokens, next((one for one in _LENGTHS if one >= longest), longest))
         with torch.inference_mode():
             given = (one.to(self._spec.device, non_blocking=True) for one in self._filled(encoded, rows, longest))
             return self._network(*given)[: len(encoded)].float()

@@ -1,55 +1,102 @@
-"""Texts and pairs of texts to the ids of their tokens."""
+"""Texts and pairs of texts to the ids of their tokens, and what is read of those that have too many.
+
+Tokens are counted with the special ones that the tokenizer puts around a text, for they take a model's places too. A text is
+encoded whole and then cut, which gives the tokens that the tokenizer's own truncation gives: that one makes every piece that is
+left over as well, and of a pair every combination of two of them.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from inference.runtimes.protocol import LoadError
+from inference.runtimes.protocol import Encoded, Ids, Input, LoadError, Read
+from inference.truncation import REFUSE, TO_LIMIT, TextLength
+
+__all__ = ["TOKENIZER", "Encoded", "Ids", "TextReader"]
 
 TOKENIZER: Final = "tokenizer.json"
-Ids = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """The tokens of one input. ``types`` says for each token of which of two texts it is; None: all are of the first."""
-
-    ids: Ids
-    types: Ids | None
-
-    def types_or_zeros(self) -> Ids:
-        """The types, whichever way they are said."""
-        return np.zeros_like(self.ids) if self.types is None else self.types
 
 
 class TextReader:
-    """A tokenizer that cuts what is longer than a model can read. A pair is cut where its longer text ends."""
+    """A tokenizer, and how many tokens of a text the model reads. A pair is cut where its longer text ends."""
 
     def __init__(self, directory: Path, *, max_tokens: int) -> None:
-        """Raises LoadError when the tokenizer is missing or cannot be read."""
+        """Raises LoadError when the tokenizer is missing or cannot be read, or leaves no room for a text."""
         try:
             tokenizer = Tokenizer.from_str((directory / TOKENIZER).read_text(encoding="utf-8"))
         except Exception as error:  # tokenizers raises bare Exceptions
             raise LoadError(f"{TOKENIZER} cannot be read: {error}") from error
         tokenizer.no_padding()
-        tokenizer.enable_truncation(max_tokens)
+        tokenizer.no_truncation()
+        special = tokenizer.num_special_tokens_to_add(is_pair=False)
+        if max_tokens <= special:
+            raise LoadError(f"Of {max_tokens} tokens none is left for a text: {special} are the tokenizer's own.")
         self._tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.vocabulary: int = tokenizer.get_vocab_size(with_added_tokens=True)
 
-    def read(self, inputs: Sequence[Any]) -> list[Encoded]:
-        """The tokens of each input, which is a text or a tuple of two. Raises ValueError for one without any token."""
+    def encoded(self, inputs: Sequence[Any]) -> list[Encoded]:
+        """The tokens of each input: a text, a tuple of two, or one that was read already. Texts are cut as need be.
+
+        Raises ValueError for one without any token.
+        """
+        texts = [one for one in inputs if not isinstance(one, Encoded)]
+        if not texts:
+            return list(inputs)
+        read = iter(self.read(texts, [TO_LIMIT] * len(texts)))
+        found = (one if isinstance(one, Encoded) else next(read).value for one in inputs)
+        return [one for one in found if isinstance(one, Encoded)]
+
+    def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
+        """See :class:`~inference.runtimes.protocol.ReadsTexts`."""
         encodings = self._tokenizer.encode_batch_fast(list(inputs))
-        return [_encoded(one, paired=isinstance(given, tuple)) for one, given in zip(encodings, inputs, strict=True)]
+        return [
+            self._read(one, may, paired=isinstance(given, tuple))
+            for one, may, given in zip(encodings, truncate, inputs, strict=True)
+        ]
+
+    def _read(self, encoding: Any, truncate: int, *, paired: bool) -> Read:
+        tokens = len(encoding)
+        if not tokens:
+            raise ValueError("A text has no tokens; the tokenizer adds none around it.")
+        most = min(self.max_tokens, truncate) if truncate > 0 else self.max_tokens
+        length = TextLength(tokens, most) if tokens > most else None
+        if length is not None and truncate == REFUSE:
+            return Read(None, length)
+        ids = np.array(encoding.ids, dtype=np.int64)
+        types = np.array(encoding.type_ids, dtype=np.int64) if paired else None
+        if length is not None:
+            kept = _kept(encoding.sequence_ids, most)
+            ids, types = ids[kept], types[kept] if types is not None else None
+        return Read(Encoded(ids, types, length), length)
 
 
-def _encoded(encoding: Any, *, paired: bool) -> Encoded:
-    if not encoding.ids:
-        raise ValueError("A text has no tokens; the tokenizer adds none around it.")
-    ids = np.array(encoding.ids, dtype=np.int64)
-    return Encoded(ids, np.array(encoding.type_ids, dtype=np.int64) if paired else None)
+def _kept(sequence_ids: Sequence[int | None], most: int) -> "np.typing.NDArray[np.bool_]":
+    """Which tokens stay: every special one, and of each text as many as there is room for, at least one."""
+    of = np.array([-1 if one is None else one for one in sequence_ids], dtype=np.int64)
+    first, second = int((of == 0).sum()), int((of == 1).sum())
+    room = most - (len(of) - first - second)
+    shares = _shares(first, second, max(room, 2)) if second else (max(room, 1), 0)
+    kept = of < 0
+    for text, share in enumerate(shares):
+        own = of == text
+        kept |= own & (np.cumsum(own) <= share)
+    return kept
+
+
+def _shares(first: int, second: int, room: int) -> tuple[int, int]:
+    """How many tokens of each of two texts are read: what is dropped is dropped of the longer one as long as it is longer.
+
+    As the library tokenizers does it, which gives the odd token to the text that was longer.
+    """
+    if first > second:
+        return _shares(second, first, room)[::-1]
+    shorter = first
+    longer = max(shorter, room - shorter)
+    if shorter + longer > room:
+        shorter = room // 2
+        longer = room - shorter
+    return shorter, longer

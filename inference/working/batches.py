@@ -12,6 +12,7 @@ from inference.batching.messages import ItemMessage
 from inference.runtimes import inputs as wire
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input
+from inference.truncation import TextLength
 from mlplatform.lib import clock
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,11 @@ _MAX_REASON: Final = 300
 _inputs = Counter("mlplatform_worker_inputs_total", "Inputs that workers computed.", ["model"])
 _forward_seconds = Histogram("mlplatform_worker_forward_seconds", "The model's own time for a batch.", ["model"])
 _poisoned = Counter("mlplatform_worker_inputs_failed_total", "Inputs on which a model failed.", ["model"])
+_too_long = Counter(
+    "mlplatform_worker_inputs_too_long_total",
+    "Inputs refused because they have more tokens than the model reads.",
+    ["model"],
+)
 _splits = Counter(
     "mlplatform_worker_batches_split_total", "Batches that failed and were computed in halves.", ["model"]
 )
@@ -33,11 +39,14 @@ _splits = Counter(
 class Outcome:
     """Scores of each input as float32 bytes, or None with its problem; ``compute_s`` is the model's own time.
 
+    ``lengths`` are those of inputs that were cut, and of those that are refused instead: they have neither scores nor a
+    problem, for nothing is wrong with them or with the model.
     ``error`` says why the model itself is broken, so that no input is to blame.
     """
 
     results: list[bytes | None]
     problems: dict[int, str] = field(default_factory=dict)
+    lengths: dict[int, TextLength] = field(default_factory=dict)
     compute_s: float = 0.0
     error: str = ""
 
@@ -66,15 +75,59 @@ def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
             logger.exception("an input of %s cannot be read", name)
             outcome.problems[place] = reason(failure)
     began = clock.monotonic()
-    _run(runtime, decoded, places, outcome, items)
+    ready = _Ready()
+    _read(runtime, decoded, places, items, ready)
+    outcome.lengths = ready.lengths
+    _run(runtime, ready.inputs, ready.places, outcome, items)
+    # Only now: what cannot be read says nothing of what can, and must not have it given up.
+    outcome.problems |= ready.problems
     outcome.error = _last_word(outcome, items)
     outcome.compute_s = clock.monotonic() - began
     label = _label(runtime)
     _forward_seconds.labels(label).observe(outcome.compute_s)
-    _inputs.labels(label).inc(len(items) - len(outcome.problems))
+    refused = sum(outcome.results[place] is None for place in outcome.lengths)
+    _inputs.labels(label).inc(len(items) - len(outcome.problems) - refused)
+    if refused:
+        _too_long.labels(label).inc(refused)
     if outcome.problems:
         _poisoned.labels(label).inc(len(outcome.problems))
     return outcome
+
+
+@dataclass(slots=True)
+class _Ready:
+    """What of a batch can be run, and the places of it; the lengths of texts that were cut or are too long, and problems."""
+
+    inputs: list[Input] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    lengths: dict[int, TextLength] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+
+
+def _read(
+    runtime: CheckedRuntime,
+    decoded: Sequence[Input],
+    places: Sequence[int],
+    items: Sequence[ItemMessage],
+    ready: _Ready,
+) -> None:
+    """Have the texts' tokens made, all together, else each by itself."""
+    try:
+        read = runtime.read(decoded, [items[place].truncate for place in places])
+    except Exception as failure:
+        if len(decoded) == 1:
+            logger.exception("%s cannot read an input", runtime.spec.name)
+            ready.problems[places[0]] = reason(failure)
+            return
+        for one, place in zip(decoded, places, strict=True):
+            _read(runtime, [one], [place], items, ready)
+        return
+    for found, place in zip(read, places, strict=True):
+        if found.length is not None:
+            ready.lengths[place] = found.length
+        if found.value is not None:
+            ready.inputs.append(found.value)
+            ready.places.append(place)
 
 
 def _run(

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from prometheus_client import Counter
@@ -17,6 +17,7 @@ from prometheus_client import Counter
 from inference import cache
 from inference.batching.messages import BatchReply, ItemMessage
 from inference.batching.settlement import settle_and_reply
+from inference.truncation import TextLength
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,15 @@ _lost = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is to be said of one batch: the reply, the inputs to settle, and what to keep under which key."""
+    """What is to be said of one batch: the reply, the inputs to settle, and what to keep under which key;
+    ``lengths`` are those of inputs that were cut, by that key."""
 
     reply_to: str
     reply: BatchReply
     done: Sequence[ItemMessage]
     entries: Mapping[bytes, bytes]
     cache_ttl_s: int
+    lengths: Mapping[bytes, TextLength] = field(default_factory=dict)
 
     def deliver(self) -> None:
         """Settle and reply, then keep. Raises what Redis raises when the batch could not be settled; it comes again then."""
@@ -50,7 +53,7 @@ class Report:
             raise
         finally:
             # Even then: whoever sends the batch once more, or asks the same, finds the answer.
-            cache.keep(self.entries, ttl_s=self.cache_ttl_s)
+            cache.keep(self.entries, ttl_s=self.cache_ttl_s, lengths=self.lengths)
 
 
 class Reporter(Protocol):

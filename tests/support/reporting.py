@@ -13,7 +13,7 @@ class ReportsAtOnce:
     """
 
     def hand_over(self, report: Report) -> None:
-        cache.keep(report.entries, ttl_s=report.cache_ttl_s)
+        cache.keep(report.entries, ttl_s=report.cache_ttl_s, lengths=report.lengths)
         replace(report, entries={}).deliver()
 
     def close(self) -> None: ...

@@ -19,7 +19,8 @@ from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.runtimes.loading import CheckedRuntime
-from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.runtimes.protocol import Array, Input, Read, RuntimeSpec
+from inference.truncation import REFUSE, TextLength
 from inference.types import Priority
 from inference.worker import Worker
 from inference.working.loaded import key_of
@@ -80,6 +81,24 @@ class TinyRuntime:
 
 
 @dataclass
+class WordRuntime(TinyRuntime):
+    """Has a token for each word and two special ones around them, of which it reads ``max_tokens``: the text's beginning."""
+
+    max_tokens: int = 8
+
+    def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
+        return [self._read(str(text), may) for text, may in zip(inputs, truncate, strict=True)]
+
+    def _read(self, text: str, truncate: int) -> Read:
+        words = text.split()
+        most = truncate if truncate > 0 else self.max_tokens
+        if len(words) + 2 <= most:
+            return Read(text)
+        length = TextLength(len(words) + 2, most)
+        return Read(None if truncate == REFUSE else " ".join(words[: most - 2]), length)
+
+
+@dataclass
 class TinyWorker:
     """The worker, what it was sent, and how to stop it from answering."""
 
@@ -90,10 +109,11 @@ class TinyWorker:
     lose: int = 0
     _queue: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
 
-    def serve(self, version: ModelVersion) -> TinyRuntime:
-        """Have the worker hold this version in memory."""
+    def serve(self, version: ModelVersion, *, max_tokens: int = 0) -> TinyRuntime:
+        """Have the worker hold this version in memory, as one that reads so many tokens if they are given."""
         spec = self.worker.spec(version)
-        runtime = self.runtimes[version.sha256] = TinyRuntime(spec, self.go)
+        runtime = WordRuntime(spec, self.go, max_tokens=max_tokens) if max_tokens else TinyRuntime(spec, self.go)
+        self.runtimes[version.sha256] = runtime
         self.worker.models.put(key_of(version.pk, version.sha256), CheckedRuntime(spec, runtime))
         return runtime
 

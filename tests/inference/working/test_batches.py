@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from inference.batching.messages import ItemMessage
 from inference.runtimes.loading import CheckedRuntime
-from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.runtimes.protocol import Array, Input, Read, RuntimeSpec
+from inference.truncation import REFUSE, TO_LIMIT, TextLength
 from inference.working import batches
-from tests.support.tiny_model import POISON, TinyRuntime, share_of
+from tests.support.tiny_model import POISON, TinyRuntime, WordRuntime, share_of
 
 
 class Counting(TinyRuntime):
@@ -33,6 +34,12 @@ def runtime_of() -> tuple[Counting, CheckedRuntime]:
     go.set()
     counting = Counting(spec, go)
     return counting, CheckedRuntime(spec, counting)
+
+
+def words_of(*, max_tokens: int) -> tuple[WordRuntime, CheckedRuntime]:
+    counting, checked = runtime_of()
+    words = WordRuntime(counting.spec, counting.go, max_tokens=max_tokens)
+    return words, CheckedRuntime(checked.spec, words)
 
 
 def items(*texts: str) -> list[ItemMessage]:
@@ -92,3 +99,57 @@ def test_a_failure_before_any_input_is_that_of_all() -> None:
     outcome = batches.failed(items("a", "b"), LookupError("gone"))
     assert outcome.results == [None, None]
     assert outcome.error == "LookupError: gone"
+
+
+LONG = "one two three four five six"
+
+
+def may_be_cut(truncate: int, *texts: str, tenant_id: int = 1) -> list[ItemMessage]:
+    return [ItemMessage(b"t" + text.encode(), b"", "", tenant_id, 0, truncate) for text in texts]
+
+
+def test_a_text_that_is_too_long_is_refused_alone_and_one_that_may_be_is_cut() -> None:
+    words, runtime = words_of(max_tokens=6)
+    outcome = batches.compute(
+        runtime, [*may_be_cut(REFUSE, "a", LONG, "b"), *may_be_cut(TO_LIMIT, LONG, "c"), *may_be_cut(4, LONG)]
+    )
+    assert [scores is None for scores in outcome.results] == [False, True, False, False, False, False]
+    assert outcome.lengths == {1: TextLength(8, 6), 3: TextLength(8, 6), 5: TextLength(8, 4)}
+    assert (outcome.problems, outcome.error) == ({}, "")
+    assert words.computed == ["a", "b", "one two three four", "c", "one two"]
+
+
+def test_refusals_break_no_model_and_halve_no_batch() -> None:
+    words, runtime = words_of(max_tokens=6)
+    refused = may_be_cut(REFUSE, *[LONG] * 20)
+    outcome = batches.compute(runtime, refused)
+    assert (outcome.results, outcome.problems, outcome.error) == ([None] * 20, {}, "")
+    assert len(outcome.lengths) == 20
+    assert words.computed == []
+    outcome = batches.compute(runtime, [*refused, *may_be_cut(REFUSE, *["good"] * 3, tenant_id=2)])
+    assert [scores is None for scores in outcome.results] == [True] * 20 + [False] * 3
+    assert words.computed == ["good"] * 3
+
+
+def test_what_cannot_be_read_fails_alone_however_much_there_is_of_it() -> None:
+    class Strict(WordRuntime):
+        def _read(self, text: str, truncate: int) -> Read:
+            if not text:
+                raise ValueError("A text has no tokens.")
+            return super()._read(text, truncate)
+
+    counting, checked = runtime_of()
+    strict = Strict(counting.spec, counting.go, max_tokens=6)
+    runtime = CheckedRuntime(checked.spec, strict)
+    outcome = batches.compute(runtime, may_be_cut(REFUSE, *[""] * 10, "good", LONG))
+    assert sorted(outcome.problems) == list(range(10))
+    assert strict.computed == ["good"]
+    assert (list(outcome.lengths), outcome.error) == ([11], "")
+
+
+def test_a_broken_model_does_not_take_the_refusals_with_it() -> None:
+    _, runtime = words_of(max_tokens=6)
+    outcome = batches.compute(runtime, [*may_be_cut(REFUSE, *[POISON] * 10), *may_be_cut(REFUSE, LONG)])
+    assert outcome.error == "ValueError: this input is poison"
+    assert outcome.lengths == {10: TextLength(8, 6)}
+    assert sorted(outcome.problems) == list(range(10))

@@ -1,11 +1,13 @@
 """The end of a batch: answered before it is kept, in order, on a thread of its own, and nothing is lost when it stops."""
 
 import threading
+from collections.abc import Mapping
 
 import pytest
 
 from inference import cache
 from inference.batching.messages import BatchReply, ItemMessage, decode_reply
+from inference.truncation import TextLength
 from inference.working import reporting
 from inference.working.reporting import Report, ReportingThread
 from mlplatform.lib import redis
@@ -29,9 +31,9 @@ def test_the_answer_leaves_before_it_is_kept(monkeypatch: pytest.MonkeyPatch) ->
     seen: list[list[str]] = []
     keep = cache.keep
 
-    def watched(entries: dict[bytes, bytes], *, ttl_s: int) -> None:
+    def watched(entries: dict[bytes, bytes], *, ttl_s: int, lengths: Mapping[bytes, TextLength]) -> None:
         seen.append(replied())
-        keep(entries, ttl_s=ttl_s)
+        keep(entries, ttl_s=ttl_s, lengths=lengths)
 
     monkeypatch.setattr(cache, "keep", watched)
     report(1).deliver()
