@@ -94,6 +94,18 @@ class AddedRequestField(_Adds):
 
 
 @dataclass(frozen=True)
+class NowAskedFor(_Adds):
+    """What calls of the older version get unasked, and those of the newer where they ask for it.
+
+    A call of the older version is made with the fields of ``meant`` (of a :class:`~inference.types.PredictRequest`). Rewritten
+    it does not ask for them: few calls need what it is, and their authors shall decide.
+    """
+
+    part = "request"
+    meant: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RenamedRequestField(_Moves):
     """The same value under another name."""
 

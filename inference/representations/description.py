@@ -8,7 +8,14 @@ from typing import Any, Final, Protocol
 
 from inference.predict import Answer
 from inference.representations import fields
-from inference.representations.changes import AddedAnswerField, Body, CannotSay, Change, RenamedRequestField
+from inference.representations.changes import (
+    AddedAnswerField,
+    Body,
+    CannotSay,
+    Change,
+    NowAskedFor,
+    RenamedRequestField,
+)
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError
 
@@ -154,7 +161,13 @@ class Descriptions:
             answers=tuple(_downs(change for change in reversed(changes) if change.part == "answer")),
             request_fields=request_fields,
             old_names={new: old for new, old in names.items() if new != old and old in request_fields},
-            demands={name: True for change in changes if isinstance(change, CannotSay) for name in change.demands},
+            demands={name: True for change in changes if isinstance(change, CannotSay) for name in change.demands}
+            | {
+                name: value
+                for change in changes
+                if isinstance(change, NowAskedFor)
+                for name, value in change.meant.items()
+            },
         )
 
 

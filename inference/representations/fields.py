@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from inference import truncation
 from inference.types import MAX_TOP_K
 from mlplatform.lib.errors import invalid
 
 _MAX_MODEL_CHARS: Final = 130
+_PARAMETERS: Final = ("top_k", "truncate")
 
 
 def only(body: Mapping[str, Any], known: Collection[str], *, path: str = "") -> None:
@@ -36,10 +38,19 @@ def top_k(body: Mapping[str, Any], *, path: str = "") -> int | None:
     parameters = body.get("parameters", {})
     if not isinstance(parameters, dict):
         raise invalid(f"{path}parameters", "The parameters are an object.")
-    only(parameters, {"top_k"}, path=f"{path}parameters.")
+    only(parameters, _PARAMETERS, path=f"{path}parameters.")
     value = parameters.get("top_k")
     if value is None:
         return None
     if type(value) is not int or not 1 <= value <= MAX_TOP_K:
         raise invalid(f"{path}parameters.top_k", f"top_k is a whole number from 1 to {MAX_TOP_K}.")
     return value
+
+
+def truncate(body: Mapping[str, Any], *, path: str = "") -> int:
+    """``parameters.truncate``: whether a text longer than the model reads is cut, and not refused. After :func:`top_k`, which
+    looks at the parameters as a whole."""
+    value = (body.get("parameters") or {}).get("truncate")
+    if value is not None and type(value) is not bool:
+        raise invalid(f"{path}parameters.truncate", "truncate is true or false.")
+    return truncation.flag(value)

@@ -14,8 +14,10 @@ from inference.representations.changes import (
     AddedRequestField,
     CannotSay,
     MovedAnswerField,
+    NowAskedFor,
 )
 from inference.representations.description import ApiDescription, Example, Native
+from inference.truncation import REFUSE, TO_LIMIT
 from inference.types import PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError, invalid
 
@@ -23,7 +25,7 @@ _FIELDS: Final = {"model": False, "input": True, "parameters": False}
 
 
 def parse(body: Mapping[str, Any], *, model: str = "") -> PredictRequest:
-    """``{"model", "input", "parameters": {"top_k"}}``; ``model`` is given where the address names it."""
+    """``{"model", "input", "parameters": {"top_k", "truncate"}}``; ``model`` is given where the address names it."""
     if model and "model" in body and body["model"] != model:
         raise invalid("model", f"The address names {model!r}; leave the field out or let both be equal.")
     return _parse_one(body, model=model, path="")
@@ -54,7 +56,8 @@ def render(answer: Answer) -> dict[str, Any]:
 
 
 def result_body(result: PredictResult) -> dict[str, Any]:
-    """``{"id", "model", "model_version", "predictions", "embedding" or "scores", "usage", "cached", "latency_ms"}``."""
+    """``{"id", "model", "model_version", "predictions", "embedding" or "scores", "usage", "cached", "latency_ms"}``, and
+    ``truncated`` where the text was cut."""
     body: dict[str, Any] = {"id": result.id, "model": result.model, "model_version": result.model_version}
     if result.embedding is not None:
         body[result.vector_name] = result.embedding
@@ -63,6 +66,8 @@ def result_body(result: PredictResult) -> dict[str, Any]:
     body["usage"] = {"units": result.units}
     body["cached"] = result.cached
     body["latency_ms"] = result.latency_ms
+    if result.truncated is not None:
+        body["truncated"] = result.truncated.as_json()
     return body
 
 
@@ -72,6 +77,7 @@ def _parse_one(body: Mapping[str, Any], *, model: str, path: str) -> PredictRequ
         model=model or fields.model(body, path=path),
         input=structured.read(fields.required(body, "input", path=path), field=f"{path}input"),
         top_k=fields.top_k(body, path=path) if "parameters" in body else None,
+        truncate=fields.truncate(body, path=path) if "parameters" in body else REFUSE,
         path=path,
     )
 
@@ -81,6 +87,14 @@ VERSION: Final = ApiDescription(
     follows="v1.1",
     changes=(
         AddedRequestField("parameters", summary="A call can say how many labels it wants: `parameters.top_k`."),
+        NowAskedFor(
+            "parameters.truncate",
+            meant={"truncate": TO_LIMIT},
+            summary="A text with more tokens than the model reads is refused, with their number, unless the call lets it be "
+            'cut with `"parameters": {"truncate": true}`. Until now it was cut, which only the header `X-Input-Truncated` '
+            "told.",
+        ),
+        AddedAnswerField("truncated", summary="The answer to a text that was cut says so, in `truncated.tokens`."),
         AddedAnswerField(
             "predictions", summary="The answer has every label with its score, best first, in the list `predictions`."
         ),

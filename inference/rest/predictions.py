@@ -10,6 +10,7 @@ from billing.models import Operation
 from billing.rest import keyed
 from billing.rest.views import KeyedView
 from inference import predict as prediction
+from inference import truncation
 from inference.lifecycle import pinned
 from inference.predict import Answer, single
 from inference.representations import VERSIONS, parse, render, v2
@@ -37,6 +38,8 @@ def predict(call: RestCall, *, model: str = "", known: tuple[str, ...] = _ALL) -
             raise
         result = single(answer)
         headers = {"X-Cache": "HIT", "Age": str(result.age_s)} if result.cached else {"X-Cache": "MISS"}
+        if api_version not in _V2:
+            headers.update(truncation.told([result.truncated]))
         ending = (result.deprecation,) if result.deprecation is not None else ()
         endings.sample(call, caller, api_version, parsed, body, answer)
         return Reply(render(api_version, answer), headers=headers, deprecations=ending), answer.decision

@@ -27,7 +27,7 @@ _API_PATH: Final = re.compile(
 _FOR_PEOPLE_TOO: Final = "graphql"
 _EXPOSED: Final = (
     "API-Version, Age, Deprecation, Link, RateLimit, RateLimit-Policy, Retry-After, Sunset, X-API-Deprecated, X-API-Sunset-Date, "
-    "X-Cache, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, traceparent"
+    "X-Cache, X-Input-Truncated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, traceparent"
 )
 _ALLOWED: Final = (
     "API-Version, Authorization, Cache-Control, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout, "

@@ -21,6 +21,7 @@ from inference.representations.changes import (
     MovedAnswerField,
     RenamedRequestField,
 )
+from inference.truncation import REFUSE, TO_LIMIT
 from inference.types import LabelScore, PredictRequest, PredictResult
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.lifecycle import released
@@ -108,7 +109,7 @@ def test_a_request_goes_up_and_comes_back(body: dict[str, Any], old: str) -> Non
         back = change.down(back)
     assert back == body
     parsed = representations.parse("v2", newer)
-    assert representations.parse(old, body) == replace(parsed, labels_only=True)
+    assert representations.parse(old, body) == replace(parsed, labels_only=True, truncate=TO_LIMIT)
 
 
 @pytest.mark.parametrize("old", ["v1", "v1.1"])
@@ -210,7 +211,9 @@ def test_older_versions_can_be_taken_through_a_chain_that_renames() -> None:
     older = [replace(one, native=None) for one in VERSIONS.values()]
     descriptions = Descriptions([*reversed(older), native_v3()])
     assert descriptions.parse("v2", {"input": "x"}) == PredictRequest(model="", input="x")
-    assert descriptions.parse("v1", {"input": "x"}) == PredictRequest(model="", input="x", labels_only=True)
+    assert descriptions.parse("v1", {"input": "x"}) == PredictRequest(
+        model="", input="x", labels_only=True, truncate=TO_LIMIT
+    )
     assert descriptions.example("v1").answer == representations.example("v1").answer
     assert descriptions.example("v2").request == {"model": "sentiment", "input": "x"}
     for name in ("v1", "v2"):
@@ -234,6 +237,20 @@ def test_a_chain_must_be_one_line_that_ends_in_a_native_version() -> None:
         Descriptions([ApiDescription("v1"), ApiDescription("v3", "v2", native=native)])
     with pytest.raises(ValueError, match="how it is read"):
         Descriptions([*VERSIONS.values(), V3])
+
+
+def test_what_older_calls_got_unasked_they_get_and_newer_ones_ask_for() -> None:
+    """A call is rewritten without it: its author shall decide whether to ask."""
+    for old in ("v1", "v1.1"):
+        assert representations.parse(old, {"input": "x"}).truncate == TO_LIMIT
+        assert representations.request_up({"input": "x"}, old=old, new="v2") == {"input": "x"}
+    assert representations.parse("v2", {"input": "x"}).truncate == REFUSE
+    assert representations.parse("v2", {"input": "x", "parameters": {"truncate": True}}).truncate == TO_LIMIT
+    for silent in ({}, {"truncate": False}, {"truncate": None}, {"top_k": 1}):
+        assert representations.parse("v2", {"input": "x", "parameters": silent}).truncate == REFUSE
+    with pytest.raises(PlatformError) as caught:
+        representations.parse("v2", {"input": "x", "parameters": {"truncate": "yes"}})
+    assert caught.value.field == "parameters.truncate"
 
 
 def test_demands_come_from_the_changes() -> None:
