@@ -5,12 +5,12 @@ the model itself; then the call fails and names the input. The others were compu
 then, but the fee of the call is not; to send the call again costs what cached answers cost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from billing.admission import Decision
 from billing.models import Operation
-from inference import preparing
+from inference import preparing, truncation
 from inference.lifecycle import pinned
 from inference.predict import predict, predict_many
 from inference.types import CallContext, ModelRef, PredictRequest, PredictResult
@@ -37,6 +37,10 @@ class WholeAnswer:
     def deprecations(self) -> tuple[Deprecation, ...]:
         """What ends of the model version that the call pinned."""
         return tuple(dict.fromkeys(one.deprecation for one in self.results if one.deprecation is not None))
+
+    def truncation_headers(self) -> Mapping[str, str]:
+        """``X-Input-Truncated``, where an input was cut."""
+        return truncation.told(result.truncated for result in self.results)
 
     def cache_headers(self) -> dict[str, str]:
         """``X-Cache`` and ``Age``, for answers of one result; of several, each may have its own."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import graphene
 
 from inference.graphql.calling import Result
+from inference.truncation import TextLength
 from inference.types import LabelScore, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.graphql.lifecycle import Ending, EndingField
@@ -53,6 +54,16 @@ class Prediction(graphene.ObjectType):
     score = graphene.Float(required=True, description="0 to 1.")
 
 
+class Truncation(graphene.ObjectType):
+    """A text had more tokens than the model reads, and was cut."""
+
+    class Meta:
+        possible_types = (TextLength,)
+
+    tokens = graphene.Int(required=True, description="Of the whole text, special ones included.")
+    max_tokens = graphene.Int(required=True, description="How many of them were read.")
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A problem that is told as data: an exception as a value would be raised."""
@@ -98,6 +109,7 @@ class ModelPrediction(graphene.ObjectType):
     cached = graphene.Boolean(required=True)
     units = graphene.Int(required=True, description="What it cost.")
     latency_ms = graphene.Float()
+    truncated = graphene.Field(Truncation, description="Null unless the text was cut, which `truncate` allows.")
     error = graphene.Field(ItemError, description="Only of an item of a batch.")
     prediction = EndingField(
         graphene.String,
@@ -158,6 +170,10 @@ class ModelPrediction(graphene.ObjectType):
     @staticmethod
     def resolve_latency_ms(root: Outcome, info: graphene.ResolveInfo) -> float | None:
         return root.result.latency_ms if isinstance(root.result, PredictResult) else None
+
+    @staticmethod
+    def resolve_truncated(root: Outcome, info: graphene.ResolveInfo) -> TextLength | None:
+        return root.result.truncated if isinstance(root.result, PredictResult) else None
 
     @staticmethod
     def resolve_error(root: Outcome, info: graphene.ResolveInfo) -> Problem | None:

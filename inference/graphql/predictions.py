@@ -7,6 +7,7 @@ import graphene
 from django.conf import settings
 
 from billing.models import Operation
+from inference import truncation
 from inference.graphql import inputs
 from inference.graphql.answers import ModelPrediction, Outcome
 from inference.graphql.calling import BatchCall, PredictionLoader, Result, SingleCall
@@ -39,6 +40,12 @@ def _matrix(arguments: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     return [(Operation.BATCH.value, models * rows)]
 
 
+_TRUNCATE = (
+    "Whether a text with more tokens than the model reads is cut; the answer then says so in `truncated`. Without it such a text "
+    "is refused."
+)
+
+
 class Query:
     """Predictions."""
 
@@ -49,6 +56,7 @@ class Query:
             input_data=graphene.String(description="The text; for other inputs use `input`."),
             input=inputs.PredictionInput(description="In place of inputData."),
             top_k=graphene.Int(description="How many labels, best first; all without it."),
+            truncate=graphene.Boolean(description=_TRUNCATE),
             description="One input through one model. Several of them in a query, under aliases, run in parallel; each is "
             "a call of its own.",
         ),
@@ -61,6 +69,7 @@ class Query:
             required=True,
             inputs=graphene.List(graphene.NonNull(graphene.String), required=True),
             models=graphene.List(graphene.NonNull(graphene.String), required=True),
+            truncate=graphene.Boolean(description=_TRUNCATE),
             description="Every input through every model, in parallel, as one call: row i is input i, column j model j. An "
             "item that fails has its `error` and leaves the others.",
         ),
@@ -75,6 +84,7 @@ class Query:
         input_data: str | None = None,
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the argument's name
         top_k: int | None = None,
+        truncate: bool | None = None,
     ) -> Any:
         call: GraphQLCall = info.context
         value, place = inputs.read(input_data, input)
@@ -84,6 +94,7 @@ class Query:
             top_k=inputs.top_k(top_k),
             field=place,
             call_id=call.next_call_id(),
+            truncate=truncation.flag(truncate),
         )
 
         def outcome(results: Sequence[Result]) -> Outcome:
@@ -96,13 +107,17 @@ class Query:
 
     @staticmethod
     def resolve_batch_predict(
-        root: Any, info: graphene.ResolveInfo, inputs: Sequence[str], models: Sequence[str]
+        root: Any,
+        info: graphene.ResolveInfo,
+        inputs: Sequence[str],
+        models: Sequence[str],
+        truncate: bool | None = None,
     ) -> Any:
         call: GraphQLCall = info.context
         _matrix({"inputs": inputs, "models": models})
         call_id = call.next_call_id()
         requests = tuple(
-            PredictRequest(model=model, input=text, field=f"inputs[{row}]")
+            PredictRequest(model=model, input=text, field=f"inputs[{row}]", truncate=truncation.flag(truncate))
             for row, text in enumerate(inputs)
             for model in models
         )
@@ -139,5 +154,6 @@ def _of_call(error: PlatformError, call_id: str) -> PlatformError:
     """The problem in the words of the schema. It names the call's own request id, by which it can be explained."""
     if error.field == "parameters.top_k":
         error.field = "topK"
+    error.detail = truncation.in_words(error, "truncate: true")
     error.extra["request_id"] = call_id
     return error

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from inference import truncation
 from inference.grpc import statuses
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.types import MAX_TOP_K, FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
@@ -51,7 +52,15 @@ def parse(
     if request.id and not _ID.fullmatch(request.id):
         raise invalid(f"{path}id", "The id has 1 to 128 of A-Z a-z 0-9 . _ : - and begins with a letter or digit.")
     value, field = _input(request, path)
-    return PredictRequest(name, value, top_k, path=path, field=field, call_id=request.id or call_id)
+    return PredictRequest(
+        name,
+        value,
+        top_k,
+        path=path,
+        field=field,
+        call_id=request.id or call_id,
+        truncate=truncation.flag(request.truncate),
+    )
 
 
 def _input(request: pb.PredictRequest, path: str) -> tuple[str | FlatTensor | ImageFile | TextPair, str]:
@@ -117,6 +126,8 @@ def response(result: PredictResult, request: "pb.PredictRequest | Malformed", *,
         message.metadata.update(request.metadata)
     if result.deprecation is not None:
         message.deprecation.CopyFrom(_deprecation(result.deprecation))
+    if result.truncated is not None:
+        message.truncated.tokens, message.truncated.max_tokens = result.truncated
     return message
 
 

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from billing.charging import Refused
+from inference import truncation
 from inference.grpc.generated import ml_inference_pb2
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.lifecycle.rules import Ended
@@ -54,7 +55,7 @@ _OUR_FIELDS: Final = {"model": "model_name", "parameters.top_k": "top_k"}
 
 def status_of(error: PlatformError, *, request_id: str) -> status_pb2.Status:
     """The status of a call, with an ErrorInfo always and further details where there is something to say."""
-    message = _cut(error.detail, _LONGEST_MESSAGE)
+    message = _message(error)
     info = error_details_pb2.ErrorInfo(
         reason=error.kind.name,
         domain=DOMAIN,
@@ -89,12 +90,16 @@ def item_status(error: PlatformError) -> ml_inference_pb2.ItemStatus:
     """The same for one input of a batch or stream."""
     return ml_inference_pb2.ItemStatus(
         code=TABLE[error.kind].value[0],
-        message=_cut(error.detail, _LONGEST_MESSAGE),
+        message=_message(error),
         reason=error.kind.name,
         field=_cut(field_of(error), _LONGEST_FACT) if error.field else "",
         retry_after_s=retry_after(error),
         details=facts(error),
     )
+
+
+def _message(error: PlatformError) -> str:
+    return _cut(truncation.in_words(error, "truncate: true"), _LONGEST_MESSAGE)
 
 
 def retry_after(error: PlatformError) -> float:

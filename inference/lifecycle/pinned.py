@@ -83,6 +83,7 @@ def _as_rest(request: PredictRequest, result: PredictResult, *, tenant_id: int) 
     body: dict[str, Any] = {"input": value}
     if request.model:
         body["model"] = request.model
-    if request.top_k is not None:
-        body["parameters"] = {"top_k": request.top_k}
-    return body
+    parameters: dict[str, Any] = {} if request.top_k is None else {"top_k": request.top_k}
+    if result.truncated is not None:
+        parameters["truncate"] = True
+    return body | ({"parameters": parameters} if parameters else {})

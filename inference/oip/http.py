@@ -64,9 +64,10 @@ class ModelView(OipView):
                 "inputs": [_tensor(one) for one in info.inputs],
                 "outputs": [_tensor(one) for one in info.outputs],
             }
-            if info.labels:
-                body["parameters"] = {"labels": list(info.labels)}
-            return body
+            parameters: dict[str, Any] = {"labels": list(info.labels)} if info.labels else {}
+            if info.max_tokens is not None:
+                parameters["max_tokens"] = info.max_tokens
+            return body | ({"parameters": parameters} if parameters else {})
 
         return self.read(request, metadata.SCOPE, handle)
 

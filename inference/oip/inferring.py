@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from django.conf import settings
 
 from billing.models import Operation
-from inference import whole
+from inference import truncation, whole
 from inference.oip import outputs, tensors
 from inference.oip.outputs import Output, Wanted
 from inference.oip.parameters import CallParameters
@@ -43,9 +43,14 @@ class Inferred:
     answer: WholeAnswer
 
     @property
-    def parameters(self) -> dict[str, int | bool]:
-        """What the answer says beside its tensors."""
-        return {"units": self.answer.units, "cached": self.answer.cached}
+    def parameters(self) -> dict[str, int | bool | str]:
+        """What the answer says beside its tensors; ``truncated`` tells of texts that were cut by row, as the header of other
+        faces does."""
+        said: dict[str, int | bool | str] = {"units": self.answer.units, "cached": self.answer.cached}
+        cut = self.answer.truncation_headers()
+        if cut:
+            said["truncated"] = cut[truncation.HEADER]
+        return said
 
 
 def reference(model: str, version: str) -> str:
@@ -59,7 +64,14 @@ def infer(caller: Caller, asked: Asked, *, request_id: str, context: Callable[[O
     rows = tensors.rows(asked.inputs, ref, most=settings.MAX_BATCH_REQUESTS)
     outputs.check(asked.wanted, ref)
     requests = [
-        PredictRequest(model=asked.model, input=row.value, top_k=asked.parameters.top_k, field=row.field, resolved=ref)
+        PredictRequest(
+            model=asked.model,
+            input=row.value,
+            top_k=asked.parameters.top_k,
+            field=row.field,
+            truncate=asked.parameters.truncate,
+            resolved=ref,
+        )
         for row in rows
     ]
     about = context(whole.operation(len(requests)))

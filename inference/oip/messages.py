@@ -65,6 +65,8 @@ def response(asked: Asked, inferred: Inferred) -> pb.ModelInferResponse:
     for name, value in inferred.parameters.items():
         if isinstance(value, bool):
             message.parameters[name].bool_param = value
+        elif isinstance(value, str):
+            message.parameters[name].string_param = value
         else:
             message.parameters[name].int64_param = value
     raw = any(output.binary for output in inferred.outputs)

@@ -31,7 +31,8 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model: ``versions`` are those that answer, oldest first; ``labels`` is empty for an embedding."""
+    """A model: ``versions`` are those that answer, oldest first; ``labels`` is empty for an embedding. ``max_tokens`` is how many
+    tokens of a text are read, None for what has none; only HTTP has room for the last two."""
 
     name: str
     versions: tuple[str, ...]
@@ -39,6 +40,7 @@ class ModelInfo:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     labels: tuple[str, ...]
+    max_tokens: int | None
 
 
 def find(caller: Caller, model: str, version: str) -> ModelRef:
@@ -60,6 +62,7 @@ def describe(ref: ModelRef) -> ModelInfo:
         inputs=(TensorInfo(want.name, want.datatype, (ANY, *want.shape)),),
         outputs=tuple(_output(name, ref) for name in outputs.names(ref)),
         labels=ref.labels,
+        max_tokens=ref.max_tokens,
     )
 
 

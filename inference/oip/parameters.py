@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inference import truncation
 from inference.oip.outputs import Wanted
+from inference.truncation import REFUSE
 from inference.types import MAX_TOP_K
 from mlplatform.lib.errors import invalid
 
-_OF_CALL: Final = ("binary_data_output", "timeout", "top_k")
+_OF_CALL: Final = ("binary_data_output", "timeout", "top_k", "truncate")
 _OF_INPUT: Final = ("binary_data_size",)
 _OF_OUTPUT: Final = ("binary_data", "classification")
 _MICROSECOND_S: Final = 1e-6
@@ -19,21 +21,25 @@ _MICROSECOND_S: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class CallParameters:
-    """``timeout_s`` and ``binary_output`` are None where the call does not say them."""
+    """``timeout_s`` and ``binary_output`` are None where the call does not say them. ``truncate``: whether texts may be cut, as
+    ``inference.truncation`` says it."""
 
     top_k: int | None = None
     timeout_s: float | None = None
     binary_output: bool | None = None
+    truncate: int = REFUSE
 
 
 def of_call(given: Mapping[str, Any]) -> CallParameters:
-    """``top_k``: how many labels, best first. ``timeout``: microseconds. ``binary_data_output``: the form of outputs."""
+    """``top_k``: how many labels, best first. ``timeout``: microseconds. ``binary_data_output``: the form of outputs.
+    ``truncate``: texts longer than the model reads are cut, and not refused."""
     _only(given, _OF_CALL, "parameters")
     timeout = _whole(given, "timeout", "parameters", least=1, most=10**12)
     return CallParameters(
         top_k=_whole(given, "top_k", "parameters", least=1, most=MAX_TOP_K),
         timeout_s=timeout * _MICROSECOND_S if timeout is not None else None,
         binary_output=_truth(given, "binary_data_output", "parameters"),
+        truncate=truncation.flag(_truth(given, "truncate", "parameters")),
     )
 
 

@@ -12,25 +12,29 @@ from django.conf import settings
 from inference import whole
 from inference.openai import models
 from inference.representations import fields
+from inference.truncation import REFUSE, TO_LIMIT
 from inference.types import CallContext, ModelRef, PredictRequest
 from inference.whole import WholeAnswer
 from mlplatform.lib.errors import invalid
 from tenants.authentication import Caller
 
-_FIELDS: Final = ("dimensions", "encoding_format", "input", "model", "user")
+_FIELDS: Final = ("dimensions", "encoding_format", "input", "model", "truncate_prompt_tokens", "user")
 _FORMATS: Final = ("base64", "float")
 _MAX_USER_CHARS: Final = 512
+_MOST_TOKENS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A parsed call. ``single`` is whether the input was one text, which errors then call ``input`` alone."""
+    """A parsed call. ``single`` is whether the input was one text, which errors then call ``input`` alone; ``truncate`` whether
+    texts may be cut, as ``inference.truncation`` says it."""
 
     model: str
     texts: tuple[str, ...]
     single: bool
     base64: bool
     dimensions: int | None
+    truncate: int = REFUSE
 
 
 def parse(body: Mapping[str, Any]) -> Asked:
@@ -49,7 +53,7 @@ def parse(body: Mapping[str, Any]) -> Asked:
     if user is not None and (not isinstance(user, str) or len(user) > _MAX_USER_CHARS):
         raise invalid("user", f"The user is text of at most {_MAX_USER_CHARS} characters.")
     given = fields.required(body, "input")
-    return Asked(model, _texts(given), isinstance(given, str), encoding == "base64", dimensions)
+    return Asked(model, _texts(given), isinstance(given, str), encoding == "base64", dimensions, _truncate(body))
 
 
 def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
@@ -60,9 +64,17 @@ def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
         raise invalid(
             "dimensions", f"{ref.name} answers with {ref.outputs} dimensions and cannot be cut to {asked.dimensions}."
         )
+    if ref.max_tokens is not None and asked.truncate > ref.max_tokens:
+        raise invalid(
+            "truncate_prompt_tokens", f"{ref.name} reads {ref.max_tokens:,} tokens at most; ask for so many or -1."
+        )
     requests = [
         PredictRequest(
-            model=asked.model, input=text, field="input" if asked.single else f"input[{index}]", resolved=ref
+            model=asked.model,
+            input=text,
+            field="input" if asked.single else f"input[{index}]",
+            truncate=asked.truncate,
+            resolved=ref,
         )
         for index, text in enumerate(asked.texts)
     ]
@@ -99,6 +111,19 @@ def _texts(given: Any) -> tuple[str, ...]:
         if not isinstance(item, str):
             raise invalid(f"input[{index}]", "Each input is text.")
     return tuple(given)
+
+
+def _truncate(body: Mapping[str, Any]) -> int:
+    """``truncate_prompt_tokens``, as vLLM's server has it: of a longer text only so many tokens are read, the first ones; -1 for
+    as many as the model can. Without it a text that is too long is refused."""
+    value = body.get("truncate_prompt_tokens")
+    if value is None:
+        return REFUSE
+    if type(value) is not int or not (value == TO_LIMIT or 1 <= value <= _MOST_TOKENS):
+        raise invalid(
+            "truncate_prompt_tokens", "It is the number of tokens to read at most, or -1 for as many as the model can."
+        )
+    return value
 
 
 def _require_embedding(caller: Caller, ref: ModelRef) -> None:

@@ -38,9 +38,8 @@ class EmbeddingsView(OpenAIView):
             except Exception:
                 call.deprecations = whole.endings(caller, asked.model, request_id=call.request_id)
                 raise
-            reply = Reply(
-                embeddings.render(asked, answer), headers=answer.cache_headers(), deprecations=answer.deprecations
-            )
+            headers = {**answer.cache_headers(), **answer.truncation_headers()}
+            reply = Reply(embeddings.render(asked, answer), headers=headers, deprecations=answer.deprecations)
             return reply, answer.decision
 
         return self.respond(call, handle)

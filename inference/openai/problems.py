@@ -7,6 +7,7 @@ PermissionDeniedError, 404 NotFoundError, 409 ConflictError, 429 RateLimitError,
 from dataclasses import dataclass
 from typing import Final
 
+from inference import truncation
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.rest import problems as rest_problems
 from tenants.rest.call import Reply
@@ -48,6 +49,8 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.NOT_CACHED: Wire(504, _BAD, "not_cached"),
 }
 _NO_MODEL: Final = "model_not_found"
+_TOO_LONG: Final = "context_length_exceeded"
+_HOW_TO_CUT: Final = '"truncate_prompt_tokens": -1'
 
 
 def reply(error: Exception, *, request_id: str) -> Reply:
@@ -55,13 +58,16 @@ def reply(error: Exception, *, request_id: str) -> Reply:
     problem = rest_problems.kind_of(error)
     wire = TABLE[problem.kind]
     body = {
-        "message": problem.detail,
+        "message": truncation.in_words(problem, _HOW_TO_CUT),
         "type": wire.type,
         "param": problem.field,
-        "code": _NO_MODEL if _is_model(problem) else wire.code,
+        "code": _code(problem, wire),
     }
     return Reply({"error": body}, status=wire.status, headers=rest_problems.headers(problem))
 
 
-def _is_model(problem: PlatformError) -> bool:
-    return problem.kind is ErrorKind.NOT_FOUND and problem.field == "model"
+def _code(problem: PlatformError, wire: Wire) -> str:
+    """OpenAI's own word where it has one."""
+    if problem.kind is ErrorKind.NOT_FOUND and problem.field == "model":
+        return _NO_MODEL
+    return _TOO_LONG if truncation.is_too_long(problem) else wire.code

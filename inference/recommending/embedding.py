@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from billing.admission import Decision
 from inference import predict, registry
+from inference.truncation import TO_LIMIT
 from inference.types import CallContext, ModelRef, PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
@@ -34,7 +35,10 @@ class Embeddings:
 
 
 def text_of(title: str, description: str, categories: Collection[str]) -> str:
-    """What of an item is embedded: each of the three on a line of its own."""
+    """What of an item is embedded: each of the three on a line of its own, the title first.
+
+    What is beyond the model's limit of tokens is left out: a long description says what the item is at its beginning.
+    """
     return "\n".join(part for part in (title, description.strip(), ", ".join(categories)) if part)
 
 
@@ -59,7 +63,7 @@ def embed(
         return Embeddings((), 0, None)
     named = paths or [""] * len(texts)
     requests = [
-        PredictRequest(model=EMBEDDER, input=text, path=path, field=field)
+        PredictRequest(model=EMBEDDER, input=text, path=path, field=field, truncate=TO_LIMIT)
         for text, path in zip(texts, named, strict=True)
     ]
     answer = predict.predict_many(caller, requests, context)

@@ -28,6 +28,7 @@ class Ask:
     rows: tuple[Any, ...]
     top_k: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    truncate: bool = False
 
     @property
     def row(self) -> Any:
@@ -37,11 +38,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of one row: labels best first, or a vector, or the kind of its problem."""
+    """What is said of one row: labels best first, or a vector, or the kind of its problem and its field. ``cut`` tells of a
+    text that was cut: its tokens, and how many of them were read."""
 
     labels: Labels | None = None
     vector: Sequence[float] | None = None
     kind: ErrorKind | None = None
+    cut: tuple[int, int] | None = None
+    field: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,14 @@ def rest_v1(secret: str, ask: Ask) -> Said:
     answer = Api(secret=secret).post("/v1/predict", {"model": ask.model, "input": ask.row}, headers=dict(ask.headers))
     if answer.status != 200:
         return _problem(answer)
-    row = Row(labels=[(answer.body["prediction"], answer.body["confidence"])])
+    cut = cut_by_row(answer.headers.get("X-Input-Truncated", "")).get(0)
+    row = Row(labels=[(answer.body["prediction"], answer.body["confidence"])], cut=cut)
     return Said(rows=(row,), version=answer.body.get("model_version"), headers=lower(answer.headers))
 
 
 def rest_v2(secret: str, ask: Ask) -> Said:
-    parameters = {} if ask.top_k is None else {"parameters": {"top_k": ask.top_k}}
+    wanted = ({} if ask.top_k is None else {"top_k": ask.top_k}) | ({"truncate": True} if ask.truncate else {})
+    parameters = {"parameters": wanted} if wanted else {}
     requests = [{"model": ask.model, "input": row, **parameters} for row in ask.rows]
     if len(requests) == 1:
         answer = Api(secret=secret).post("/v2/predict", requests[0], headers=dict(ask.headers))
@@ -108,10 +114,20 @@ def rest_v2(secret: str, ask: Ask) -> Said:
 
 def _rest_row(body: Mapping[str, Any]) -> Row:
     if "title" in body:
-        return Row(kind=_TITLES[body["title"]])
+        return Row(kind=_TITLES[body["title"]], field=body.get("field", ""))
+    cut = (body["truncated"]["tokens"], body["truncated"]["max_tokens"]) if "truncated" in body else None
     if "embedding" in body:
-        return Row(vector=body["embedding"])
-    return Row(labels=[(each["label"], each["score"]) for each in body["predictions"]])
+        return Row(vector=body["embedding"], cut=cut)
+    return Row(labels=[(each["label"], each["score"]) for each in body["predictions"]], cut=cut)
+
+
+def cut_by_row(told: str) -> dict[int, tuple[int, int]]:
+    """What ``0;tokens=612;max_tokens=256, 3;…`` tells of each row."""
+    found = {}
+    for member in filter(None, told.split(", ")):
+        row, tokens, most = member.split(";")
+        found[int(row)] = (int(tokens.removeprefix("tokens=")), int(most.removeprefix("max_tokens=")))
+    return found
 
 
 def _problem(answer: Answer) -> Said:
@@ -120,23 +136,27 @@ def _problem(answer: Answer) -> Said:
 
 # --- GraphQL ------------------------------------------------------------------------------------------------------------
 
-_FIELDS: Final = "model { name version } predictions { label score } embedding cached units"
+_FIELDS: Final = (
+    "model { name version } predictions { label score } embedding cached units truncated { tokens maxTokens }"
+)
 _PREDICT: Final = (
-    "query ($model: String, $input: PredictionInput!, $topK: Int) "
-    f"{{ predict(model: $model, input: $input, topK: $topK) {{ {_FIELDS} }} }}"
+    "query ($model: String, $input: PredictionInput!, $topK: Int, $truncate: Boolean) "
+    f"{{ predict(model: $model, input: $input, topK: $topK, truncate: $truncate) {{ {_FIELDS} }} }}"
 )
 _BATCH: Final = (
-    "query ($models: [String!]!, $inputs: [String!]!) "
-    f"{{ batchPredict(models: $models, inputs: $inputs) {{ {_FIELDS} error {{ code }} }} }}"
+    "query ($models: [String!]!, $inputs: [String!]!, $truncate: Boolean) "
+    f"{{ batchPredict(models: $models, inputs: $inputs, truncate: $truncate) {{ {_FIELDS} error {{ code field }} }} }}"
 )
 
 
 def graphql(secret: str, ask: Ask) -> Said:
+    variables: dict[str, Any] = {"truncate": True} if ask.truncate else {}
     if len(ask.rows) == 1:
-        variables: dict[str, Any] = {"model": ask.model or None, "input": _graphql_input(ask.row), "topK": ask.top_k}
+        variables |= {"model": ask.model or None, "input": _graphql_input(ask.row), "topK": ask.top_k}
         answer = _post_graphql(secret, _PREDICT, variables, ask)
     else:
-        answer = _post_graphql(secret, _BATCH, {"models": [ask.model], "inputs": list(ask.rows)}, ask)
+        variables |= {"models": [ask.model], "inputs": list(ask.rows)}
+        answer = _post_graphql(secret, _BATCH, variables, ask)
     headers = lower(answer.headers)
     data = (answer.body or {}).get("data") or {}
     found = [data["predict"]] if data.get("predict") else [each[0] for each in data.get("batchPredict") or ()]
@@ -167,10 +187,11 @@ def _graphql_input(row: Any) -> dict[str, Any]:
 
 def _graphql_row(found: Mapping[str, Any]) -> Row:
     if found.get("error"):
-        return Row(kind=ErrorKind[found["error"]["code"]])
+        return Row(kind=ErrorKind[found["error"]["code"]], field=found["error"]["field"] or "")
+    cut = (found["truncated"]["tokens"], found["truncated"]["maxTokens"]) if found.get("truncated") else None
     if found.get("embedding"):
-        return Row(vector=found["embedding"])
-    return Row(labels=[(each["label"], each["score"]) for each in found["predictions"]])
+        return Row(vector=found["embedding"], cut=cut)
+    return Row(labels=[(each["label"], each["score"]) for each in found["predictions"]], cut=cut)
 
 
 # --- gRPC ---------------------------------------------------------------------------------------------------------------
@@ -231,7 +252,7 @@ def grpc_stream_of(target: str) -> Face:
 
 
 def _request(ask: Ask, row: Any) -> pb.PredictRequest:
-    made = pb.PredictRequest(model_name=ask.model)
+    made = pb.PredictRequest(model_name=ask.model, truncate=ask.truncate)
     if ask.top_k is not None:
         made.top_k = ask.top_k
     if isinstance(row, str):
@@ -243,10 +264,11 @@ def _request(ask: Ask, row: Any) -> pb.PredictRequest:
 
 def _grpc_row(answer: pb.PredictResponse) -> Row:
     if answer.HasField("status"):
-        return Row(kind=ErrorKind[answer.status.reason])
+        return Row(kind=ErrorKind[answer.status.reason], field=answer.status.field)
+    cut = (answer.truncated.tokens, answer.truncated.max_tokens) if answer.HasField("truncated") else None
     if answer.embedding:
-        return Row(vector=list(answer.embedding))
-    return Row(labels=[(each.label, each.score) for each in answer.predictions])
+        return Row(vector=list(answer.embedding), cut=cut)
+    return Row(labels=[(each.label, each.score) for each in answer.predictions], cut=cut)
 
 
 def _call(client: Grpc, method: Any, request: Any, ask: Ask) -> tuple[Said, Any]:
@@ -272,8 +294,7 @@ def oip_http(secret: str, ask: Ask) -> Said:
         "data": list(ask.rows) if text else [number for row in ask.rows for number in _flat(row)],
     }
     body: dict[str, Any] = {"inputs": [tensor]}
-    if ask.top_k is not None:
-        body["parameters"] = {"top_k": ask.top_k}
+    body["parameters"] = {"top_k": ask.top_k, "truncate": ask.truncate or None}
     answer = Api(secret=secret).post(path, body, headers=dict(ask.headers))
     headers = lower(answer.headers)
     if answer.status != 200:
@@ -282,7 +303,7 @@ def oip_http(secret: str, ask: Ask) -> Said:
         return Said(kinds=kinds, detail=answer.body["error"], headers=headers)
     outputs = {each["name"]: (each["shape"], each["data"]) for each in answer.body["outputs"]}
     return Said(
-        rows=_oip_rows(outputs),
+        rows=_oip_rows(outputs, answer.body["parameters"].get("truncated", "")),
         model=answer.body["model_name"],
         version=answer.body["model_version"],
         headers=headers,
@@ -296,6 +317,8 @@ def oip_grpc_of(target: str) -> Face:
         request = oip_pb.ModelInferRequest(model_name=name, model_version=version)
         if ask.top_k is not None:
             request.parameters["top_k"].int64_param = ask.top_k
+        if ask.truncate:
+            request.parameters["truncate"].bool_param = True
         tensor = request.inputs.add(name="text" if isinstance(ask.rows[0], str) else "input")
         if isinstance(ask.rows[0], str):
             tensor.datatype = "BYTES"
@@ -317,7 +340,9 @@ def oip_grpc_of(target: str) -> Face:
         }
         parameters = {key: value.int64_param or value.bool_param for key, value in answer.parameters.items()}
         return Said(
-            rows=_oip_rows(outputs),
+            rows=_oip_rows(
+                outputs, answer.parameters["truncated"].string_param if "truncated" in answer.parameters else ""
+            ),
             model=answer.model_name,
             version=answer.model_version,
             headers=said.headers,
@@ -338,14 +363,15 @@ def _raw(datatype: str, raw: bytes) -> list[Any]:
     return found
 
 
-def _oip_rows(outputs: Mapping[str, tuple[Sequence[int], Sequence[Any]]]) -> tuple[Row, ...]:
+def _oip_rows(outputs: Mapping[str, tuple[Sequence[int], Sequence[Any]]], truncated: str) -> tuple[Row, ...]:
+    cut = cut_by_row(truncated)
     if "embedding" in outputs:
         (rows, columns), data = outputs["embedding"]
-        return tuple(Row(vector=data[row * columns : (row + 1) * columns]) for row in range(rows))
+        return tuple(Row(vector=data[row * columns : (row + 1) * columns], cut=cut.get(row)) for row in range(rows))
     (rows, columns), labels = outputs["labels"]
     scores = outputs["scores"][1]
     pairs = list(zip(labels, scores, strict=True))
-    return tuple(Row(labels=pairs[row * columns : (row + 1) * columns]) for row in range(rows))
+    return tuple(Row(labels=pairs[row * columns : (row + 1) * columns], cut=cut.get(row)) for row in range(rows))
 
 
 def _oip_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12ml_inference.proto\x12\x0cml_inference\"\xdb\x02\n\x0ePredictRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\x02\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.ml_inference.PredictRequest.MetadataEntry\x12\x11\n\x04text\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0c\x66\x65\x61tures_raw\x18\x05 \x01(\x0cH\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\n\n\x02id\x18\x07 \x01(\t\x12\x12\n\x05image\x18\x08 \x01(\x0cH\x03\x88\x01\x01\x12\x16\n\ttext_pair\x18\t \x01(\tH\x04\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_textB\x0f\n\r_features_rawB\x08\n\x06_top_kB\x08\n\x06_imageB\x0c\n\n_text_pair\"*\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"\xaa\x03\n\x0fPredictResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.ml_inference.Prediction\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nlatency_ms\x18\x03 \x01(\x02\x12\x11\n\tembedding\x18\x04 \x03(\x02\x12\r\n\x05units\x18\x05 \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x06 \x01(\x08\x12\r\n\x05\x61ge_s\x18\x07 \x01(\x03\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x12\n\nmodel_name\x18\t \x01(\t\x12(\n\x06status\x18\n \x01(\x0b\x32\x18.ml_inference.ItemStatus\x12\n\n\x02id\x18\x0b \x01(\t\x12=\n\x08metadata\x18\x0c \x03(\x0b\x32+.ml_inference.PredictResponse.MetadataEntry\x12.\n\x0b\x64\x65precation\x18\r \x01(\x0b\x32\x19.ml_inference.Deprecation\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xc9\x01\n\nItemStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x15\n\rretry_after_s\x18\x05 \x01(\x02\x12\x36\n\x07\x64\x65tails\x18\x06 \x03(\x0b\x32%.ml_inference.ItemStatus.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"n\n\x0b\x44\x65precation\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65precated_at_s\x18\x02 \x01(\x03\x12\x13\n\x0bsunset_at_s\x18\x03 \x01(\x03\x12\x11\n\tsuccessor\x18\x04 \x01(\t\x12\r\n\x05guide\x18\x05 \x01(\t\"Y\n\x13\x42\x61tchPredictRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12.\n\x08requests\x18\x02 \x03(\x0b\x32\x1c.ml_inference.PredictRequest\"k\n\x14\x42\x61tchPredictResponse\x12\x30\n\tresponses\x18\x01 \x03(\x0b\x32\x1d.ml_inference.PredictResponse\x12\r\n\x05units\x18\x02 \x01(\x03\x12\x12\n\nrequest_id\x18\x03 \x01(\t2\x83\x02\n\x10InferenceService\x12\x46\n\x07Predict\x12\x1c.ml_inference.PredictRequest\x1a\x1d.ml_inference.PredictResponse\x12U\n\x0c\x42\x61tchPredict\x12!.ml_inference.BatchPredictRequest\x1a\".ml_inference.BatchPredictResponse\x12P\n\rStreamPredict\x12\x1c.ml_inference.PredictRequest\x1a\x1d.ml_inference.PredictResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12ml_inference.proto\x12\x0cml_inference\"\xed\x02\n\x0ePredictRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\x02\x12<\n\x08metadata\x18\x03 \x03(\x0b\x32*.ml_inference.PredictRequest.MetadataEntry\x12\x11\n\x04text\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x19\n\x0c\x66\x65\x61tures_raw\x18\x05 \x01(\x0cH\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\n\n\x02id\x18\x07 \x01(\t\x12\x12\n\x05image\x18\x08 \x01(\x0cH\x03\x88\x01\x01\x12\x16\n\ttext_pair\x18\t \x01(\tH\x04\x88\x01\x01\x12\x10\n\x08truncate\x18\n \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_textB\x0f\n\r_features_rawB\x08\n\x06_top_kB\x08\n\x06_imageB\x0c\n\n_text_pair\"*\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"\xd7\x03\n\x0fPredictResponse\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.ml_inference.Prediction\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nlatency_ms\x18\x03 \x01(\x02\x12\x11\n\tembedding\x18\x04 \x03(\x02\x12\r\n\x05units\x18\x05 \x01(\x03\x12\x0e\n\x06\x63\x61\x63hed\x18\x06 \x01(\x08\x12\r\n\x05\x61ge_s\x18\x07 \x01(\x03\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x12\n\nmodel_name\x18\t \x01(\t\x12(\n\x06status\x18\n \x01(\x0b\x32\x18.ml_inference.ItemStatus\x12\n\n\x02id\x18\x0b \x01(\t\x12=\n\x08metadata\x18\x0c \x03(\x0b\x32+.ml_inference.PredictResponse.MetadataEntry\x12.\n\x0b\x64\x65precation\x18\r \x01(\x0b\x32\x19.ml_inference.Deprecation\x12+\n\ttruncated\x18\x0e \x01(\x0b\x32\x18.ml_inference.Truncation\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\nTruncation\x12\x0e\n\x06tokens\x18\x01 \x01(\x03\x12\x12\n\nmax_tokens\x18\x02 \x01(\x03\"\xc9\x01\n\nItemStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x15\n\rretry_after_s\x18\x05 \x01(\x02\x12\x36\n\x07\x64\x65tails\x18\x06 \x03(\x0b\x32%.ml_inference.ItemStatus.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"n\n\x0b\x44\x65precation\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65precated_at_s\x18\x02 \x01(\x03\x12\x13\n\x0bsunset_at_s\x18\x03 \x01(\x03\x12\x11\n\tsuccessor\x18\x04 \x01(\t\x12\r\n\x05guide\x18\x05 \x01(\t\"Y\n\x13\x42\x61tchPredictRequest\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12.\n\x08requests\x18\x02 \x03(\x0b\x32\x1c.ml_inference.PredictRequest\"k\n\x14\x42\x61tchPredictResponse\x12\x30\n\tresponses\x18\x01 \x03(\x0b\x32\x1d.ml_inference.PredictResponse\x12\r\n\x05units\x18\x02 \x01(\x03\x12\x12\n\nrequest_id\x18\x03 \x01(\t2\x83\x02\n\x10InferenceService\x12\x46\n\x07Predict\x12\x1c.ml_inference.PredictRequest\x1a\x1d.ml_inference.PredictResponse\x12U\n\x0c\x42\x61tchPredict\x12!.ml_inference.BatchPredictRequest\x1a\".ml_inference.BatchPredictResponse\x12P\n\rStreamPredict\x12\x1c.ml_inference.PredictRequest\x1a\x1d.ml_inference.PredictResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,25 +38,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ITEMSTATUS_DETAILSENTRY']._loaded_options = None
   _globals['_ITEMSTATUS_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTREQUEST']._serialized_start=37
-  _globals['_PREDICTREQUEST']._serialized_end=384
-  _globals['_PREDICTREQUEST_METADATAENTRY']._serialized_start=277
-  _globals['_PREDICTREQUEST_METADATAENTRY']._serialized_end=324
-  _globals['_PREDICTION']._serialized_start=386
-  _globals['_PREDICTION']._serialized_end=428
-  _globals['_PREDICTRESPONSE']._serialized_start=431
-  _globals['_PREDICTRESPONSE']._serialized_end=857
-  _globals['_PREDICTRESPONSE_METADATAENTRY']._serialized_start=277
-  _globals['_PREDICTRESPONSE_METADATAENTRY']._serialized_end=324
-  _globals['_ITEMSTATUS']._serialized_start=860
-  _globals['_ITEMSTATUS']._serialized_end=1061
-  _globals['_ITEMSTATUS_DETAILSENTRY']._serialized_start=1015
-  _globals['_ITEMSTATUS_DETAILSENTRY']._serialized_end=1061
-  _globals['_DEPRECATION']._serialized_start=1063
-  _globals['_DEPRECATION']._serialized_end=1173
-  _globals['_BATCHPREDICTREQUEST']._serialized_start=1175
-  _globals['_BATCHPREDICTREQUEST']._serialized_end=1264
-  _globals['_BATCHPREDICTRESPONSE']._serialized_start=1266
-  _globals['_BATCHPREDICTRESPONSE']._serialized_end=1373
-  _globals['_INFERENCESERVICE']._serialized_start=1376
-  _globals['_INFERENCESERVICE']._serialized_end=1635
+  _globals['_PREDICTREQUEST']._serialized_end=402
+  _globals['_PREDICTREQUEST_METADATAENTRY']._serialized_start=295
+  _globals['_PREDICTREQUEST_METADATAENTRY']._serialized_end=342
+  _globals['_PREDICTION']._serialized_start=404
+  _globals['_PREDICTION']._serialized_end=446
+  _globals['_PREDICTRESPONSE']._serialized_start=449
+  _globals['_PREDICTRESPONSE']._serialized_end=920
+  _globals['_PREDICTRESPONSE_METADATAENTRY']._serialized_start=295
+  _globals['_PREDICTRESPONSE_METADATAENTRY']._serialized_end=342
+  _globals['_TRUNCATION']._serialized_start=922
+  _globals['_TRUNCATION']._serialized_end=970
+  _globals['_ITEMSTATUS']._serialized_start=973
+  _globals['_ITEMSTATUS']._serialized_end=1174
+  _globals['_ITEMSTATUS_DETAILSENTRY']._serialized_start=1128
+  _globals['_ITEMSTATUS_DETAILSENTRY']._serialized_end=1174
+  _globals['_DEPRECATION']._serialized_start=1176
+  _globals['_DEPRECATION']._serialized_end=1286
+  _globals['_BATCHPREDICTREQUEST']._serialized_start=1288
+  _globals['_BATCHPREDICTREQUEST']._serialized_end=1377
+  _globals['_BATCHPREDICTRESPONSE']._serialized_start=1379
+  _globals['_BATCHPREDICTRESPONSE']._serialized_end=1486
+  _globals['_INFERENCESERVICE']._serialized_start=1489
+  _globals['_INFERENCESERVICE']._serialized_end=1748
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model_name", "features", "metadata", "text", "features_raw", "top_k", "id", "image", "text_pair")
+    __slots__ = ("model_name", "features", "metadata", "text", "features_raw", "top_k", "id", "image", "text_pair", "truncate")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,7 @@ class PredictRequest(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     TEXT_PAIR_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATE_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     features: _containers.RepeatedScalarFieldContainer[float]
     metadata: _containers.ScalarMap[str, str]
@@ -33,7 +34,8 @@ class PredictRequest(_message.Message):
     id: str
     image: bytes
     text_pair: str
-    def __init__(self, model_name: _Optional[str] = ..., features: _Optional[_Iterable[float]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., text: _Optional[str] = ..., features_raw: _Optional[bytes] = ..., top_k: _Optional[int] = ..., id: _Optional[str] = ..., image: _Optional[bytes] = ..., text_pair: _Optional[str] = ...) -> None: ...
+    truncate: bool
+    def __init__(self, model_name: _Optional[str] = ..., features: _Optional[_Iterable[float]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., text: _Optional[str] = ..., features_raw: _Optional[bytes] = ..., top_k: _Optional[int] = ..., id: _Optional[str] = ..., image: _Optional[bytes] = ..., text_pair: _Optional[str] = ..., truncate: _Optional[bool] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("label", "score")
@@ -44,7 +46,7 @@ class Prediction(_message.Message):
     def __init__(self, label: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("predictions", "model_version", "latency_ms", "embedding", "units", "cached", "age_s", "request_id", "model_name", "status", "id", "metadata", "deprecation")
+    __slots__ = ("predictions", "model_version", "latency_ms", "embedding", "units", "cached", "age_s", "request_id", "model_name", "status", "id", "metadata", "deprecation", "truncated")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +67,7 @@ class PredictResponse(_message.Message):
     ID_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     DEPRECATION_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     model_version: str
     latency_ms: float
@@ -78,7 +81,16 @@ class PredictResponse(_message.Message):
     id: str
     metadata: _containers.ScalarMap[str, str]
     deprecation: Deprecation
-    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_version: _Optional[str] = ..., latency_ms: _Optional[float] = ..., embedding: _Optional[_Iterable[float]] = ..., units: _Optional[int] = ..., cached: _Optional[bool] = ..., age_s: _Optional[int] = ..., request_id: _Optional[str] = ..., model_name: _Optional[str] = ..., status: _Optional[_Union[ItemStatus, _Mapping]] = ..., id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., deprecation: _Optional[_Union[Deprecation, _Mapping]] = ...) -> None: ...
+    truncated: Truncation
+    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., model_version: _Optional[str] = ..., latency_ms: _Optional[float] = ..., embedding: _Optional[_Iterable[float]] = ..., units: _Optional[int] = ..., cached: _Optional[bool] = ..., age_s: _Optional[int] = ..., request_id: _Optional[str] = ..., model_name: _Optional[str] = ..., status: _Optional[_Union[ItemStatus, _Mapping]] = ..., id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., deprecation: _Optional[_Union[Deprecation, _Mapping]] = ..., truncated: _Optional[_Union[Truncation, _Mapping]] = ...) -> None: ...
+
+class Truncation(_message.Message):
+    __slots__ = ("tokens", "max_tokens")
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    tokens: int
+    max_tokens: int
+    def __init__(self, tokens: _Optional[int] = ..., max_tokens: _Optional[int] = ...) -> None: ...
 
 class ItemStatus(_message.Message):
     __slots__ = ("code", "message", "reason", "field", "retry_after_s", "details")
