@@ -4,7 +4,7 @@ Tokens are counted by the model's own tokenizer, so by the worker: all that the 
 tokens that the tokenizer puts around it included, and of a pair those of both texts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -50,7 +50,7 @@ def in_words(problem: PlatformError, how: str) -> str:
     return problem.detail.replace(_HOW, how) if is_too_long(problem) else problem.detail
 
 
-def told(lengths: Iterable[TextLength | None]) -> Mapping[str, str]:
+def told(lengths: Iterable[TextLength | None]) -> dict[str, str]:
     """The header of an answer whose body has no room: the inputs that were cut, by their place from 0, as a list of RFC 9651
     with parameters, such as ``0;tokens=612;max_tokens=256``; the first 32 of them. Nothing where none was cut.
     """

@@ -5,7 +5,7 @@ the model itself; then the call fails and names the input. The others were compu
 then, but the fee of the call is not; to send the call again costs what cached answers cost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from billing.admission import Decision
@@ -38,7 +38,7 @@ class WholeAnswer:
         """What ends of the model version that the call pinned."""
         return tuple(dict.fromkeys(one.deprecation for one in self.results if one.deprecation is not None))
 
-    def truncation_headers(self) -> Mapping[str, str]:
+    def truncation_headers(self) -> dict[str, str]:
         """``X-Input-Truncated``, where an input was cut."""
         return truncation.told(result.truncated for result in self.results)
 

@@ -64,12 +64,12 @@ class ModelVersionAdmin(UploadPage):
             ),
             ("How it runs", {"fields": [tuple(RUNNING[:2]), tuple(RUNNING[2:4]), tuple(RUNNING[4:])]}),
             ("How good it is", {"fields": MEASURED}),
-            ("Contract", {"fields": CONTRACT}),
+            ("Contract", {"fields": CONTRACT if obj is None else [*CONTRACT, "tokens_read"]}),
         ]
         return sets
 
     def get_readonly_fields(self, request: HttpRequest, obj: ModelVersion | None = None) -> list[str]:
-        facts = ["state_now", "digest_full", "load_error_text", "live_since", "created_at"]
+        facts = ["state_now", "digest_full", "load_error_text", "live_since", "created_at", "tokens_read"]
         # Precision and acceleration change answers: another one is another version, measured and verified on its own.
         fixed = ["model", "version", "runtime", "artefact_path", "precision", "acceleration", *CONTRACT]
         return facts if obj is None else [*fixed, *facts]
@@ -130,6 +130,14 @@ class ModelVersionAdmin(UploadPage):
     @display(description="Artefact SHA-256")
     def digest_full(self, version: ModelVersion) -> SafeString:
         return formats.code(version.sha256, wrap=True)
+
+    @display(description="Tokens read")
+    def tokens_read(self, version: ModelVersion) -> str:
+        """Of one input; what is longer is refused, or cut where the call says so."""
+        most = version.input_schema.get("max_tokens")
+        if most is not None:
+            return f"{most:,} at most"
+        return "Told by the worker that loads it" if registry.reference(version).reads_text else "It reads no texts"
 
     @display(description="Staged", ordering="created_at")
     def created(self, version: ModelVersion) -> SafeString:

@@ -38,7 +38,7 @@ class EmbeddingsView(OpenAIView):
             except Exception:
                 call.deprecations = whole.endings(caller, asked.model, request_id=call.request_id)
                 raise
-            headers = {**answer.cache_headers(), **answer.truncation_headers()}
+            headers = answer.cache_headers() | answer.truncation_headers()
             reply = Reply(embeddings.render(asked, answer), headers=headers, deprecations=answer.deprecations)
             return reply, answer.decision
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from billing.admission import Decision
 from inference import predict, registry
-from inference.truncation import TO_LIMIT
+from inference.truncation import TO_LIMIT, TextLength
 from inference.types import CallContext, ModelRef, PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
@@ -19,10 +19,12 @@ EMBEDDER: Final = "minilm"
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A vector as it is stored: little-endian float32, and which model version made it, such as ``minilm@1.0.0``."""
+    """A vector as it is stored: little-endian float32, and which model version made it, such as ``minilm@1.0.0``. ``truncated``
+    is the length of a text of which only the beginning was read."""
 
     vector: bytes
     by: str
+    truncated: TextLength | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +81,5 @@ def _embedded(result: PredictResult | PlatformError) -> Embedded:
     if isinstance(result, PlatformError):
         raise result
     assert result.embedding is not None  # noqa: S101 - the model is an encoder: it has no labels
-    return Embedded(result.embedding.astype("<f4").tobytes(), f"{result.model}@{result.model_version}")
+    by = f"{result.model}@{result.model_version}"
+    return Embedded(result.embedding.astype("<f4").tobytes(), by, result.truncated)

@@ -12,6 +12,7 @@ from inference.models import Item
 from inference.recommending.audience import Kept, too_many
 from inference.recommending.embedding import Embedded, embed, embedder, name_of, text_of
 from inference.recommending.entries import ItemEntry
+from inference.truncation import TextLength
 from inference.types import CallContext
 from mlplatform.lib import clock
 from tenants.authentication import Caller
@@ -25,12 +26,16 @@ _Text = tuple[str, str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class KeptItems:
-    """What a call did, how many texts were embedded for which units, and the limits after it (None: none was embedded)."""
+    """What a call did, how many texts were embedded for which units, and the limits after it (None: none was embedded).
+
+    ``truncated`` has for each entry the length of a text that was embedded now and is longer than the model reads.
+    """
 
     kept: Kept
     embedded: int
     units: int
     decision: Decision | None
+    truncated: tuple[TextLength | None, ...] = ()
 
 
 def upsert_items(caller: Caller, *, entries: Sequence[ItemEntry], context: CallContext) -> KeptItems:
@@ -51,7 +56,9 @@ def upsert_items(caller: Caller, *, entries: Sequence[ItemEntry], context: CallC
     )
     found = {entry.external_id: one for entry, one in zip(wanted, made.found, strict=True)}
     kept = _keep(caller.tenant_id, entries, found)
-    return KeptItems(kept, len(found), made.units, made.decision)
+    embedded = (found.get(entry.external_id) for entry in entries)
+    truncated = tuple(one.truncated if one is not None else None for one in embedded)
+    return KeptItems(kept, len(found), made.units, made.decision, truncated)
 
 
 @transaction.atomic

@@ -14,6 +14,7 @@ from billing.contracts import contract_of
 from billing.models import Operation
 from billing.rest.keyed import peek
 from billing.rest.views import KeyedView
+from inference import truncation
 from inference.models import EndUser, Item, Like
 from inference.recommending import audience, entries, items, recommendations
 from inference.recommending.audience import Kept, Page
@@ -22,7 +23,7 @@ from inference.rest.parsing import context
 from mlplatform.lib.errors import PlatformError, invalid
 from tenants import scopes
 from tenants.authentication import Caller
-from tenants.rest.call import RestCall
+from tenants.rest.call import Reply, RestCall
 
 READ, WRITE = "endusers:read", "endusers:write"
 MAX_USERS_A_CALL: Final = 1_000
@@ -140,7 +141,7 @@ class ItemsView(KeyedView):
             before = peek(contract_of(caller))
             made = items.upsert_items(caller, entries=found, context=context(call, Operation.BATCH, api_version))
             body = _kept(made.kept) | {"usage": {"units": made.units, "embedded_items": made.embedded}}
-            return body, made.decision or before
+            return Reply(body, headers=truncation.told(made.truncated)), made.decision or before
 
         return self.answer(request, handle)
 

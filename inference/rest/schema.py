@@ -9,7 +9,7 @@ from django.urls import path
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
 
 from inference.rest import catalogue, predictions, uploads
-from inference.rest.schema_components import COUNT
+from inference.rest.schema_components import COUNT, CUT
 from mlplatform.lib.errors import ErrorKind
 from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, header, offered, ref
 
@@ -133,7 +133,7 @@ _MODEL_PARAMETER: Final = OpenApiParameter(
         tag=_TAG,
         bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=[_UPLOADED_MODEL, *_CACHING],
+        parameters=[_UPLOADED_MODEL, *_CACHING, CUT],
     )
 )
 class PredictV1(predictions.PredictView):
@@ -151,7 +151,7 @@ class PredictV1(predictions.PredictView):
         tag=_TAG,
         bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=[_UPLOADED_MODEL, *_CACHING],
+        parameters=[_UPLOADED_MODEL, *_CACHING, CUT],
     )
 )
 class PredictV1Dot1(predictions.PredictView):
@@ -247,6 +247,7 @@ class BatchPredict(predictions.BatchPredictView):
             ),
             _UPLOADED_MODEL,
             *_CACHING,
+            CUT,
         ],
         examples=_EXAMPLES,
     )

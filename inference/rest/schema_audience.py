@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 from inference.recommending.recommendations import MAX_LIMIT
 from inference.rest import audience
 from inference.rest.schema_audience_components import ID
+from inference.rest.schema_components import CUT
 from mlplatform.lib.errors import ErrorKind
 from tenants.rest.openapi import describe, ref
 
@@ -165,11 +166,13 @@ class Recommendations(audience.RecommendationsView):
         tag=_TAG,
         summary="Add or replace items",
         description="All of them or none. Items whose text is new are turned into vectors by the model `minilm` in the same call,"
-        f" which is charged as a batch of them; the others cost nothing. Needs the scope `{audience.WRITE}`, and `batch` where "
+        " of which a longer text's beginning counts (the header `X-Input-Truncated` then says so), and "
+        f"which is charged as a batch of them; the others cost nothing. Needs the scope `{audience.WRITE}`, and `batch` where "
         "a text is new.",
         request=ref("ItemsRequest"),
         answer=ref("ItemsUpserted"),
         kinds=(*_BODY, *_CHARGED, ErrorKind.CONFLICT),
+        parameters=[CUT],
         examples=_example(
             {
                 "items": [

@@ -5,8 +5,9 @@ from typing import Any, Final
 from django.conf import settings
 
 from inference.models import Acceleration, Precision, RuntimeName
+from inference.truncation import HEADER
 from inference.types import MAX_TOP_K
-from tenants.rest.openapi import Schema, ref
+from tenants.rest.openapi import Schema, header, ref
 
 _SCORE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
@@ -27,6 +28,14 @@ _MODEL: Final[Schema] = {
 }
 
 
+CUT: Final = header(
+    HEADER,
+    "Only where a text had more tokens than the model reads, and was cut: the input's place, its tokens, and how many of them "
+    "were read.",
+    {"type": "string", "examples": ["0;tokens=612;max_tokens=256"]},
+    codes=[200],
+)
+
 _ANY_ANSWER: Final[dict[str, Schema]] = {
     "id": {"type": "string", "description": "Names this prediction and its usage record."},
     "model": {"type": "string"},
@@ -34,6 +43,17 @@ _ANY_ANSWER: Final[dict[str, Schema]] = {
     "usage": _USAGE,
     "cached": {"type": "boolean"},
     "latency_ms": _LATENCY,
+}
+_TRUNCATED: Final[dict[str, Schema]] = {
+    "truncated": {
+        "type": "object",
+        "required": ["tokens", "max_tokens"],
+        "properties": {
+            "tokens": {"type": "integer", "minimum": 1, "description": "Of the whole text, special ones included."},
+            "max_tokens": {"type": "integer", "minimum": 1, "description": "How many of them were read."},
+        },
+        "description": "Only where the text was cut, which `parameters.truncate` allows.",
+    }
 }
 
 
@@ -98,7 +118,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
                         "minimum": 1,
                         "maximum": MAX_TOP_K,
                         "description": "How many labels to answer with, best first; all when left out.",
-                    }
+                    },
+                    "truncate": {
+                        "type": ["boolean", "null"],
+                        "description": "Whether a text with more tokens than the model reads is cut, which the answer says "
+                        "in `truncated`. Without it such a text is refused: 422 with `tokens` and `max_tokens`.",
+                    },
                 },
             ),
         },
@@ -128,6 +153,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Prediction": _object(
         list(_ANY_ANSWER),
         _ANY_ANSWER
+        | _TRUNCATED
         | {
             "predictions": {
                 "type": "array",
@@ -145,6 +171,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Scores": _object(
         [*_ANY_ANSWER, "scores"],
         _ANY_ANSWER
+        | _TRUNCATED
         | {"scores": {"type": "array", "items": _SCORE, "description": "One for each candidate, in order."}},
         description="What a model answers that scores candidates.",
     ),
@@ -205,7 +232,18 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "version": {"type": "string"},
             "state": {"type": "string", "enum": ["live", "ready"], "description": "Ready ones answer `name@version`."},
             "task": {"type": "string", "enum": list(RuntimeName.values)},
-            "input": {"type": "object", "description": "What the model takes."},
+            "input": {
+                "type": "object",
+                "description": "What the model takes.",
+                "properties": {
+                    "max_tokens": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "description": "Of texts: how many tokens are read, with the special ones around a text, and of "
+                        "a pair of both. A longer one is refused unless the call lets it be cut.",
+                    }
+                },
+            },
             "output": {"type": "object", "description": "What it answers with."},
             "labels": {"type": "array", "items": {"type": "string"}},
             "accuracy": {"oneOf": [_SCORE, {"type": "null"}], "description": "On data that it never saw."},

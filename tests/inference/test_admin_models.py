@@ -333,3 +333,13 @@ def test_a_versions_page_costs_the_same_queries_however_much_was_measured(admin:
         answer = admin.get(page)
     assert b"Some Processor, 9 threads" in answer.content
     assert len(nine) == len(one)
+
+
+def test_a_versions_page_tells_how_many_tokens_it_reads(admin: Client) -> None:
+    row = make_version()
+    page = f"{VERSIONS}{row.pk}/change/"
+    assert "It reads no texts" in admin.get(page).content.decode()
+    ModelVersion.objects.update(input_schema={"kind": "text", "max_chars": 1000})
+    assert "Told by the worker that loads it" in admin.get(page).content.decode()
+    registry.note_max_tokens(version_id=row.pk, max_tokens=1_024)
+    assert "1,024 at most" in admin.get(page).content.decode()

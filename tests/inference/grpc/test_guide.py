@@ -39,6 +39,7 @@ def test_the_code_runs_as_it_stands(
     said = ran.stdout.splitlines()
     assert said[0].split()[0] == "positive"
     assert said[1] in {str(digit) for digit in range(10)}
+    assert said.pop(2) == "602 256", "tokens of a text that was cut, and how many were read"
     assert said[2:4] == ["positive", "The text is empty."]
     assert said[4:8] == ["0 positive", "1 negative", "2 INVALID_INPUT text", "3 positive"]
     assert said[8].startswith("NOT_FOUND There is no model 'nobody'")

@@ -305,3 +305,18 @@ def test_a_rehearsal_that_is_gone_or_over_is_passed_over(asked: Rehearsal) -> No
     asked.refresh_from_db()
     assert (asked.state, asked.attempt) == ("failed", 0)
     assert catalogue.current().api_versions["v1"].schedule is not None
+
+
+def test_a_call_whose_text_v1_cuts_is_told_to_fail_on_v2(
+    acme: Customer, globex: Customer, live_worker: LiveWorker, ending: DeprecationSchedule
+) -> None:
+    long = "The delivery was quick and the lamp is beautiful. " * 40
+    recorded = Api(globex).post("/v1/predict", {"model": "sentiment", "input": long})
+    assert recorded.status == 200
+    keep(acme, recorded.body, text=long)
+    keep(acme, recorded.body, text=long, body={"model": "sentiment", "input": TEXT})
+    _, made = rehearse(acme, ending)
+    assert (made.calls, made.failed) == (2, 1)
+    (failure,) = made.failures
+    assert (failure.kind, failure.field, failure.calls) == ("invalid-input", "input", 1)
+    assert "tokens" in str(failure)

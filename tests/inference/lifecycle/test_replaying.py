@@ -6,6 +6,7 @@ import pytest
 
 from inference.lifecycle import replaying
 from inference.models import VersionState
+from inference.truncation import TO_LIMIT, TextLength
 from inference.types import PredictRequest
 from mlplatform.lib import redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -77,3 +78,19 @@ def test_it_waits_while_batches_of_others_wait_but_not_for_ever() -> None:
     assert replaying.wait_for_idle_workers(within_s=60.0)
     assert not redis.state().exists(GPU)
     taken.join()
+
+
+def test_a_text_that_is_too_long_is_refused_or_cut_as_the_call_asks(acme: Customer, tiny_worker: TinyWorker) -> None:
+    """v1 cuts and v2 refuses: a rehearsal tells which calls that concerns."""
+    tiny_worker.worker.heartbeat.beat()
+    runtime = tiny_worker.serve(make_version("large"), max_tokens=4)
+    found = replaying.replay(PredictRequest("large", "one two three", truncate=TO_LIMIT), tenant=acme.tenant)
+    (result,) = found.answer.results
+    assert not isinstance(result, PlatformError)
+    assert (result.truncated, runtime.computed) == (TextLength(5, 4), ["one two"])
+    with pytest.raises(PlatformError) as caught:
+        replaying.replay(PredictRequest("large", "one two three"), tenant=acme.tenant)
+    assert (caught.value.kind, caught.value.field) == (ErrorKind.INVALID_INPUT, "input")
+    assert "5 tokens" in caught.value.detail
+    assert len(tiny_worker.batches) == 2, "what is refused is not tried again"
+    ledger.assert_untouched(acme)

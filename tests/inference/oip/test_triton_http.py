@@ -70,7 +70,7 @@ def test_models_say_what_they_take(client: Any, key: dict[str, str], live_worker
     assert sentiment["versions"] == ["1.0.0", "2.0.0"]
     assert sentiment["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
     assert [output["name"] for output in sentiment["outputs"]] == ["labels", "scores"]
-    assert sentiment["parameters"] == {"labels": ["negative", "positive"]}
+    assert sentiment["parameters"] == {"labels": ["negative", "positive"], "max_tokens": 256}
     digits = client.get_model_metadata("digits", "1.0.0", headers=key)
     assert digits["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 8, 8]}]
     minilm = client.get_model_metadata("minilm", headers=key)

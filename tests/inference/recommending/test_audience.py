@@ -20,6 +20,7 @@ from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.audience import books, call, caller_of, entry, make_user, upsert
 from tests.support.live_worker import LiveWorker
+from tests.support.rest import Api
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -163,6 +164,25 @@ def test_items_are_embedded_as_they_come_and_charged_as_a_batch(acme: Customer, 
     ]
     texts = [item.payload.decode()[1:] for batch in live_worker.batches for item in batch.items]
     assert sorted(texts) == ["A title\nAnd more.\none, two", "Another"]
+
+
+def test_of_a_long_text_the_beginning_is_embedded_and_that_is_said(acme: Customer, live_worker: LiveWorker) -> None:
+    long = "A lamp that shines. " * 90
+    made = upsert(
+        acme, entry("a", "A title"), entry("b", "A lamp", description=long), entry("c", "A lamp", description=long)
+    )
+    assert [one is not None for one in made.truncated] == [False, True, True]
+    assert made.truncated[1] == made.truncated[2]
+    assert made.truncated[1] is not None
+    assert (made.truncated[1].tokens > 400, made.truncated[1].max_tokens) == (True, 256)
+    unchanged = upsert(acme, entry("b", "A lamp", description=long))
+    assert (unchanged.embedded, unchanged.truncated) == (0, (None,))
+    answer = Api(acme).post(
+        "/v2/items",
+        {"items": [{"external_id": "d", "title": "D"}, {"external_id": "e", "title": "E", "description": long}]},
+    )
+    assert answer.status == 200
+    assert answer.headers["X-Input-Truncated"].startswith("1;tokens=")
 
 
 def test_only_changed_texts_are_embedded_again(acme: Customer, live_worker: LiveWorker) -> None:

@@ -14,6 +14,7 @@ from inference.representations.changes import (
     CannotSay,
     Change,
     MovedAnswerField,
+    NowAskedFor,
     RenamedRequestField,
 )
 
@@ -56,6 +57,13 @@ def test_what_silence_meant_is_said_above_and_left_out_below(body: dict[str, Any
     assert change.up({**body, "new": meant + 1})["new"] == meant + 1
     with pytest.raises(ValueError, match="no field 'new'"):
         change.down({**body, "new": meant + 1})
+
+
+@given(body=BODIES)
+def test_what_is_asked_for_now_leaves_bodies_as_they_are(body: dict[str, Any]) -> None:
+    change = NowAskedFor("parameters.new", meant={"truncate": -1}, summary="")
+    assert change.up(body) == change.down(body) == body
+    assert (change.part, change.before, change.after) == ("request", "", "parameters.new")
 
 
 @given(body=BODIES, steps=STEPS, value=VALUES)

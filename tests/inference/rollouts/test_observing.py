@@ -20,7 +20,7 @@ from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.redis_server import RedisServer
 from tests.support.rollouts import Pair, heard, make_pair, used
-from tests.support.tiny_model import TinyWorker
+from tests.support.tiny_model import TinyWorker, make_version
 from tests.support.walked_clock import Walk, published_at_once, walk
 
 __all__ = ["published_at_once", "walk"]
@@ -195,3 +195,15 @@ def test_a_rollout_that_somebody_ended_meanwhile_is_not_ended_again(pair: Pair) 
     trials.stop(model=pair.live.model, kind=RolloutKind.CANARY)
     assert not canary.judge(row)
     assert Rollout.objects.get().state == RolloutState.STOPPED
+
+
+def test_a_text_that_is_too_long_is_no_failure_of_the_version(acme: Customer, tiny_worker: TinyWorker) -> None:
+    live, narrow = make_version("reviews"), make_version("reviews", "2.0.0", "ready")
+    tiny_worker.serve(live, max_tokens=8)
+    tiny_worker.serve(narrow, max_tokens=4)
+    row = trials.start_canary(version=narrow, percent=100, min_calls=5)
+    for number in range(10):
+        fails(acme, f"a text that is too long {number}")
+    assert ask(acme, "short").model_version == "2.0.0"
+    assert (numbers(row)["canary"]["inputs"], numbers(row)["canary"]["errors"]) == (1, 0)
+    assert judged(row).state == RolloutState.RUNNING

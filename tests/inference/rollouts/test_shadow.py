@@ -11,6 +11,7 @@ from inference.batching.work import Hold, WorkItem
 from inference.models import Rollout
 from inference.predict import predict, single
 from inference.rollouts import canary, counting, shadow, trials
+from inference.truncation import TO_LIMIT
 from inference.types import CallContext, PredictRequest, PredictResult, Priority
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import authenticate
@@ -176,3 +177,21 @@ def test_the_path_of_a_request_only_puts_it_on_a_list(acme: Customer, pair: Pair
     assert (len(shadow._waiting), pair.of_candidate.computed) == (1, [])
     shadow.send()
     patiently(lambda: pair.of_candidate.computed == ["hello"])
+
+
+def test_a_candidate_that_reads_fewer_tokens_has_refused_and_not_failed(
+    acme: Customer, tiny_worker: TinyWorker
+) -> None:
+    live, narrow = make_version("reviews"), make_version("reviews", "2.0.0", "ready")
+    tiny_worker.serve(live, max_tokens=8)
+    candidate = tiny_worker.serve(narrow, max_tokens=4)
+    row = trials.start_shadow(version=narrow)
+    ask(acme, "one two")
+    ask(acme, "one two three")
+    seen(row, compared=1, refused=1, errors=0)
+    assert candidate.computed == ["one two"]
+    caller = authenticate(acme.secret, address="192.0.2.1")
+    context = CallContext(request_id="req-cut", operation="predict", api_version="v2")
+    predict(caller, PredictRequest("reviews", "one two three four", truncate=TO_LIMIT), context)
+    seen(row, compared=2, refused=1, errors=0)
+    assert candidate.computed == ["one two", "one two"], "cut, as the call lets it be"

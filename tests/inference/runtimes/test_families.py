@@ -19,7 +19,8 @@ from inference import artefacts
 from inference.runtimes import bert_encoder, loading, networks
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
-from tests.support import hf_folders
+from inference.truncation import REFUSE, TO_LIMIT, TextLength
+from tests.support import demo_models, hf_folders
 from tests.support.hf_folders import FAMILIES, PAIRS, TEXTS
 
 EXPECTED: Mapping[str, Any] = json.loads((Path(__file__).parent / "expected" / "libraries.json").read_text())
@@ -306,3 +307,36 @@ def test_small_files_do_not_describe_layers_that_fill_the_memory(
         weights["scale"] = torch.ones(1)
     with pytest.raises(LoadError):
         networks.build(architecture, weights, shape=(1, 8, 8), outputs=2)
+
+
+@pytest.mark.parametrize(
+    ("family", "option", "most"),
+    [
+        ("bert", 0, hf_folders.POSITIONS),
+        ("roberta", 0, hf_folders.POSITIONS - 2),
+        ("bert", 8, 8),
+        ("distilbert", 900, 40),
+    ],
+)
+def test_how_much_of_a_text_is_read_is_known_and_what_is_longer_is_counted(
+    tmp_path: Path, family: str, option: int, most: int
+) -> None:
+    """RoBERTa's positions begin behind that of its padding; an option never reaches beyond the model's positions."""
+    folder = hf_folders.write(tmp_path, family, outputs=3)
+    model = load(folder, "pair-classification", 3, options={"max_tokens": option})
+    assert model.max_tokens == most
+    special = 4 if family == "roberta" else 3
+    fits, long = ("the " * (most - special - 1), "lamp"), ("the " * (most - special), "lamp")
+    assert [one.length for one in model.read([fits, long], [REFUSE] * 2)] == [None, TextLength(most + 1, most)]
+    values = [read.value for read in model.read([fits, long], [TO_LIMIT] * 2) if read.value is not None]
+    whole, cut = model.run(values)
+    (unread,) = model.run([long])
+    np.testing.assert_allclose(whole, cut, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(unread, cut, rtol=0, atol=1e-5)
+
+
+def test_what_is_no_text_has_no_tokens(tmp_path: Path) -> None:
+    assert demo_models.runtime("digits").max_tokens is None
+    grid = np.zeros((8, 8), dtype=np.float32)
+    (read,) = demo_models.runtime("digits").read([grid], [REFUSE])
+    assert read.value is grid
