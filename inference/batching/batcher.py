@@ -231,7 +231,7 @@ class Batcher:
             given_up = self._given_up.get(reply.batch_id)
             if flight is not None and not flight.losses and reply.error != TOO_LATE:
                 took_s = clock.monotonic() - flight.sent_at
-                flight.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=_computed_tokens(flight, reply))
+                flight.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=flight.computed_tokens(reply))
         if flight is None:
             # A batch that was sent twice was answered before, or was given up. Then its worker was slow, not dead, and has
             # settled the holds: who is charged must be answered. The inputs that were sent one by one end as batches for
@@ -313,10 +313,3 @@ class Batcher:
             # Callers leave meanwhile: with nobody left to wait for it, its place is free.
             flights = alone or self._next_flights()
         self._send(flights)
-
-
-def _computed_tokens(flight: Flight, reply: BatchReply) -> int:
-    """The tokens that the model's time was for: what is refused takes none of it, and must not make the model look faster."""
-    if len(reply.results) != len(flight.items):
-        return flight.tokens
-    return flight.tokens - sum([flight.items[place].size for place in reply.refused])

@@ -6,7 +6,7 @@ from typing import Final
 
 from inference.batching import metrics
 from inference.batching.fair_queue import FairQueue, Totals
-from inference.batching.messages import BatchMessage, ItemMessage
+from inference.batching.messages import BatchMessage, BatchReply, ItemMessage
 from inference.batching.policy import Bounds, Waiting
 from inference.batching.work import WorkItem
 from inference.types import ModelRef, Priority
@@ -83,6 +83,12 @@ class Flight:
     def left_s(self) -> float:
         """The model's time for it, as far as it is known."""
         return self.tokens * self.lane.token_s
+
+    def computed_tokens(self, reply: BatchReply) -> int:
+        """Those that the model's time was for: what is refused takes none of it, and must not make the model look faster."""
+        if len(reply.results) != len(self.items):
+            return self.tokens
+        return self.tokens - sum([self.items[place].size for place in reply.refused])
 
     @property
     def wanted(self) -> list[WorkItem]:

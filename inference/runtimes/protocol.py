@@ -19,11 +19,10 @@ Ids = npt.NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """The tokens of one text or pair, as many as are read. ``types`` says for each token of which of two texts it is; None:
-    all are of the first. ``length`` is set where the text had more tokens than are read."""
+    all are of the first."""
 
     ids: Ids
     types: Ids | None
-    length: TextLength | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

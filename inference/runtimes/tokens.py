@@ -31,10 +31,12 @@ class TextReader:
             raise LoadError(f"{TOKENIZER} cannot be read: {error}") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        special = tokenizer.num_special_tokens_to_add(is_pair=False)
+        special, special_of_pair = (tokenizer.num_special_tokens_to_add(is_pair=pair) for pair in (False, True))
         if max_tokens <= special:
             raise LoadError(f"Of {max_tokens} tokens none is left for a text: {special} are the tokenizer's own.")
         self._tokenizer = tokenizer
+        # With one token of each text that is read.
+        self._least, self._least_of_pair = special + 1, special_of_pair + 2
         self.max_tokens = max_tokens
         self.vocabulary: int = tokenizer.get_vocab_size(with_added_tokens=True)
 
@@ -62,7 +64,9 @@ class TextReader:
         tokens = len(encoding)
         if not tokens:
             raise ValueError("A text has no tokens; the tokenizer adds none around it.")
-        most = min(self.max_tokens, truncate) if truncate > 0 else self.max_tokens
+        most = self.max_tokens
+        if truncate > 0:
+            most = min(most, max(truncate, self._least_of_pair if paired else self._least))
         length = TextLength(tokens, most) if tokens > most else None
         if length is not None and truncate == REFUSE:
             return Read(None, length)
@@ -71,7 +75,7 @@ class TextReader:
         if length is not None:
             kept = _kept(encoding.sequence_ids, most)
             ids, types = ids[kept], types[kept] if types is not None else None
-        return Read(Encoded(ids, types, length), length)
+        return Read(Encoded(ids, types), length)
 
 
 def _kept(sequence_ids: Sequence[int | None], most: int) -> "np.typing.NDArray[np.bool_]":

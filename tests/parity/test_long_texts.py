@@ -2,17 +2,20 @@
 
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from inference import registry
+from inference.grpc.generated import ml_inference_pb2 as pb
 from mlplatform.lib.errors import ErrorKind
 from tests.conftest import Customer
 from tests.parity import faces
 from tests.parity.conftest import WITHOUT_BATCHES
 from tests.parity.faces import Ask, Face
 from tests.support import demo_models, ledger
+from tests.support.grpc import Grpc, Problem
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Answer, Api
 
@@ -127,6 +130,29 @@ def test_a_batch(acme: Customer, face_name: str, face: Face, live_worker: LiveWo
     assert ledger.holds(acme.tenant) == 0
     cut = say(acme.secret, face, SHORT, LONG, truncate=True)
     assert [row.cut for row in cut.rows] == [None, (tokens_of(LONG), LIMIT)]
+
+
+def test_programs_are_told_the_numbers(acme: Customer, grpc_target: str) -> None:
+    tokens = tokens_of(LONG)
+    problem = Api(acme).post("/v2/predict", {"model": "sentiment", "input": LONG}).body
+    assert (problem["status"], problem["field"]) == (422, "input")
+    assert (problem["tokens"], problem["max_tokens"]) == (tokens, LIMIT)
+    query = 'query ($text: String!) { predict(model: "sentiment", inputData: $text) { units } }'
+    (error,) = Api(acme).post("/graphql", {"query": query, "variables": {"text": LONG}}).body["errors"]
+    assert (error["extensions"]["code"], error["extensions"]["field"]) == ("INVALID_INPUT", "inputData")
+    assert (error["extensions"]["tokens"], error["extensions"]["maxTokens"]) == (tokens, LIMIT)
+    assert "truncate: true" in error["message"]
+    wanted = pb.PredictRequest(model_name="sentiment", text=LONG)
+    with Grpc(grpc_target, secret=acme.secret) as client:
+        with pytest.raises(Problem) as caught:
+            client.call(client.stub.Predict, wanted, headers=(), timeout=30)
+        many = pb.BatchPredictRequest(requests=[wanted])
+        (item,) = client.call(client.stub.BatchPredict, many, headers=(), timeout=30).message.responses
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    info: Any = caught.value.details["ErrorInfo"]
+    assert (info.metadata["tokens"], info.metadata["max_tokens"]) == (str(tokens), str(LIMIT))
+    assert (item.status.details["tokens"], item.status.field) == (str(tokens), "requests[0].text")
+    ledger.assert_untouched(acme)
 
 
 def embed(customer: Customer, texts: Any, **more: Any) -> Answer:

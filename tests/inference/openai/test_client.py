@@ -166,3 +166,18 @@ def test_a_used_up_limit_is_a_rate_limit_error(live_server: LiveServer, live_wor
     assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
     assert int(caught.value.response.headers["retry-after"]) >= 1
     assert ledger.units(small.tenant) == 52
+
+
+def test_a_text_that_is_too_long_is_refused_or_cut_as_the_client_asks(
+    acme: Customer, client: Any, live_worker: LiveWorker
+) -> None:
+    long = f"{CAT} " * 100
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.embeddings.create(model="minilm", input=long)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
+    ledger.assert_untouched(acme)
+    cut = client.embeddings.with_raw_response.create(
+        model="minilm", input=long, extra_body={"truncate_prompt_tokens": -1}
+    )
+    assert cut.headers["x-input-truncated"] == "0;tokens=702;max_tokens=256"
+    assert len(cut.parse().data[0].embedding) == 384
