@@ -60,6 +60,10 @@ def test_a_models_life_from_the_command_line(stack: Stack, client: Client) -> No
         ("float32", 2),
         ("int8", 2),
     ]
+    headers = {"Authorization": f"Bearer {client.secret}"}
+    for name in ("reviews", "ranker"):
+        model = stack.webs[0].call("GET", f"/v2/models/{name}", headers=headers).body
+        assert model["versions"][-1]["input"]["max_tokens"] == 64, "the worker that verified it knows its positions"
     retired = [body for body in _bodies(said) if body.get("state") == "retired"]
     assert [(body["model"], body["version"]) for body in retired] == [("my-shapes", "1.1.0")]
     best = {answer["model"]: answer["predictions"][0]["label"] for answer in answers if "predictions" in answer}

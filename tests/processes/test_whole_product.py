@@ -122,6 +122,34 @@ def test_promotions_and_rollbacks_under_load_fail_no_call_and_every_answer_is_it
     assert_charged_exactly(stack, client, [answer for _, answer in answers])
 
 
+def test_a_text_that_is_too_long_is_cut_or_refused_as_each_call_asks_whoever_answers(
+    stack: Stack, client: Client
+) -> None:
+    """Both at the same time, in two processes that share a cache: neither is given the other's answer."""
+    headers = {"Authorization": f"Bearer {client.secret}", "Content-Type": "application/json"}
+    answers: list[Answer] = []
+    for number in range(3):
+        body = {"model": "sentiment", "input": f"Number {number} of them. " + "It is quite good. " * 100}
+        cutting = {**body, "parameters": {"truncate": True}}
+        with ThreadPoolExecutor(4) as pool:
+            asked = [
+                pool.submit(web.call, "POST", "/v2/predict", body=json.dumps(sent).encode(), headers=headers)
+                for web, sent in zip(stack.webs * 2, (cutting, body, body, cutting), strict=True)
+            ]
+        first, *refused, second = (one.result() for one in asked)
+        assert (first.status, second.status) == (200, 200), (first.text, second.text)
+        told = first.body["truncated"]
+        assert (second.body["truncated"], told["max_tokens"]) == (told, 256)
+        assert second.body["predictions"] == first.body["predictions"]
+        for answer in refused:
+            assert (answer.status, answer.body["field"]) == (422, "input"), answer.text
+            assert {name: answer.body[name] for name in told} == told
+        answers += [first, second, *refused]
+    assert_charged_exactly(stack, client, answers)
+    models = stack.webs[0].call("GET", "/v2/models/sentiment", headers=headers).body
+    assert {version["input"]["max_tokens"] for version in models["versions"]} == {256}
+
+
 def v1_1(web: Http, client: Client) -> Answer:
     headers = {"Authorization": f"Bearer {client.secret}", "Content-Type": "application/json"}
     return web.call("POST", "/v1.1/predict", body=b'{"model": "sentiment", "input": "Good."}', headers=headers)
