@@ -115,7 +115,7 @@ def usable(entry: Entry | None, ref: ModelRef) -> Entry | None:
 
 
 def lease_key(key: bytes, truncate: int) -> bytes:
-    """Under what a computation is known while it runs: one that may cut its text is no answer to who would have it refused."""
+    """Under what a computation is known while it runs: one that may cut its text answers no call that has it refused."""
     return key if truncate == REFUSE else key + _CUTS
 
 

@@ -48,7 +48,7 @@ class SharedWork(WorkItem):
         return cache.lease_key(self.cache_key, self.truncate)
 
     def answer(self, entry: Entry) -> None:
-        """Give what another process computed to everybody who waits: where that cut a text which may not be cut, its length."""
+        """Give all waiters what another process computed: where that cut a text which may not be cut, its length."""
         if entry.length is not None and self.truncate == REFUSE:
             self.refuse(entry.length)
             return

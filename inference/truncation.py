@@ -1,4 +1,4 @@
-"""Texts that are longer than a model reads: who asks for them to be cut, and what is said of those that are not.
+"""Texts that are longer than a model reads: how calls ask for them to be cut, and what is said of those that are not.
 
 Tokens are counted by the model's own tokenizer, so by the worker: all that the model would read of the input whole, the special
 tokens that the tokenizer puts around it included, and of a pair those of both texts.

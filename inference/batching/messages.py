@@ -13,8 +13,8 @@ TOO_LATE = "too late"
 class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
     """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep).
 
-    ``truncate`` is whether the input may be cut, as ``inference.truncation`` says it. Who does not say it is of an earlier
-    release, which knows no refusal.
+    ``truncate`` is whether the input may be cut, as ``inference.truncation`` says it. A message without it is of an
+    earlier release, which knows no refusal.
     """
 
     payload: bytes

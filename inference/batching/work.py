@@ -125,7 +125,7 @@ class WorkItem:
         self._end(None, error, None)
 
     def refuse(self, length: TextLength) -> None:
-        """Tell everybody who waits that the input is too long, and may not be cut; the first call counts."""
+        """Tell all waiters that the input is too long, and may not be cut; the first call counts."""
         self._end(None, None, length)
 
     def _end(self, scores: bytes | None, error: PlatformError | None, length: TextLength | None) -> None:

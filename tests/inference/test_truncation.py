@@ -96,8 +96,10 @@ def test_with_truncate_it_is_cut_and_the_answer_says_so_also_from_the_cache(acme
     assert charges(acme) == [("large", LARGE, False)] * 2 + [("large", LARGE_CACHED, True)] * 2
 
 
-def test_an_answer_to_what_was_cut_is_none_for_who_did_not_ask_for_it(acme: Customer, words: TinyRuntime) -> None:
-    """But it tells how long the text is, so that nobody computes or holds anything to say so."""
+def test_an_answer_to_what_was_cut_is_none_for_a_call_that_did_not_ask_for_it(
+    acme: Customer, words: TinyRuntime
+) -> None:
+    """But it tells how long the text is, so that nothing is computed or held to say so."""
     answered(acme, LONG, TO_LIMIT)
     paid = charges(acme)
     for from_redis in (False, True):
@@ -154,7 +156,7 @@ def test_a_text_may_be_cut_shorter_than_the_model_needs(acme: Customer, words: T
     assert words.computed == ["one two", FITS, "one two three"]
 
 
-def test_who_waits_for_another_process_is_refused_where_that_one_cut(acme: Customer, words: TinyRuntime) -> None:
+def test_a_waiter_on_another_process_is_refused_where_that_one_cut(acme: Customer, words: TinyRuntime) -> None:
     """Its own claim is of another name; this is what a process of an earlier moment may still find."""
     redis.cache().set(cache.CLAIM + key(acme), b"theirs", px=60_000)
     waiting = started(acme, (LONG, REFUSE))

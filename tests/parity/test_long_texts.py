@@ -83,7 +83,7 @@ def test_what_may_be_cut_is_answered_and_says_so_also_from_the_cache(
 
 
 def test_what_is_beyond_the_limit_is_not_read(acme: Customer, face: Face) -> None:
-    """Texts that differ there only have one answer; so nobody may take it for an answer to all of the text unasked."""
+    """Texts that differ there only have one answer; so it may not pass for an answer to all of the text unasked."""
     first, second = (say(acme.secret, face, text, truncate=True).rows[0] for text in (LONG, OTHER))
     assert first.labels == second.labels
     assert first.cut
@@ -99,7 +99,7 @@ def test_a_text_that_fits_is_whole_whether_it_may_be_cut_or_not(
     assert live_worker.inputs == 1
 
 
-def test_who_may_not_have_it_cut_is_not_given_the_cached_answer_to_what_was_cut(
+def test_a_call_that_does_not_let_it_be_cut_is_not_given_the_cached_answer_to_what_was(
     acme: Customer, face_name: str, face: Face, live_worker: LiveWorker
 ) -> None:
     if face_name == "rest-v1":

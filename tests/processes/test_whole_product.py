@@ -122,7 +122,7 @@ def test_promotions_and_rollbacks_under_load_fail_no_call_and_every_answer_is_it
     assert_charged_exactly(stack, client, [answer for _, answer in answers])
 
 
-def test_a_text_that_is_too_long_is_cut_or_refused_as_each_call_asks_whoever_answers(
+def test_a_text_that_is_too_long_is_cut_or_refused_as_each_call_asks_in_every_web_process(
     stack: Stack, client: Client
 ) -> None:
     """Both at the same time, in two processes that share a cache: neither is given the other's answer."""
