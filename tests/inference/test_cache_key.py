@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inference import canonical
+from inference.truncation import REFUSE, TO_LIMIT
 from inference.types import FlatTensor, ImageFile, TextPair
 from mlplatform.lib.errors import PlatformError
 from tests.inference.test_canonical import reference
@@ -65,9 +66,10 @@ REFS = st.fixed_dictionaries(
 )
 
 
-def key(schema: dict[str, Any], value: Any, *, tenant_id: int = 1, **changes: Any) -> bytes:
+def key(schema: dict[str, Any], value: Any, *, tenant_id: int = 1, truncate: int = REFUSE, **changes: Any) -> bytes:
     payload = canonical.encode(schema, value, field="input")
-    return canonical.cache_key(reference(input_schema=schema, **changes), payload, tenant_id=tenant_id)
+    ref = reference(input_schema=schema, **changes)
+    return canonical.cache_key(ref, payload, tenant_id=tenant_id, truncate=truncate)
 
 
 @given(CASES, CASES)
@@ -153,3 +155,14 @@ def test_files_of_the_same_pixels_are_one_input_and_of_others_are_not(pixels: by
 @given(TEXTS, st.integers(40, 1000))
 def test_what_a_schema_allows_is_no_part_of_the_key(text: str, max_chars: int) -> None:
     assert key(TEXT, text) == key(TEXT | {"max_chars": max_chars}, text)
+
+
+@given(CASES, CASES, st.integers(-1, 3), st.integers(-1, 3))
+@settings(max_examples=300)
+def test_where_a_text_may_be_cut_is_part_of_the_key_unless_it_is_the_models_limit(
+    first: Case, second: Case, here: int, there: int
+) -> None:
+    """That one is the same for all calls of a version, and the entry tells whether its text was cut."""
+    same = (first[2], max(here, 0)) == (second[2], max(there, 0))
+    assert (key(*first[:2], truncate=here) == key(*second[:2], truncate=there)) == same
+    assert key(*first[:2], truncate=TO_LIMIT) == key(*first[:2])
