@@ -19,6 +19,7 @@ from inference.cache import Entry
 from inference.truncation import REFUSE
 from inference.types import ModelRef
 from mlplatform.lib import clock, redis
+from mlplatform.lib.background import start_watched
 from mlplatform.lib.errors import PlatformError, unavailable
 
 logger = logging.getLogger(__name__)
@@ -79,8 +80,7 @@ def follow(ref: ModelRef, work: SharedWork, compute: Compute) -> None:
     with _changed:
         _waiting.append(_Follow(ref, work, compute, clock.monotonic()))
         if _thread is None or not _thread.is_alive():
-            _thread = threading.Thread(target=_look_forever, name="cache-follower", daemon=True)
-            _thread.start()
+            _thread = start_watched(_look_forever, name="cache-follower")
         _changed.notify()
 
 

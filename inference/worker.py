@@ -114,9 +114,12 @@ class Worker:
             if version.card:
                 with loaded.one_at_a_time:
                     examples.check(loaded.runtime, card.parse(version.card), loaded.runtime.spec.artefact)
-        except Exception as failure:
+        except BaseException as failure:
+            # Whatever it was: a version without a verdict would stay staged without a word.
             logger.exception("%s could not be verified", version)
             registry.mark_verified(version_id=version_id, error=f"{type(failure).__name__}: {failure}")
+            if not isinstance(failure, Exception):
+                raise
         else:
             self._tell_what_is_held()
             registry.mark_verified(version_id=version_id, error="", max_tokens=loaded.runtime.max_tokens)

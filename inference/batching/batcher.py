@@ -23,6 +23,7 @@ from inference.batching.work import WorkItem
 from inference.types import ModelRef, Priority
 from inference.workers import Capacity
 from mlplatform.lib import clock
+from mlplatform.lib.background import start_watched
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class Batcher:
         while self._idle_threads:
             # One that the system refuses to start is started by the next call; without both nothing may be queued.
             name, work = self._idle_threads[-1]
-            threading.Thread(target=work, name=name, daemon=True).start()
+            start_watched(work, name=name)
             self._idle_threads.pop()
 
     def _keep_time(self) -> None:

@@ -16,7 +16,7 @@ from inference.packages.limits import Limits
 from inference.packages.problems import PackageError
 
 
-def check(source: Path, target: Path, limits: Limits) -> dict[str, Any]:
+def check(source: Path, target: Path, limits: Limits, *, trusted: bool) -> dict[str, Any]:
     """Bring the package into the empty folder ``target`` and look into it. Raises PackageError."""
     try:
         if source.is_dir():
@@ -24,7 +24,7 @@ def check(source: Path, target: Path, limits: Limits) -> dict[str, Any]:
         else:
             with source.open("rb") as archive:
                 archives.unpack(archive, target, limits)
-        card = contents.check(target)
+        card = contents.check(target, trusted=trusted)
         size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
         return {"card": dict(card.values), "digest": contents.digest(target), "size_bytes": size}
     except MemoryError as error:
@@ -41,7 +41,7 @@ def main() -> None:
     limits = Limits.from_json(order["limits"])
     limits.apply()
     try:
-        verdict = check(Path(order["source"]), Path(order["target"]), limits)
+        verdict = check(Path(order["source"]), Path(order["target"]), limits, trusted=order["trusted"] is True)
     except PackageError as error:
         verdict = {"place": error.place, "reason": error.reason}
     json.dump(verdict, sys.stdout)

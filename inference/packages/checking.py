@@ -33,12 +33,18 @@ class Checked:
     size_bytes: int
 
 
-def check(*, source: Path, target: Path, limits: Limits) -> Checked:
+def check(*, source: Path, target: Path, limits: Limits, trusted: bool) -> Checked:
     """Bring the package ``source``, a folder or a zip, into the empty folder ``target``, checked.
 
-    Raises PackageError for what the package has wrong, and UNAVAILABLE where the check itself failed.
+    ``trusted``: as ``contents.check`` has it. Raises PackageError for what the package has wrong, and UNAVAILABLE where the check
+    itself failed.
     """
-    order = {"source": str(source.resolve()), "target": str(target.resolve()), "limits": limits.to_json()}
+    order = {
+        "source": str(source.resolve()),
+        "target": str(target.resolve()),
+        "limits": limits.to_json(),
+        "trusted": trusted,
+    }
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as complaints:
         try:
             done = subprocess.run(  # noqa: S603 - this interpreter and this product, nothing of the package

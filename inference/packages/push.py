@@ -48,7 +48,10 @@ def push(
     try:
         with storage.incoming() as place:
             checked = checking.check(
-                source=_as_file(source, place), target=_empty(place / "files"), limits=Limits(settings.MAX_MODEL_BYTES)
+                source=_as_file(source, place),
+                target=_empty(place / "files"),
+                limits=Limits(settings.MAX_MODEL_BYTES),
+                trusted=operator,
             )
             card = checked.card
             _require_fits(card, owner=owner, operator=operator, name=name)

@@ -8,6 +8,7 @@ from inference import artefacts
 from inference.runtimes import contract
 from inference.runtimes.image_classification import ImageClassification
 from inference.runtimes.pairs import PairClassification, PairScoring
+from inference.runtimes.panics import contained
 from inference.runtimes.protocol import Array, ContractError, Input, LoadError, Read, ReadsTexts, Runtime, RuntimeSpec
 from inference.runtimes.scoring import TensorScoring
 from inference.runtimes.tensor_classification import TensorClassification
@@ -41,8 +42,9 @@ def load(spec: RuntimeSpec) -> "CheckedRuntime":
         raise LoadError(f"The runtime {spec.runtime} takes {kind} inputs, which the input schema does not declare.")
     artefacts.verify(spec.artefact, expected=spec.digest)
     runtime = runtime_class()
-    runtime.load(spec)
-    runtime.warmup()
+    with contained():
+        runtime.load(spec)
+        runtime.warmup()
     checked = CheckedRuntime(spec, runtime)
     checked.prove_order()
     return checked
@@ -70,7 +72,8 @@ class CheckedRuntime:
         if self._texts is None:
             return [Read(one) for one in inputs]
         contract.check_inputs(self.spec, inputs)
-        return self._texts.read(inputs, truncate)
+        with contained():
+            return self._texts.read(inputs, truncate)
 
     def run(self, inputs: Sequence[Input]) -> Array:
         """Return float32 [len(inputs), spec.outputs]; runs as many batches of `max_batch_size` as are needed. Texts that were
@@ -100,7 +103,8 @@ class CheckedRuntime:
                 raise ContractError(f"{self._who()}: row {row} of a batch is not the answer to input {row}.")
 
     def _run_batch(self, inputs: Sequence[Input]) -> Array:
-        result = self._runtime.forward(inputs)
+        with contained():
+            result = self._runtime.forward(inputs)
         problem = contract.result_problem(result, rows=len(inputs), columns=self.spec.outputs)
         if problem:
             raise ContractError(f"{self._who()} {problem}.")

@@ -14,6 +14,7 @@ from django.db import connection
 from inference import registry, served
 from inference.rollouts import standby
 from inference.types import ModelRef
+from mlplatform.lib.background import start_watched
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,7 @@ class Preparer:
 
     def start(self) -> None:
         """Begin to look after the catalogue."""
-        self._thread = threading.Thread(target=self._run, name="model-preparer", daemon=True)
-        self._thread.start()
+        self._thread = start_watched(self._run, name="model-preparer")
 
     def verify_soon(self, version_id: int) -> None:
         """Verify a version when the ones before it are done."""

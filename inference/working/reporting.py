@@ -18,6 +18,7 @@ from inference import cache
 from inference.batching.messages import BatchReply, ItemMessage
 from inference.batching.settlement import settle_and_reply
 from inference.truncation import TextLength
+from mlplatform.lib.background import start_watched
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,7 @@ class ReportingThread:
     def hand_over(self, report: Report) -> None:
         """Returns at once, unless four batches wait already."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="batch-reports", daemon=True)
-            self._thread.start()
+            self._thread = start_watched(self._run, name="batch-reports")
         while self._line.qsize() >= _LINE:
             time.sleep(_FULL_S)
         self._line.put(report)

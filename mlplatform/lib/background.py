@@ -1,12 +1,41 @@
-"""Small daemon threads that repeat one function; they start on first use, never at import (Granian and Celery fork)."""
+"""Daemon threads that a process needs: none dies unseen. They start on first use, never at import (Granian and Celery fork)."""
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 from weakref import WeakSet
 
+from prometheus_client import Counter
+
 logger = logging.getLogger(__name__)
+
+_AGAIN_S: Final = 0.1
+
+_died = Counter(
+    "mlplatform_threads_died_total", "Background threads that ended by an error and began anew.", ["thread"]
+)
+
+
+def start_watched(run: Callable[[], None], *, name: str) -> threading.Thread:
+    """Run ``run`` on a daemon thread until it returns. When it raises anything at all, it is logged, counted, and begun anew
+    on the same thread 0.1 s later, so ``run`` must find what it has to do in what it keeps."""
+
+    def watched() -> None:
+        while True:
+            try:
+                return run()
+            except BaseException:
+                _died.labels(name).inc()
+                logger.critical("the thread %s ended by an error; it begins anew", name, exc_info=True)
+                time.sleep(_AGAIN_S)
+
+    thread = threading.Thread(target=watched, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 _tickers: "WeakSet[Ticker]" = WeakSet()
@@ -32,7 +61,7 @@ class Ticker:
             if self._runs():
                 return
             self._wake = threading.Event()
-            threading.Thread(target=self._run, args=(self._wake,), name=self._name, daemon=True).start()
+            start_watched(partial(self._run, self._wake), name=self._name)
             self._started = True
 
     def _runs(self) -> bool:

@@ -373,3 +373,22 @@ def test_a_model_is_run_by_one_thread_at_a_time(
     computing.join(30)
     assert runtime.computed == ["good"]
     assert [reply.results != [None] for reply in replies()] == [True]
+
+
+def test_a_version_has_a_verdict_whatever_ended_its_verification(
+    tiny_worker: TinyWorker, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panic(*_: object) -> None:
+        raise Panic("retry limit")
+
+    version = make_version(state="staged")
+    ModelVersion.objects.filter(pk=version.pk).update(card=card_of(version, text="four", yes=4 / 128))
+    tiny_worker.serve(version)
+    monkeypatch.setattr("inference.worker.examples.check", panic)
+    with pytest.raises(Panic):
+        tiny_worker.worker.verify(version.pk)
+    version.refresh_from_db()
+    assert (version.state, version.load_error) == ("staged", "Panic: retry limit")

@@ -43,7 +43,7 @@ def check(tmp_path: Path, target: Path) -> Check:
     """What the limited process does, in this one: a process for each case would take most of a second."""
 
     def run(package: bytes | Path) -> dict[str, Any]:
-        return in_process.check(_as_path(package, tmp_path), target, LIMITS)
+        return in_process.check(_as_path(package, tmp_path), target, LIMITS, trusted=False)
 
     return run
 
@@ -53,7 +53,7 @@ def check_apart(tmp_path: Path, target: Path) -> CheckApart:
     """As the product does it."""
 
     def run(package: bytes | Path, limits: Limits = LIMITS) -> Checked:
-        return checking.check(source=_as_path(package, tmp_path), target=target, limits=limits)
+        return checking.check(source=_as_path(package, tmp_path), target=target, limits=limits, trusted=False)
 
     return run
 
@@ -91,7 +91,7 @@ def test_a_zip_and_a_folder_of_the_same_files_are_the_same(
     again = tmp_path / "again"
     again.mkdir()
     folder = packages.folder(tmp_path / "folder")
-    assert checking.check(source=folder, target=again, limits=LIMITS).digest == checked.digest
+    assert checking.check(source=folder, target=again, limits=LIMITS, trusted=False).digest == checked.digest
 
 
 def test_a_folder_around_everything_is_left_out(check: Check, target: Path) -> None:
@@ -342,7 +342,9 @@ def test_the_process_knows_no_secret_and_loads_little(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(subprocess, "run", spy)
     (tmp_path / "target").mkdir()
-    checking.check(source=packages.folder(tmp_path / "folder"), target=tmp_path / "target", limits=LIMITS)
+    checking.check(
+        source=packages.folder(tmp_path / "folder"), target=tmp_path / "target", limits=LIMITS, trusted=False
+    )
     assert set(seen["env"]) == {"PATH", "LANG"}
     program = (
         "import json, resource, sys\n"

@@ -5,8 +5,9 @@ import os
 import threading
 
 import pytest
+from prometheus_client import REGISTRY
 
-from mlplatform.lib.background import Ticker
+from mlplatform.lib.background import Ticker, start_watched
 
 REAL_START = Ticker.ensure_started
 
@@ -62,3 +63,25 @@ def test_a_forked_child_starts_a_thread_of_its_own(tickers: None) -> None:
     _, status = os.waitpid(child, 0)
     ticker.stop()
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_watched_thread_that_dies_is_counted_and_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it died of: a panic of a library in Rust is no Exception."""
+    lives: list[str] = []
+
+    def run() -> None:
+        lives.append(threading.current_thread().name)
+        if len(lives) < 3:
+            raise BaseException("not an Exception")
+
+    before = died("watched-test")
+    thread = start_watched(run, name="watched-test")
+    thread.join(10)
+    assert not thread.is_alive(), "it returned the third time"
+    assert lives == ["watched-test"] * 3
+    assert died("watched-test") == before + 2
+    assert "the thread watched-test ended by an error" in caplog.text
+
+
+def died(name: str) -> float:
+    return REGISTRY.get_sample_value("mlplatform_threads_died_total", {"thread": name}) or 0.0
