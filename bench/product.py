@@ -141,6 +141,8 @@ def started(data_dir: Path) -> Iterator[Product]:
             "WEB_HOST": "127.0.0.1",
             "WEB_WORKERS": "1",
             "WORKER_POOLS": "gpu",
+            "PRIVATE_MODELS_POOL": "private",
+            "PRIVATE_MODELS_AT_ONCE": "4",
             "PATH": os.pathsep.join([scripts, env.get("PATH", os.defpath)]),
         }
         yield Product(

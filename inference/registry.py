@@ -7,7 +7,7 @@
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
@@ -15,7 +15,7 @@ from django.db import transaction
 from inference import artefacts, served
 from inference.models import MLModel, ModelVersion, Rollout, RolloutState, VersionState
 from inference.packages import storage
-from inference.rollouts import holding, promotions, standby, telling
+from inference.rollouts import holding, promotions, standby, telling, trials
 from inference.served import (
     ANSWERING,
     answering,
@@ -33,6 +33,9 @@ from tenants.models import DeprecationSchedule, SubjectKind, User
 
 logger = logging.getLogger(__name__)
 
+_MOST_BREACHES: Final = 2
+"""So often a tenant's model may break a limit of time or memory; then it is out of service."""
+
 __all__ = [
     "ANSWERING",
     "answering",
@@ -40,6 +43,7 @@ __all__ = [
     "candidates",
     "changed",
     "forget",
+    "limit_broken",
     "mark_verified",
     "may_see",
     "not_found",
@@ -152,6 +156,31 @@ def retire(*, version: ModelVersion) -> None:
     telling.tell(row, "retired")
     changed()
     if row.model.owner_id is not None:
+        transaction.on_commit(partial(_remove_files, row))
+
+
+@transaction.atomic
+def limit_broken(*, version_id: int, reason: str) -> None:
+    """A tenant's model took more time or memory for a batch than it may. Its owner is told; the second time the version is
+    taken out of service, live or not, and with whatever promise: it retires, and calls of it get 'no such model'."""
+    model_id = ModelVersion.objects.values_list("model_id", flat=True).get(pk=version_id)
+    MLModel.objects.select_for_update().get(pk=model_id)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version_id)
+    if row.state == VersionState.RETIRED:
+        return
+    row.breaches += 1
+    row.load_error = f"It broke its limits {row.breaches} times; the last time: {reason}"[:500]
+    out = row.breaches >= _MOST_BREACHES
+    if out:
+        for rollout in Rollout.objects.select_for_update().filter(candidate=row, state=RolloutState.RUNNING):
+            trials.end(rollout, state=RolloutState.STOPPED, reason="The version was taken out of service.")
+        row.state = VersionState.RETIRED
+    row.save(update_fields=["breaches", "load_error", "state"])
+    telling.tell(row, "limit_broken", reason=reason[:500], times=row.breaches, out_of_service=out)
+    if out:
+        logger.warning("%s was taken out of service: %s", row, row.load_error)
+        telling.tell(row, "retired")
+        changed()
         transaction.on_commit(partial(_remove_files, row))
 
 

@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+from django.conf import settings
 
 from inference.models import Measurement, MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
 from inference.rollouts import share
 from inference.types import MeasuredOption, ModelRef
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.snapshot import Snapshot
+
+_LIMITS: Final = 3.0
+"""Times the processor's time that a tenant's batch may take: twice that on the clock, and some to start its process anew."""
 
 ANSWERING = (VersionState.READY, VersionState.LIVE)
 
@@ -71,6 +77,7 @@ def reference(version: ModelVersion, *, measurements: Iterable[Measurement] = ()
         precision=version.precision,
         acceleration=version.acceleration,
         measurements=tuple(measured(row) for row in measurements),
+        batch_limit_s=_LIMITS * settings.PRIVATE_BATCH_S if version.model.owner_id is not None else 0.0,
     )
 
 

@@ -82,6 +82,7 @@ def start(sender: Any, **_: Any) -> None:
         _jobs_heartbeat().start()
         return
     worker = _worker()
+    worker.heartbeat.concurrency = sender.pool.num_processes or 1
     worker.start()
     # On the event loop's own timer: a consumer must not be changed from another thread.
     sender.timer.call_repeatedly(_LOOK_AT_ORDERS_S, _heed_drain_order, (sender, worker.heartbeat))

@@ -170,6 +170,8 @@ class ModelRef:
     precision: str = "float32"
     acceleration: str = "none"
     measurements: tuple[MeasuredOption, ...] = ()
+    batch_limit_s: float = 0.0
+    """So long a batch may take by its limits, so that it counts as lost no sooner; 0 for a model without limits."""
 
     @property
     def reads_text(self) -> bool:

@@ -15,6 +15,7 @@ from prometheus_client import Counter
 from inference import registry
 from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
+from inference.isolation.isolated import LimitBroken
 from inference.models import ModelVersion
 from inference.packages import card, storage
 from inference.runtimes import devices, examples, memory
@@ -87,11 +88,14 @@ class Worker:
         except Exception as failure:
             logger.exception("batch %s of version %s failed", message.batch_id, message.version_id)
             outcome = batches.failed(message.items, failure)
+            outcome.limit_broken = str(failure) if isinstance(failure, LimitBroken) else ""
         self._reporter.hand_over(self._report(message, outcome))
         seconds = clock.monotonic() - began
         if loaded is not None:
             loaded.note(outcome.compute_s)
         self.heartbeat.note(seconds)
+        if outcome.limit_broken:
+            self._note_broken_limit(message.version_id, outcome.limit_broken)
 
     def prepare(self, *, with_standby: bool = True) -> None:
         """Load and warm what the catalogue wants of this worker's pools, then what stands by, where there is room.
@@ -153,6 +157,14 @@ class Worker:
             private=ref.owner_id is not None,
             options=version.card.get("options", {}),
         )
+
+    def _note_broken_limit(self, version_id: int, reason: str) -> None:
+        """After the reply, which callers wait for."""
+        try:
+            close_old_connections()
+            registry.limit_broken(version_id=version_id, reason=reason)
+        except Exception:
+            logger.exception("that version %s broke a limit could not be written down", version_id)
 
     def _find(self, version_id: int, digest: str) -> Loaded:
         return self.models.find(key_of(version_id, digest)) or self._get(_row(version_id, digest))

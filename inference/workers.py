@@ -39,7 +39,8 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """One worker process as it last said of itself. ``queue`` is the first of its ``pools``, or ``jobs``."""
+    """One worker process as it last said of itself. ``queue`` is the first of its ``pools``, or ``jobs``; it computes
+    ``concurrency`` batches at once."""
 
     name: str
     queue: str
@@ -54,6 +55,7 @@ class WorkerInfo:
     memory_limit_bytes: int = 0
     started_at: float = 0.0
     pid: int = 0
+    concurrency: int = 1
 
     @property
     def seen_s_ago(self) -> float:
@@ -86,6 +88,7 @@ class Heartbeat:
         self.batch_s = 0.0
         self.loaded: Callable[[], list[LoadedModel]] = list
         self.memory_limit_bytes = 0
+        self.concurrency = 1
         self.drained = False
         """Whether staff want it to take no new batch, as the last beat found."""
         self._started_at = clock.now().timestamp()
@@ -123,6 +126,7 @@ class Heartbeat:
             memory_limit_bytes=self.memory_limit_bytes,
             started_at=self._started_at,
             pid=os.getpid(),
+            concurrency=self.concurrency,
         )
 
     def end(self) -> None:
@@ -164,8 +168,8 @@ def count(queue: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a pool can do now: its workers that take batches, the batches for which somebody waits in the broker, and how
-    long one takes (seconds, 0 while unknown)."""
+    """What a pool can do now: how many batches its workers compute at once, the batches for which somebody waits in the broker,
+    and how long one takes (seconds, 0 while unknown)."""
 
     workers: int
     waiting_batches: int
@@ -177,7 +181,7 @@ def capacity(pool: str) -> Capacity:
     taking = [info for info in alive() if info.serves(pool) and not info.draining]
     (waiting,) = publishing.waiting([list_name(pool)])
     known = [info.batch_s for info in taking if info.batch_s > 0]
-    return Capacity(len(taking), waiting, sum(known) / len(known) if known else 0.0)
+    return Capacity(sum(info.concurrency for info in taking), waiting, sum(known) / len(known) if known else 0.0)
 
 
 def queue_depths(queues: Collection[str] = QUEUES) -> dict[str, int]:

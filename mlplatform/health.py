@@ -3,10 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
 from inference import workers
+from inference.batching.default_pool import DEFAULT_POOL
+from inference.workers import WorkerInfo
 from mlplatform.lib import redis
 
 
@@ -66,10 +69,16 @@ def _cache() -> str:
 
 def _gpu_worker() -> str:
     # Whatever its pools are: a pool without workers is told to staff, but must not take away what others answer.
-    computing = [info for info in workers.alive() if info.computes]
+    computing = [info for info in workers.alive() if info.computes and not _is_for_tenants(info)]
     if not computing:
         return "no worker gives a sign of life"
     return "every worker is drained" if all(info.draining for info in computing) else "ok"
+
+
+def _is_for_tenants(info: WorkerInfo) -> bool:
+    """Whether the worker computes tenants' models alone, in a pool of their own: those on sale need another."""
+    own: str = settings.PRIVATE_MODELS_POOL
+    return own != DEFAULT_POOL and info.pools == [own]
 
 
 _NEEDED: Mapping[str, Callable[[], str]] = {"sql": _sql, "redis-state": _state, "gpu-worker": _gpu_worker}

@@ -276,8 +276,11 @@ MODELS_CACHE_DIR = DATA_DIR / "models-cache"  # where a worker keeps what it fet
 MODELS_CACHE_BYTES = env.int("MODELS_CACHE_BYTES", 20 * 1024**3)
 MAX_PACKAGE_BYTES = env.int("MAX_PACKAGE_BYTES", 512 * 1024**2)  # of a zip that is uploaded
 MAX_MODEL_BYTES = env.int("MAX_MODEL_BYTES", 4 * 1024**3)  # of its files unpacked, or of a folder that is pushed
-# Where models run that tenants push: a pool of its own keeps them off the workers of the models on sale.
-PRIVATE_MODELS_POOL = env.str("PRIVATE_MODELS_POOL", "gpu")
+# Where models run that tenants push: each in a process of its own, which a worker of this pool starts.
+PRIVATE_MODELS_POOL = env.str("PRIVATE_MODELS_POOL", "private")
+PRIVATE_BATCH_S = env.int("PRIVATE_BATCH_S", 5)  # of a processor, for one batch; twice that on the clock
+PRIVATE_LOAD_S = env.int("PRIVATE_LOAD_S", 60)  # to load one and run it for the first time
+PRIVATE_MODEL_MEMORY_MB = env.int("PRIVATE_MODEL_MEMORY_MB", 1024)  # beside three times its weights
 PUSHES_PER_TENANT = env.str("PUSHES_PER_TENANT", "30/h")  # over REST; each loads a model on a worker
 MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)  # of one tenant, retired ones left out
 

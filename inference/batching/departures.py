@@ -59,6 +59,7 @@ class Departures:
             for priority in Priority
             if priority is not Priority.BACKGROUND or self._may_background(pool, now)
             for lane in pool.in_turn(priority)
+            if pool.admits(lane)
         ]
         return min((max(_LEAST_PAUSE_S, pause) for pause in pauses if pause is not None), default=None)
 
@@ -66,7 +67,7 @@ class Departures:
     def _first(pool: PoolState, priority: Priority, state: policy.Pool, limit_s: float, now: float) -> Batch | None:
         """The batch of the first lane in turn that may send one."""
         for lane in pool.in_turn(priority):
-            if policy.pause_s(lane.waiting(priority, now), lane.bounds, state) != 0:
+            if not pool.admits(lane) or policy.pause_s(lane.waiting(priority, now), lane.bounds, state) != 0:
                 continue
             items = lane.queues[priority].fill(Draft(lane.bounds, lane.token_s, limit_s))
             if items:

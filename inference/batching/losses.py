@@ -34,7 +34,7 @@ def next_step(flight: Flight, *, broker_wait_s: float, now: float) -> Step:
     if all(item.abandoned or item.deadline < now - MIN_RESEND_S for item in flight.items):
         return Step.FORGET
     patience_s = broker_wait_s + _PATIENCE * max(flight.lane.batch_s, flight.left_s)
-    least_s = MIN_GIVE_UP_S if flight.losses else MIN_RESEND_S
+    least_s = max(MIN_GIVE_UP_S if flight.losses else MIN_RESEND_S, flight.lane.ref.batch_limit_s)
     if now - flight.sent_at <= max(least_s, patience_s):
         return Step.WAIT
     if not flight.losses:

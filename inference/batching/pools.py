@@ -82,6 +82,11 @@ class PoolState:
         waiting = self._waiting[priority] = {lane for lane in waiting if len(lane.queues[priority])}
         return sorted(waiting, key=_turn)
 
+    def admits(self, lane: Lane) -> bool:
+        """Whether another batch of the lane may go now. Of a tenant's model one is under way at a time: its process computes no
+        two, and the second would only hold a worker's thread that others need."""
+        return not lane.ref.batch_limit_s or all(flight.lane is not lane for flight in self.flights.values())
+
     def end_turn(self, lane: Lane) -> None:
         """The lane was served, or is new: it comes last."""
         self._turns += 1

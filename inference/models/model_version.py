@@ -74,6 +74,9 @@ class ModelVersion(models.Model):
     device = models.CharField(max_length=16, default="auto", help_text="auto, cpu, or cuda:0.")
     state = models.CharField(max_length=8, choices=VersionState, default=VersionState.STAGED, editable=False)
     load_error = models.CharField(max_length=500, blank=True, editable=False)
+    breaches = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="How often a tenant's version took more time or memory than it may."
+    )
     accuracy = models.FloatField(
         null=True,
         blank=True,

@@ -176,7 +176,7 @@ def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bo
                 name=card.name,
                 title=card.title,
                 description=card.description,
-                pool=_pool(card, operator=operator),
+                pool=_pool(card, owner=owner),
                 owner=owner,
             )
             model.full_clean()
@@ -218,6 +218,9 @@ def _stage(checked: Checked, model: MLModel, path: str) -> ModelVersion:
     )
 
 
-def _pool(card: Card, *, operator: bool) -> str:
-    pool: str = card.serving.pool if operator else settings.PRIVATE_MODELS_POOL
+def _pool(card: Card, *, owner: Tenant | None) -> str:
+    """Of a tenant's model the pool for those, unless staff's card names one of its own."""
+    pool: str = card.serving.pool
+    if owner is not None and pool == DEFAULT_POOL:
+        pool = settings.PRIVATE_MODELS_POOL
     return pool

@@ -5,11 +5,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from inference import artefacts
-from inference.runtimes import contract
+from inference.runtimes import contract, memory
 from inference.runtimes.image_classification import ImageClassification
 from inference.runtimes.pairs import PairClassification, PairScoring
 from inference.runtimes.panics import contained
-from inference.runtimes.protocol import Array, ContractError, Input, LoadError, Read, ReadsTexts, Runtime, RuntimeSpec
+from inference.runtimes.protocol import (
+    Array,
+    ComputesElsewhere,
+    ContractError,
+    Input,
+    LoadError,
+    Read,
+    ReadsTexts,
+    Runtime,
+    RuntimeSpec,
+)
 from inference.runtimes.scoring import TensorScoring
 from inference.runtimes.tensor_classification import TensorClassification
 from inference.runtimes.tensor_echo import TensorEcho
@@ -28,11 +38,12 @@ RUNTIMES: Mapping[str, type[Runtime]] = {
 }
 
 
-def load(spec: RuntimeSpec) -> "CheckedRuntime":
+def load(spec: RuntimeSpec, *, runtime: Runtime | None = None) -> "CheckedRuntime":
     """Verify the artefact, load it, warm it up and prove on samples that its rows belong to its inputs.
 
-    Raises ArtefactError (wrong digest, forbidden file), LoadError (weights do not fit the declaration) or
-    ContractError (the model answers, but not as declared).
+    ``runtime`` stands in for the class that the description names, such as one that computes elsewhere. Raises ArtefactError
+    (wrong digest, forbidden file), LoadError (weights do not fit the declaration) or ContractError (the model answers, but not
+    as declared).
     """
     runtime_class = RUNTIMES.get(spec.runtime)
     if runtime_class is None:
@@ -41,7 +52,7 @@ def load(spec: RuntimeSpec) -> "CheckedRuntime":
     if spec.input_schema.get("kind") != kind:
         raise LoadError(f"The runtime {spec.runtime} takes {kind} inputs, which the input schema does not declare.")
     artefacts.verify(spec.artefact, expected=spec.digest)
-    runtime = runtime_class()
+    runtime = runtime or runtime_class()
     with contained():
         runtime.load(spec)
         runtime.warmup()
@@ -74,6 +85,13 @@ class CheckedRuntime:
         contract.check_inputs(self.spec, inputs)
         with contained():
             return self._texts.read(inputs, truncate)
+
+    @property
+    def weights_bytes(self) -> int:
+        """What the model's weights take, in this process or in its own."""
+        if isinstance(self._runtime, ComputesElsewhere):
+            return self._runtime.weights_bytes
+        return memory.weights_bytes(self._runtime)
 
     def run(self, inputs: Sequence[Input]) -> Array:
         """Return float32 [len(inputs), spec.outputs]; runs as many batches of `max_batch_size` as are needed. Texts that were

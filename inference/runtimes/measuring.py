@@ -1,7 +1,7 @@
 """How good and how fast a model version is with one choice of precision and acceleration, on inputs whose answer is known."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from inference.runtimes import loading
+from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Input, RuntimeSpec
 
 _ALONE: Final = 50
@@ -33,11 +34,17 @@ class Measured:
     alone_ms: float
 
 
-def measure(spec: RuntimeSpec, inputs: Sequence[Input], labels: Sequence[int]) -> Measured:
+def measure(
+    spec: RuntimeSpec,
+    inputs: Sequence[Input],
+    labels: Sequence[int],
+    *,
+    load: Callable[[RuntimeSpec], CheckedRuntime] = loading.load,
+) -> Measured:
     """Load the version as ``spec`` has it and measure it. Raises what loading raises, ValueError without inputs."""
     if not inputs or len(inputs) != len(labels):
         raise ValueError("There must be inputs, and one label for each.")
-    runtime = loading.load(spec)
+    runtime = load(spec)
     best = float("inf")
     for _ in range(_ROUNDS):
         started = perf_counter()

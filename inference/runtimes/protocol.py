@@ -104,3 +104,11 @@ class ReadsTexts(Protocol):
     def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
         """The tokens of each text, which ``forward`` takes in place of it. ``truncate`` says of each whether it may be cut
         (see ``inference.truncation``). Raises ValueError for a text without any token."""
+
+
+@runtime_checkable
+class ComputesElsewhere(Protocol):
+    """A runtime whose weights lie in another process; it knows what they take there."""
+
+    @property
+    def weights_bytes(self) -> int: ...

@@ -9,6 +9,7 @@ from prometheus_client import Counter, Histogram
 
 from inference import metric_names
 from inference.batching.messages import ItemMessage
+from inference.isolation.isolated import LimitBroken
 from inference.runtimes import inputs as wire
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input
@@ -49,6 +50,8 @@ class Outcome:
     lengths: dict[int, TextLength] = field(default_factory=dict)
     compute_s: float = 0.0
     error: str = ""
+    limit_broken: str = ""
+    """How a tenant's model took more for a batch than it may; its inputs failed with it."""
 
 
 def failed(items: Sequence[ItemMessage], failure: Exception) -> Outcome:
@@ -77,7 +80,7 @@ def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
     began = clock.monotonic()
     ready = _Ready()
     _read(runtime, decoded, places, items, ready)
-    outcome.lengths = ready.lengths
+    outcome.lengths, outcome.limit_broken = ready.lengths, ready.limit_broken
     _run(runtime, ready.inputs, ready.places, outcome, items)
     # Only now: what cannot be read says nothing of what can, and must not have it given up.
     outcome.problems |= ready.problems
@@ -102,6 +105,7 @@ class _Ready:
     places: list[int] = field(default_factory=list)
     lengths: dict[int, TextLength] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
+    limit_broken: str = ""
 
 
 def _read(
@@ -114,6 +118,9 @@ def _read(
     """Have the texts' tokens made, all together, else each by itself."""
     try:
         read = runtime.read(decoded, [items[place].truncate for place in places])
+    except LimitBroken as failure:
+        ready.limit_broken = _broken(runtime, failure, places, ready.problems)
+        return
     except Exception as failure:
         if len(decoded) == 1:
             logger.exception("%s cannot read an input", runtime.spec.name)
@@ -146,6 +153,9 @@ def _run(
         return
     try:
         rows: Array = runtime.run(decoded)
+    except LimitBroken as failure:
+        outcome.limit_broken = _broken(runtime, failure, places, outcome.problems)
+        return
     except Exception as failure:
         if len(decoded) == 1:
             logger.exception("%s failed on an input", runtime.spec.name)
@@ -159,6 +169,13 @@ def _run(
         return
     for place, row in zip(places, rows.astype("<f4", copy=False), strict=True):
         outcome.results[place] = row.tobytes()
+
+
+def _broken(runtime: CheckedRuntime, failure: LimitBroken, places: Sequence[int], problems: dict[int, str]) -> str:
+    """All these inputs fail, and are not tried in halves, which would take as long: they are all of the model's owner."""
+    logger.warning("%s broke a limit with %d inputs: %s", runtime.spec.name, len(places), failure)
+    problems.update(dict.fromkeys(places, reason(failure)))
+    return str(failure)
 
 
 def _label(runtime: CheckedRuntime) -> str:

@@ -15,8 +15,10 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge
 
+from inference.isolation import loading
 from inference.models import ModelVersion
-from inference.runtimes import loading, memory
+from inference.runtimes import memory
+from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
 from inference.workers import LoadedModel
 from mlplatform.lib import clock
@@ -42,7 +44,7 @@ class NoRoom(LoadError):
 class Loaded:
     """A version in memory, and what it has done since it was loaded."""
 
-    runtime: loading.CheckedRuntime
+    runtime: CheckedRuntime
     size_bytes: int
     used_at: float
     batches: int = 0
@@ -141,9 +143,9 @@ class LoadedModels:
                 with self._lock:
                     self._table.coming.pop(key, None)
 
-    def put(self, key: str, runtime: loading.CheckedRuntime) -> Loaded:
+    def put(self, key: str, runtime: CheckedRuntime) -> Loaded:
         """Hold a model that is loaded already; others make room for what it really takes."""
-        loaded = Loaded(runtime, memory.weights_bytes(runtime), clock.now().timestamp())
+        loaded = Loaded(runtime, runtime.weights_bytes, clock.now().timestamp())
         with self._lock:
             self._table.failed.pop(key, None)
             self._table.coming.pop(key, None)

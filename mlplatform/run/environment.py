@@ -17,7 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MARKER = "MLPLATFORM_RUN_OF"
 """Every process of a run carries this variable with its DATA_DIR, so that what a killed run left is found."""
 
-_DEFAULTS = {"WEB_HOST": "127.0.0.1", "WEB_WORKERS": "1", "WEB_THREADS": "128", "WORKER_POOLS": "gpu"}
+_DEFAULTS = {
+    "WEB_HOST": "127.0.0.1",
+    "WEB_WORKERS": "1",
+    "WEB_THREADS": "128",
+    "WORKER_POOLS": "gpu",
+    "PRIVATE_MODELS_POOL": "private",
+    "PRIVATE_MODELS_AT_ONCE": "4",
+}
 # These would be read as a comment, an expansion or a new line by supervisord's configuration.
 _UNSAFE_IN_PATH = re.compile(r"[;#%\x00-\x1f\x7f]")
 
@@ -97,7 +104,7 @@ def read(environ: Mapping[str, str], *, root: Path = ROOT) -> LaunchPlan:
         "DJANGO_SETTINGS_MODULE": "mlplatform.settings",
         MARKER: str(data_dir),
     }
-    for name in ("WEB_WORKERS", "WEB_THREADS"):
+    for name in ("WEB_WORKERS", "WEB_THREADS", "PRIVATE_MODELS_AT_ONCE"):
         if not made[name].isascii() or not made[name].isdigit() or int(made[name]) < 1:
             raise LaunchError(f"{name} must be a whole number of at least 1, not {made[name]!r}.")
     return LaunchPlan(

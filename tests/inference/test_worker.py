@@ -288,7 +288,7 @@ def loading_nothing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Models that load at once, whatever lies in their folders; gives the references in the order of loading."""
     order: list[str] = []
 
-    def load(spec: RuntimeSpec) -> CheckedRuntime:
+    def load(spec: RuntimeSpec, *, runtime: object = None) -> CheckedRuntime:
         order.append(f"{spec.name}@{spec.version}")
         return CheckedRuntime(spec, TinyRuntime(spec, threading.Event()))
 

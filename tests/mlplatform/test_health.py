@@ -74,3 +74,11 @@ def test_ready_without_the_cache(db: None, worker: Heartbeat, cache_redis: Redis
     answer = Api().get("/readyz")
     assert answer.status == 200
     assert answer.body["checks"]["redis-cache"] != "ok"
+
+
+def test_a_worker_of_tenants_models_alone_answers_nobody_else(db: None) -> None:
+    Heartbeat(queue="private", device="cpu").beat()
+    answer = Api().get("/readyz")
+    assert (answer.status, answer.body["checks"]["gpu-worker"]) == (503, "no worker gives a sign of life")
+    Heartbeat(queue="gpu", device="cpu", pools=["gpu", "private"]).beat()
+    assert Api().get("/readyz").status == 200

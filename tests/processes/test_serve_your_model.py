@@ -42,9 +42,15 @@ def test_a_models_life_from_the_command_line(stack: Stack, client: Client) -> No
         "GRPC_TARGET": stack.grpc_target,
         "API_KEY": client.secret,
     }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600
-    )
+    with stack.private_worker():
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     said = done.stdout.splitlines()
     answers = _answers(said)

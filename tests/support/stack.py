@@ -32,6 +32,7 @@ from tests.support.waiting import until
 
 READY_S = 120.0
 STOP_S = 45.0
+PRIVATE_WORKER = "private-worker"
 _RESTART_PAUSE_S = 0.3
 _OWN = ("REDIS_URL", "CACHE_REDIS_URL", "BROKER_URL", "DATABASE_URL", "SECRET_KEY", "DATA_DIR", "WEB_PORT", "DEBUG")
 
@@ -134,7 +135,7 @@ class Process:
 
 class Stack:
     """Redis servers, two web processes, the gRPC process, GPU worker, jobs worker and beat on a fresh DATA_DIR with the
-    demo in it."""
+    demo in it; the worker of tenants' models on demand."""
 
     def __init__(self, data_dir: Path, *, webs: Sequence[Mapping[str, str]] = ({}, {}), **variables: str) -> None:
         self.data_dir = data_dir
@@ -170,6 +171,16 @@ class Stack:
         finally:
             process.close()
 
+    @contextlib.contextmanager
+    def private_worker(self) -> Iterator[Process]:
+        """The worker of tenants' models, for the time of the block; it is started again when it dies."""
+        process = self.processes[PRIVATE_WORKER]
+        process.start()
+        try:
+            yield process
+        finally:
+            process.close()
+
     @property
     def shell(self) -> Shell:
         """Python with the product's settings, in a process of its own."""
@@ -187,8 +198,9 @@ class Stack:
         self._set_up(environ)
         self._define(environ)
         self._shell = Shell(environ, log=self.logs / "shell.log")
-        for process in self.processes.values():
-            process.start()
+        for name, process in self.processes.items():
+            if name != PRIVATE_WORKER:  # It costs seconds, and few tests need it.
+                process.start()
         self._keeper.start()
         self.wait_until_ready()
 
@@ -283,6 +295,8 @@ class Stack:
             "WEB_WORKERS": "1",
             "WEB_THREADS": "40",
             "WORKER_POOLS": "gpu",
+            "PRIVATE_MODELS_POOL": "private",
+            "PRIVATE_MODELS_AT_ONCE": "4",
             **self._variables,
         }
 

@@ -139,6 +139,13 @@ def versions(*, model: str) -> dict[str, str]:
     return dict(ModelVersion.objects.filter(model__name=model).values_list("version", "state"))
 
 
+def slug(*, tenant_id: int) -> str:
+    """The tenant's name in addresses and commands."""
+    from tenants.models import Tenant
+
+    return Tenant.objects.get(pk=tenant_id).slug
+
+
 def queue_depths() -> dict[str, int]:
     """What waits in the broker."""
     from inference import workers
@@ -199,6 +206,7 @@ _SERVICES = {
         call_off,
         keep_calls,
         versions,
+        slug,
         queue_depths,
         workers,
         drain,

@@ -57,6 +57,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         # Imported here: torch takes seconds, which `manage.py help` need not wait for.
+        from inference.isolation.loading import load
         from inference.runtimes import devices, inputs, measuring
         from inference.runtimes.protocol import RuntimeFault
         from inference.worker import Worker
@@ -83,7 +84,7 @@ class Command(BaseCommand):
         )
         for precision in options["precision"] or [version.precision]:
             try:
-                measured = measuring.measure(replace(spec, precision=precision), given, labels)
+                measured = measuring.measure(replace(spec, precision=precision), given, labels, load=load)
             except (RuntimeFault, ArtefactError, ValueError) as error:
                 raise CommandError(f"{precision}, {spec.acceleration}: {error}") from error
             option = _option(measured, device=named, threads=threads, data=data)

@@ -77,7 +77,7 @@ def make_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
             digest=version.sha256, outputs=2, input_schema={"kind": "text"}, max_batch_size=8, device="cpu",
         )  # fmt: skip
 
-    def load(spec: RuntimeSpec) -> CheckedRuntime:
+    def load(spec: RuntimeSpec, *, runtime: object = None) -> CheckedRuntime:
         made.loads.append(spec.name)
         if spec.name in made.broken:
             raise LoadError("these weights do not fit")
