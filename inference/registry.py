@@ -88,14 +88,21 @@ def request_verification(*, version: ModelVersion) -> None:
 
 
 @transaction.atomic
-def mark_verified(*, version_id: int, error: str, max_tokens: int | None = None) -> None:
+def mark_verified(*, version_id: int, error: str, for_good: bool = False, max_tokens: int | None = None) -> None:
     """The worker's verdict: without an error a staged version becomes ready. ``max_tokens`` is how many tokens of a text it
-    reads, which its worker knows."""
+    reads, which its worker knows.
+
+    An error ``for_good`` is of the version itself, and would come again: a tenant's staged version retires with it, so that its
+    files take no room.
+    """
     row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version_id)
     row.load_error = error[:500]
     _put_max_tokens(row, max_tokens)
     if error:
         telling.tell(row, "failed", reason=row.load_error)
+        if for_good and row.state == VersionState.STAGED and row.model.owner_id is not None:
+            row.state = VersionState.RETIRED
+            transaction.on_commit(partial(_remove_files, row))
     elif row.state == VersionState.STAGED:
         row.state = VersionState.READY
         telling.tell(row, "ready")

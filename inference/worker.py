@@ -13,13 +13,14 @@ from django.db import close_old_connections
 from prometheus_client import Counter
 
 from inference import registry
+from inference.artefacts import ArtefactError
 from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.isolation.isolated import LimitBroken
 from inference.models import ModelVersion
 from inference.packages import card, storage
 from inference.runtimes import devices, examples, memory
-from inference.runtimes.protocol import RuntimeSpec
+from inference.runtimes.protocol import RuntimeFault, RuntimeSpec
 from inference.types import ModelRef
 from inference.workers import Heartbeat
 from inference.working import batches, slots
@@ -121,7 +122,11 @@ class Worker:
         except BaseException as failure:
             # Whatever it was: a version without a verdict would stay staged without a word.
             logger.exception("%s could not be verified", version)
-            registry.mark_verified(version_id=version_id, error=f"{type(failure).__name__}: {failure}")
+            registry.mark_verified(
+                version_id=version_id,
+                error=f"{type(failure).__name__}: {failure}",
+                for_good=isinstance(failure, RuntimeFault | ArtefactError) and not isinstance(failure, NoRoom),
+            )
             if not isinstance(failure, Exception):
                 raise
         else:

@@ -89,10 +89,14 @@ def _versions() -> Iterable[Notice]:
     page = reverse("admin:inference_modelversion_changelist")
     seen = "inference.view_modelversion"
     rows = list(ModelVersion.objects.select_related("model").exclude(state=VersionState.RETIRED))
-    broken = [str(row) for row in rows if row.load_error]
+    broken = [str(row) for row in rows if row.load_error and not row.breaches]
+    greedy = [str(row) for row in rows if row.breaches]
     staged = [str(row) for row in rows if row.state == VersionState.STAGED and not row.load_error]
     if broken:
         yield Notice("danger", "error", f"{_names(broken)} could not be loaded by a worker.", page, seen)
+    if greedy:
+        text = f"{_names(greedy)} took more time or memory than it may; the next time a version does so it retires."
+        yield Notice("warning", "gpp_maybe", text, page, seen)
     if staged:
         verb = "is" if len(staged) == 1 else "are"
         yield Notice(

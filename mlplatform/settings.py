@@ -282,7 +282,10 @@ PRIVATE_BATCH_S = env.int("PRIVATE_BATCH_S", 5)  # of a processor, for one batch
 PRIVATE_LOAD_S = env.int("PRIVATE_LOAD_S", 60)  # to load one and run it for the first time
 PRIVATE_MODEL_MEMORY_MB = env.int("PRIVATE_MODEL_MEMORY_MB", 1024)  # beside three times its weights
 PUSHES_PER_TENANT = env.str("PUSHES_PER_TENANT", "30/h")  # over REST; each loads a model on a worker
-MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)  # of one tenant, retired ones left out
+# Of one tenant, retired versions left out, where its plan says nothing else.
+MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)
+MAX_PRIVATE_BYTES = env.int("MAX_PRIVATE_BYTES", 4 * 1024**3)
+MIN_FREE_DISK_BYTES = env.int("MIN_FREE_DISK_BYTES", 1024**3)  # a push that would leave less is refused
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------
 STATIC_URL = "/static/"

@@ -38,6 +38,7 @@ class PlanAdmin(StaffAdmin[Plan]):
     inlines = [LimitInline]
     fieldsets = [
         (None, {"fields": ["name", "description", "weight", "archived"]}),
+        ("Models of its tenants", {"fields": [("model_versions", "model_bytes")]}),
         ("Price", {"fields": [("monthly_fee", "currency"), ("included_units", "overage_price")]}),
     ]
 

@@ -37,6 +37,16 @@ class Plan(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(100)],
         help_text="Its tenants' share of busy workers, against a tenant of weight 1.",
     )
+    model_versions = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="Versions of its own models that a tenant may keep. Leave empty for the platform's number.",
+    )
+    model_bytes = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="Bytes that their files may have together. Leave empty for the platform's number.",
+    )
     archived = models.BooleanField(default=False, help_text="Offered to nobody new; running subscriptions go on.")
 
     class Meta:

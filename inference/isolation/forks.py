@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from inference.runtimes.protocol import LoadError
-
 logger = logging.getLogger(__name__)
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -19,6 +17,10 @@ _MODULE: Final = "inference.isolation.forker"
 _PATIENCE_S: Final = 60.0
 """How long a fork may take: the first one waits for the libraries to be imported."""
 _ANSWER_BYTES: Final = 32
+
+
+class NoProcess(Exception):
+    """No process for a model could be started. Nothing is wrong with the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Forker:
         return self._process.pid if self._process is not None else None
 
     def fork(self) -> Child:
-        """A new child. Raises LoadError where none can be had."""
+        """A new child. Raises NoProcess where none can be had."""
         ours, theirs = socket.socketpair()
         try:
             with self._lock, theirs:
@@ -57,7 +59,7 @@ class Forker:
         except (OSError, ValueError, EOFError) as error:
             ours.close()
             self.stop()
-            raise LoadError(f"No process for the model could be started: {error}") from error
+            raise NoProcess(f"No process for the model could be started: {error}") from error
         return Child(pid, ours, self)
 
     def end(self, pid: int) -> int:

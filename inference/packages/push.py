@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 
 from inference import registry
 from inference.batching.default_pool import DEFAULT_POOL
-from inference.models import MLModel, ModelVersion, VersionState
-from inference.packages import checking, storage
+from inference.models import MLModel, ModelVersion
+from inference.packages import checking, room, storage
 from inference.packages.archives import ARCHIVE
 from inference.packages.card import Card
 from inference.packages.checking import Checked
@@ -45,6 +45,8 @@ def push(
         raise PlatformError(ErrorKind.FORBIDDEN, "Only an operator pushes models that belong to no tenant.")
     if name:
         _require_may_push(name, owner=owner, operator=operator)
+    # The zip, its files, and a copy of them on their way into the storage.
+    room.require_disk(more_bytes=0 if isinstance(source, Path) else settings.MAX_PACKAGE_BYTES)
     try:
         with storage.incoming() as place:
             checked = checking.check(
@@ -54,7 +56,8 @@ def push(
                 trusted=operator,
             )
             card = checked.card
-            _require_fits(card, owner=owner, operator=operator, name=name)
+            _require_fits(card, owner=owner, operator=operator, name=name, size_bytes=checked.size_bytes)
+            room.require_disk(more_bytes=checked.size_bytes)
             path = storage.path_of(model=card.name, version=card.version, digest=checked.digest)
             storage.put(place / "files", path=path, digest=checked.digest)
     except PackageError as error:
@@ -100,7 +103,7 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _require_fits(card: Card, *, owner: Tenant | None, operator: bool, name: str) -> None:
+def _require_fits(card: Card, *, owner: Tenant | None, operator: bool, name: str, size_bytes: int) -> None:
     if name and card.name != name:
         raise PackageError("model.toml: name", f"The card names {card.name}, but it was pushed to {name}.")
     if not operator:
@@ -108,8 +111,8 @@ def _require_fits(card: Card, *, owner: Tenant | None, operator: bool, name: str
     model = _require_may_push(card.name, owner=owner, operator=operator)
     if model is not None:
         _require_new(model, card)
-    if not operator:
-        _require_room(owner)
+    if owner is not None and not operator:
+        room.require_quota(owner, size_bytes=size_bytes)
 
 
 def _require_modest(card: Card) -> None:
@@ -151,15 +154,6 @@ def _require_new(model: MLModel, card: Card) -> None:
         )
 
 
-def _require_room(owner: Tenant | None) -> None:
-    used = ModelVersion.objects.filter(model__owner=owner).exclude(state=VersionState.RETIRED).count()
-    if used >= settings.MAX_PRIVATE_VERSIONS:
-        raise PlatformError(
-            ErrorKind.CONFLICT,
-            f"This tenant has {used} model versions, and {settings.MAX_PRIVATE_VERSIONS} are its limit; retire some first.",
-        )
-
-
 @transaction.atomic
 def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bool) -> ModelVersion:
     """The rows of a checked and stored package. What could change since the first look is looked at again."""
@@ -168,7 +162,7 @@ def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bo
         # Two pushes at once count one after the other. Not a full lock: events of a promotion, which holds the model that is
         # locked next, refer to the tenant and would wait for it in turn.
         Tenant.objects.select_for_update(no_key=True).get(pk=owner.pk)
-        _require_room(owner)
+        room.require_quota(owner, size_bytes=checked.size_bytes)
     model = _require_may_push(card.name, owner=owner, operator=operator)
     try:
         if model is None:

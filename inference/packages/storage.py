@@ -47,12 +47,18 @@ def local_folder(version: ModelVersion) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def incoming() -> Iterator[Path]:
-    """An empty folder for a package that is being checked, on the file system where it may stay; gone afterwards."""
+def folder_of_incoming() -> Path:
+    """Where packages are checked, on the file system on which their files stay unless the storage is a bucket."""
     storage = _storage()
     root = Path(storage.location if isinstance(storage, FileSystemStorage) else settings.MODELS_CACHE_DIR) / _INCOMING
     root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+@contextlib.contextmanager
+def incoming() -> Iterator[Path]:
+    """An empty folder for a package that is being checked, on the file system where it may stay; gone afterwards."""
+    root = folder_of_incoming()
     _sweep(root)
     folder = Path(tempfile.mkdtemp(dir=root))
     try:

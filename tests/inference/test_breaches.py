@@ -120,3 +120,28 @@ def test_its_trials_end_and_its_files_go(
     assert (rollout.state, candidate.state, candidate.breaches) == (RolloutState.STOPPED, "retired", 2)
     assert live.state == "live"
     assert not (models_dir / path).exists()
+
+
+@pytest.mark.parametrize(
+    ("owned", "for_good", "state", "kept"),
+    [(True, True, "retired", False), (True, False, "staged", True), (False, True, "staged", True)],
+)
+def test_the_files_of_a_tenants_version_that_cannot_work_go(
+    acme: Customer,
+    models_dir: Path,
+    django_capture_on_commit_callbacks: Any,
+    owned: bool,
+    for_good: bool,
+    state: str,
+    kept: bool,
+) -> None:
+    path = storage.path_of(model="reviews", version="1.0.0", digest="ab" * 32)
+    version = make_version("reviews", state="staged", digest="ab" * 32, artefact_path=path)
+    MLModel.objects.filter(pk=version.model_id).update(owner=acme.tenant if owned else None)
+    (models_dir / path).mkdir(parents=True)
+    (models_dir / path / "model.safetensors").write_bytes(b"weights")
+    with django_capture_on_commit_callbacks(execute=True):
+        registry.mark_verified(version_id=version.pk, error="LoadError: no such layer", for_good=for_good)
+    version.refresh_from_db()
+    assert (version.state, version.load_error) == (state, "LoadError: no such layer")
+    assert (models_dir / path).exists() == kept

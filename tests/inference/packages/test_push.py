@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from billing.models import Plan
 from inference import artefacts, registry
 from inference.models import MLModel, ModelVersion
 from inference.packages import push, storage
@@ -158,6 +159,48 @@ def test_a_tenant_has_so_many_versions_and_no_more(acme: Customer, settings: Set
     assert stored(models_dir) == before
     ModelVersion.objects.filter(pk=version.pk).update(state="retired")
     assert as_tenant(acme, changed(version="1.1.0")).version == "1.1.0"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("of_the_plan", [True, False])
+def test_a_tenant_has_so_many_bytes_and_no_more(
+    acme: Customer, settings: Settings, models_dir: Path, of_the_plan: bool
+) -> None:
+    first = as_tenant(acme)
+    if of_the_plan:
+        Plan.objects.filter(pk=acme.plan.pk).update(model_bytes=first.size_bytes + 1)
+    else:
+        settings.MAX_PRIVATE_BYTES = first.size_bytes + 1
+    before = stored(models_dir)
+    with pytest.raises(PlatformError, match="Retire some first, or ask for a larger plan") as refused:
+        as_tenant(acme, changed(version="1.1.0"))
+    assert refused.value.kind is ErrorKind.CONFLICT
+    assert stored(models_dir) == before
+    assert ModelVersion.objects.count() == 1
+    ModelVersion.objects.filter(pk=first.pk).update(state="retired")
+    assert as_tenant(acme, changed(version="1.1.0")).version == "1.1.0"
+
+
+@pytest.mark.django_db
+def test_a_plan_says_how_many_versions(acme: Customer) -> None:
+    Plan.objects.filter(pk=acme.plan.pk).update(model_versions=0)
+    with pytest.raises(PlatformError, match="0 are its limit"):
+        as_tenant(acme)
+    assert not ModelVersion.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_disk_that_would_be_full_takes_no_package(
+    acme: Customer, settings: Settings, models_dir: Path, tmp_path: Path
+) -> None:
+    settings.MIN_FREE_DISK_BYTES = 1 << 60
+    for push_it in (lambda: as_tenant(acme), lambda: as_operator(packages.folder(tmp_path / "folder"))):
+        with pytest.raises(PlatformError, match="no room for another package") as refused:
+            push_it()
+        assert refused.value.kind is ErrorKind.UNAVAILABLE
+        assert refused.value.retry_after_s == 600.0
+    assert not stored(models_dir)
+    assert not MLModel.objects.exists()
 
 
 @pytest.mark.django_db
