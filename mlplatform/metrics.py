@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import os
+from typing import Final
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -10,6 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from mlplatform.lib import tally
+
+
+_OF_PROXIES: Final = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_PROTO")
+"""Headers that a proxy adds: with one of them the loopback peer is not the client."""
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -28,8 +33,10 @@ def _may_read(request: HttpRequest) -> bool:
     if settings.METRICS_TOKEN:
         offered = request.META.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
         return hmac.compare_digest(offered.encode(), settings.METRICS_TOKEN.encode())
-    # Behind a proxy every peer is the proxy, so then only the token opens.
+    # Behind a proxy every peer is the proxy, so then only the token opens; also where TRUSTED_PROXIES is not set yet.
+    if settings.TRUSTED_PROXIES or any(name in request.META for name in _OF_PROXIES):
+        return False
     try:
-        return not settings.TRUSTED_PROXIES and ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
+        return ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
         return False

@@ -39,3 +39,11 @@ def test_a_token_opens_from_anywhere(settings: Settings, authorization: str, sta
     for address in ("127.0.0.1", "203.0.113.9"):
         headers = {"authorization": authorization}
         assert Api().get("/metrics", headers=headers, REMOTE_ADDR=address).status == status
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "via", "x-real-ip", "x-forwarded-proto"])
+def test_what_came_through_a_proxy_is_not_of_this_machine(header: str) -> None:
+    """Also where the operator has not said yet that there is one."""
+    answer = Api().get("/metrics", headers={header: "203.0.113.9"}, REMOTE_ADDR="127.0.0.1")
+    assert answer.status == 404
+    assert b"mlplatform_" not in answer.content
