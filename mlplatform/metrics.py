@@ -12,7 +12,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from mlplatform.lib import tally
 
-
 _OF_PROXIES: Final = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_PROTO")
 """Headers that a proxy adds: with one of them the loopback peer is not the client."""
 
