@@ -18,6 +18,7 @@ from bench.scenarios import (
     engine,
     fairness,
     gpu,
+    hostile,
     latency,
     lifecycle,
     outage,
@@ -80,6 +81,7 @@ def _scenarios() -> dict[str, _Scenario]:
         cache_speed.NAME: lambda running, _, quick: cache_speed.run(running, quick=quick),
         scaling.NAME: lambda running, folder, quick: scaling.run(running, folder, quick=quick),
         fairness.NAME: lambda running, _, quick: fairness.run(running, quick=quick),
+        hostile.NAME: lambda running, folder, quick: hostile.run(running, folder, quick=quick),
         overload.NAME: lambda running, _, quick: overload.run(running, quick=quick),
         gpu.NAME: lambda running, _, quick: gpu.run(running, quick=quick),
     }

@@ -22,6 +22,7 @@ _PARTS: Final = {
     "web": "granian",
     "grpc": "serve_grpc",
     "gpu-worker": "-Q gpu",
+    "private-worker": "-Q private",
     "jobs-worker": "-Q jobs",
     "beat": "mlplatform.celery beat",
 }

@@ -19,7 +19,7 @@ from inference.runtimes.protocol import ReadsTexts, Runtime, RuntimeSpec
 
 _MAX_ORDER_BYTES: Final = 1 << 31
 _MAX_REASON: Final = 500
-_NICE: Final = 5
+_NICE: Final = 15
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
 
