@@ -1,6 +1,7 @@
 """Who may push what, and that a refusal leaves nothing behind."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,8 @@ def test_a_disk_that_would_be_full_takes_no_package(
     acme: Customer, settings: Settings, models_dir: Path, tmp_path: Path
 ) -> None:
     settings.MIN_FREE_DISK_BYTES = 1 << 60
-    for push_it in (lambda: as_tenant(acme), lambda: as_operator(packages.folder(tmp_path / "folder"))):
+    folder = packages.folder(tmp_path / "folder")
+    for push_it in (partial(as_tenant, acme), partial(as_operator, folder)):
         with pytest.raises(PlatformError, match="no room for another package") as refused:
             push_it()
         assert refused.value.kind is ErrorKind.UNAVAILABLE
