@@ -3,8 +3,8 @@
 Text is ``t`` + UTF-8. A pair of texts is ``p`` + the length of the first in bytes + both in UTF-8, so that what stands at
 the end of one is not taken for the beginning of the other. A tensor is ``f`` + rank + dimensions + little-endian float32
 values, an image ``i`` + rank + dimensions + its pixels, one byte each. So shapes, types and texts never collide; ``1`` and
-``1.0`` are the same float32 value and share an answer, ``true`` is refused, ``-0.0`` keeps its sign; files of one picture in
-two formats share an answer where neither lost anything.
+``1.0`` are the same float32 value and share an answer, ``true`` is refused, ``-0.0`` keeps its sign. An image
+that nobody has unpacked yet is ``j`` + its file, and by that it is known to caches: equal files share an answer.
 
 ``inference.runtimes.inputs`` reads them again.
 """
@@ -30,6 +30,7 @@ _TEXT: Final = b"t"
 _PAIR: Final = b"p"
 _TENSOR: Final = b"f"
 _IMAGE: Final = b"i"
+_FILE: Final = b"j"
 _MAX_CHARS: Final = 10_000
 _KEY_HEAD: Final = struct.Struct("<QIQ")
 
@@ -46,6 +47,27 @@ def encode(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
     if isinstance(value, np.ndarray | FlatTensor):
         return _encode_array(schema, value, field)
     return _encode_tensor(schema, value, field)
+
+
+def sent(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
+    """As :func:`encode`, but an image stays the file that it is, of which only the head was looked at: unpacking it costs, and is
+    left to :func:`unpacked`. Raises INVALID_INPUT as well for what its head shows."""
+    if schema["kind"] != "image":
+        return encode(schema, value, field=field)
+    data = _file_of(value, field)
+    images.size(data, field=field)
+    return _FILE + data
+
+
+def pixels_of(payload: bytes, *, field: str) -> int:
+    """The pixels of an image that was not unpacked yet; 0 for everything else."""
+    return images.size(payload[1:], field=field) if payload[:1] == _FILE else 0
+
+
+def unpacked(schema: Mapping[str, Any], payload: bytes, *, field: str, until: float) -> bytes:
+    """What :func:`sent` gave, as :func:`encode` gives it. Raises INVALID_INPUT for a damaged image, and TIMEOUT where it could
+    not be begun ``until`` then (monotonic clock)."""
+    return _image(schema, payload[1:], field, until) if payload[:1] == _FILE else payload
 
 
 def cache_key(ref: ModelRef, payload: bytes, *, tenant_id: int, truncate: int = REFUSE) -> bytes:
@@ -87,10 +109,18 @@ def _encode_pair(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
 
 
 def _encode_image(schema: Mapping[str, Any], value: Any, field: str) -> bytes:
+    return _image(schema, _file_of(value, field), field, None)
+
+
+def _image(schema: Mapping[str, Any], data: bytes, field: str, until: float | None) -> bytes:
+    pixels = images.pixels(data, schema, field=field, until=until)
+    return _IMAGE + struct.pack("<B3I", 3, *pixels.shape) + pixels.tobytes()
+
+
+def _file_of(value: Any, field: str) -> bytes:
     if not isinstance(value, ImageFile):
         raise invalid(field, f"The model takes an image (PNG, JPEG or WebP); this is {_name_of(value)}.")
-    pixels = images.pixels(value.data, schema, field=field)
-    return _IMAGE + struct.pack("<B3I", 3, *pixels.shape) + pixels.tobytes()
+    return value.data
 
 
 def _encode_tensor(schema: Mapping[str, Any], value: Any, field: str) -> bytes:

@@ -53,7 +53,7 @@ class Computation:
         try:
             for item in self._good:
                 if item.entry is None and item.joined is None:
-                    self._begin_one(item)
+                    self._begin_unless_broken(item)
             self._outcomes.update((item.hold_id, item.entry.scores) for item in self._good if item.entry is not None)
             ours = self._claim()
             try:
@@ -93,7 +93,17 @@ class Computation:
                 flights.end(item.lease_key, work)
             claims.end([work for _, work in self._own])
 
-    def _begin_one(self, item: Prepared) -> None:
+    def _begin_unless_broken(self, item: Prepared) -> None:
+        """Unpack the input if it is packed, and begin it; what cannot be unpacked has its problem, and its units are released."""
+        try:
+            payload = item.unpacked(key_id=self._contract.subject.key_id, until=self._deadline)
+        except PlatformError as problem:
+            self._outcomes[item.hold_id] = problem
+            release(self._contract, item.hold_id)
+        else:
+            self._begin_one(item, payload)
+
+    def _begin_one(self, item: Prepared, payload: bytes) -> None:
         """Add the input to what is computed, unless an equal one began or ended while this call was admitted.
 
         Then it costs what a cached answer costs: its hold is settled for less than it took.
@@ -102,7 +112,7 @@ class Computation:
         keep = context.cache.write and bool(item.ref.cache_ttl_s) and cache.fits(item.ref.outputs)
         hold = Hold(hold_id=item.hold_id, tenant_id=contract.subject.tenant_id, shard=contract.subject.shard)
         work = SharedWork(
-            payload=item.payload,
+            payload=payload,
             cache_key=item.key if keep else b"",
             hold=hold,
             deadline=self._deadline,

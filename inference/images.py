@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from mlplatform.lib.errors import PlatformError, invalid
+from mlplatform.lib import clock
+from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS: Final = 25_000_000
@@ -29,16 +30,27 @@ _WHITE: Final = (255, 255, 255, 255)
 _slots: Final = threading.BoundedSemaphore(_AT_ONCE)
 
 
-def pixels(data: bytes, schema: Mapping[str, Any], *, field: str) -> npt.NDArray[np.uint8]:
+def size(data: bytes, *, field: str) -> int:
+    """How many pixels the file has by its head; nothing is unpacked. Raises INVALID_INPUT that names ``field``."""
+    with _opened(data, field) as image:
+        return image.width * image.height
+
+
+def pixels(data: bytes, schema: Mapping[str, Any], *, field: str, until: float | None = None) -> npt.NDArray[np.uint8]:
     """uint8 ``[height, width, channels]`` as ``schema`` declares them.
 
     It is turned as its EXIF data say, what is transparent becomes white, and it is made to fit by ``resize``: ``crop``
     (the default) fills the model's size and cuts what stands over, ``stretch`` does not keep the proportions, ``pad`` keeps
-    them and leaves black borders. Raises INVALID_INPUT that names ``field``.
+    them and leaves black borders. Raises INVALID_INPUT that names ``field``, and TIMEOUT where other
+    images are unpacked ``until`` then (monotonic clock).
     """
     height, width, channels = int(schema["height"]), int(schema["width"]), int(schema["channels"])
     mode = "L" if channels == 1 else "RGB"
-    with _slots:
+    if not _slots.acquire(timeout=max(0.0, until - clock.monotonic()) if until is not None else -1):
+        raise PlatformError(
+            ErrorKind.TIMEOUT, "Other images were unpacked for too long; nothing was charged.", retry_after_s=1.0
+        )
+    try:
         try:
             with _opened(data, field) as image:
                 # A JPEG can be unpacked at a half, a quarter or an eighth of its size, never below what is asked for.
@@ -50,6 +62,8 @@ def pixels(data: bytes, schema: Mapping[str, Any], *, field: str) -> npt.NDArray
             raise
         except (Image.DecompressionBombError, *_BROKEN) as error:
             raise invalid(field, "The image cannot be read: the file is damaged or cut off.") from error
+    finally:
+        _slots.release()
 
 
 def _opened(data: bytes, field: str) -> Image.Image:

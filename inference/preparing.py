@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from billing import pricing
 from billing.pricing import Tariff
-from inference import cache, canonical, flights, registry
+from inference import cache, canonical, flights, pixel_budget, registry
 from inference.batching import policy
 from inference.following import SharedWork
 from inference.truncation import REFUSE, TO_LIMIT, TextLength, too_long
@@ -53,6 +53,20 @@ class Prepared:
         size = policy.size_of(self.payload, text=self.ref.reads_text)
         return min(size, self.ref.max_tokens or size)
 
+    @property
+    def field(self) -> str:
+        """What the caller calls the input."""
+        return f"{self.request.path}{self.request.field}"
+
+    def unpacked(self, *, key_id: str, until: float) -> bytes:
+        """The canonical bytes, an image's now. Raises INVALID_INPUT for a damaged image, TOO_MANY_ATTEMPTS where the key has no
+        pixels left, and TIMEOUT ``until`` when (monotonic clock) none could be unpacked."""
+        pixels = canonical.pixels_of(self.payload, field=self.field)
+        if not pixels:
+            return self.payload
+        pixel_budget.take(key_id, pixels, field=self.field)
+        return canonical.unpacked(self.ref.input_schema, self.payload, field=self.field, until=until)
+
     def refused(self, length: TextLength) -> PlatformError:
         """The problem of a text that may not be cut."""
         return _refused(length, self.ref, self.request)
@@ -74,10 +88,14 @@ def prepare(
     """Each request ready to be admitted, or its problem, in order."""
     encoded: list[tuple[ModelRef, bytes, int, bytes, Deprecation | None] | PlatformError] = []
     resolved: dict[str, ModelRef] = {}
+    pixels = 0
     for request in requests:
         try:
             ref, deprecation = _resolve_once(caller, request, context.request_id, resolved)
-            payload = canonical.encode(ref.input_schema, request.input, field=f"{request.path}{request.field}")
+            field = f"{request.path}{request.field}"
+            payload = canonical.sent(ref.input_schema, request.input, field=field)
+            pixels += canonical.pixels_of(payload, field=field)
+            pixel_budget.require_for_call(pixels, field=field)
             truncate = _truncate(ref, request)
             key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id, truncate=truncate)
             encoded.append((ref, payload, truncate, key, deprecation))

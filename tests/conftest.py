@@ -12,7 +12,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
-from inference import computing, registry
+from inference import computing, pixel_budget, registry
 from inference.lifecycle import samples
 from inference.rollouts import counting, shadow
 from inference.slots import slots
@@ -127,6 +127,7 @@ def forget_everything() -> None:
     registry.forget()
     catalogue.forget()
     computing.forget()
+    pixel_budget.forget()
     slots.cache_clear()
     samples.forget()
     counting.forget()
