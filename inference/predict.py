@@ -239,7 +239,7 @@ class Started:
     def _admit(self, calls: Sequence[_Call]) -> None:
         contract, context = self.contract, self.context
         charges = [charge for call in calls for charge in self._charges(call)]
-        models = {item.ref.name for call in calls for item in call.items}
+        models = {item.ref.qualified_name for call in calls for item in call.items}
         metered = all(item.entry is not None for call in calls for item in call.items)
         try:
             self.decision = charging.charge(
@@ -263,12 +263,12 @@ class Started:
 
     def _charges(self, call: _Call) -> Iterable[Charge]:
         # A call counts as one request for each model that it names, however many inputs it has.
-        first_of_model = {item.ref.name: item for item in reversed(call.items)}
+        first_of_model = {item.ref.qualified_name: item for item in reversed(call.items)}
         for item in call.items:
-            counts = item is first_of_model[item.ref.name]
+            counts = item is first_of_model[item.ref.qualified_name]
             yield Charge(
                 hold_id=item.hold_id,
-                model=item.ref.name,
+                model=item.ref.qualified_name,
                 units=item.units,
                 requests=1 if counts else 0,
                 record=self._record(item, item.request.call_id, item.units, counts=counts),
@@ -285,7 +285,7 @@ class Started:
             contract=self.contract,
             request_id=call_id or context.request_id,
             operation=context.operation,
-            model=item.ref.name if item else "",
+            model=item.ref.qualified_name if item else "",
             model_version=item.ref.version if item else "",
             api_version=context.api_version,
             inputs=1 if item else 0,

@@ -123,9 +123,9 @@ def prepare(
                 prepared.append(_not_cached(request))
                 continue
             joined = flights.join(cache.lease_key(key, truncate), deadline) if context.cache.read else None
-        price = prices.get(ref.name)
+        price = prices.get(ref.qualified_name)
         if price is None:
-            price = prices[ref.name] = pricing.tariff(operation=context.operation, model=ref.name)
+            price = prices[ref.qualified_name] = pricing.tariff(operation=context.operation, model=ref.qualified_name)
         full, cached = price.per_input, price.cached_per_input
         units = full if entry is None else cached
         prepared.append(
@@ -192,12 +192,15 @@ def resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[Mode
         )
     deprecation = None
     model = name.partition("@")[0]
-    if not (caller.may_use(model) and registry.may_see(model, tenant_id=caller.tenant_id)):
+    if not caller.may_use(model):
         raise registry.not_found(name, field=f"{request.path}model")
     if "@" in name:
         # Before it is resolved: a version that has ended may be retired, and says where to go all the same.
         deprecation = catalogue.judge_model_version(
-            name, tenant_id=caller.tenant_id, call_id=call_id, field=f"{request.path}model"
+            registry.subject_of(name, tenant_id=caller.tenant_id),
+            tenant_id=caller.tenant_id,
+            call_id=call_id,
+            field=f"{request.path}model",
         )
     ref = request.resolved or registry.resolve(name, tenant_id=caller.tenant_id, field=f"{request.path}model")
     if ref.is_embedding:

@@ -21,10 +21,11 @@ from inference.served import (
     answering,
     candidates,
     changed,
-    may_see,
+    may_know,
     not_found,
     reference,
     resolve,
+    subject_of,
 )
 from mlplatform.lib import clock
 from mlplatform.lib.enqueue import enqueue
@@ -45,7 +46,7 @@ __all__ = [
     "forget",
     "limit_broken",
     "mark_verified",
-    "may_see",
+    "may_know",
     "not_found",
     "note_max_tokens",
     "promote",
@@ -56,6 +57,7 @@ __all__ = [
     "retire",
     "rollback",
     "stage",
+    "subject_of",
 ]
 
 
@@ -95,7 +97,7 @@ def mark_verified(*, version_id: int, error: str, for_good: bool = False, max_to
     An error ``for_good`` is of the version itself, and would come again: a tenant's staged version retires with it, so that its
     files take no room.
     """
-    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version_id)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model__owner").get(pk=version_id)
     row.load_error = error[:500]
     _put_max_tokens(row, max_tokens)
     if error:
@@ -150,7 +152,7 @@ def retire(*, version: ModelVersion) -> None:
     The files of a tenant's private version go with it: what a tenant may keep is bounded by its versions.
     """
     MLModel.objects.select_for_update().get(pk=version.model_id)
-    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model__owner").get(pk=version.pk)
     if row.state == VersionState.LIVE:
         raise PlatformError(ErrorKind.CONFLICT, f"{row} is live; promote another version first.")
     if row.state == VersionState.RETIRED:
@@ -172,7 +174,7 @@ def limit_broken(*, version_id: int, reason: str) -> None:
     taken out of service, live or not, and with whatever promise: it retires, and calls of it get 'no such model'."""
     model_id = ModelVersion.objects.values_list("model_id", flat=True).get(pk=version_id)
     MLModel.objects.select_for_update().get(pk=model_id)
-    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version_id)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model__owner").get(pk=version_id)
     if row.state == VersionState.RETIRED:
         return
     row.breaches += 1
@@ -194,7 +196,9 @@ def limit_broken(*, version_id: int, reason: str) -> None:
 def _remove_files(version: ModelVersion) -> None:
     """Of a version that was pushed, once no other has them; a folder that staff named stays."""
     path = version.artefact_path
-    if path != storage.path_of(model=version.model.name, version=version.version, digest=version.sha256):
+    # Before tenants had namespaces, files of private models lay under the plain name.
+    names = {version.model.qualified_name, version.model.name}
+    if path not in {storage.path_of(model=name, version=version.version, digest=version.sha256) for name in names}:
         return
     if ModelVersion.objects.filter(artefact_path=path).exclude(state=VersionState.RETIRED).exists():
         return
@@ -207,7 +211,7 @@ def _remove_files(version: ModelVersion) -> None:
 
 def _require_no_promise(version: ModelVersion) -> None:
     """A version that callers were promised, until its sunset or as a successor, stays. Raises CONFLICT."""
-    name = f"{version.model.name}@{version.version}"
+    name = str(version)
     running = DeprecationSchedule.objects.filter(kind=SubjectKind.MODEL_VERSION, canceled_at__isnull=True)
     own = running.filter(subject=name).prefetch_related("brownouts", "extensions").first()
     if own is not None:

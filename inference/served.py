@@ -1,7 +1,7 @@
 """What is served, from memory: every version that answers, which of them are tried, and who may see a private model."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from django.conf import settings
@@ -32,17 +32,47 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """Every version that answers, by ``name`` (the live one) and by ``name@version``.
+class Namespace:
+    """The private models of a tenant: versions that answer, by ``name`` (the live one) and by ``name@version``; and the
+    ``names`` of all its models, also of those of which nothing answers."""
 
-    ``owners`` are the tenants of private models by the model's name, also of those of which nothing answers; ``canaries``
-    and ``shadows`` are what runs, by the model's name.
+    slug: str
+    by_reference: Mapping[str, ModelRef]
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Every version that answers: of models on sale by ``name`` (the live one) and by ``name@version``, of private ones by their
+    tenant.
+
+    ``canaries`` and ``shadows`` are what runs, by the model's qualified name.
     """
 
     by_reference: Mapping[str, ModelRef]
-    owners: Mapping[str, int]
+    private: Mapping[int, Namespace]
     canaries: Mapping[str, Trial]
     shadows: Mapping[str, Trial]
+
+    def find(self, name: str, tenant_id: int | None) -> ModelRef | None:
+        """The version that answers the tenant for ``name`` or ``name@version``, canaries left out. Its own goes before one on
+        sale of the same name; it may also be named with the tenant's slug before it."""
+        own = self.private.get(tenant_id) if tenant_id is not None else None
+        if own is None:
+            return self.by_reference.get(name)
+        namespace, _, rest = name.rpartition("/")
+        if namespace:
+            return own.by_reference.get(rest) if namespace == own.slug else None
+        return own.by_reference.get(name) or self.by_reference.get(name)
+
+    def all(self) -> Iterator[ModelRef]:
+        """Each version once, whoever owns it."""
+        seen: set[int] = set()
+        for refs in (self.by_reference, *(own.by_reference for own in self.private.values())):
+            for ref in refs.values():
+                if ref.version_id not in seen:
+                    seen.add(ref.version_id)
+                    yield ref
 
 
 def reference(version: ModelVersion, *, measurements: Iterable[Measurement] = ()) -> ModelRef:
@@ -68,6 +98,7 @@ def reference(version: ModelVersion, *, measurements: Iterable[Measurement] = ()
         live=version.state == VersionState.LIVE,
         pool=version.model.pool,
         owner_id=version.model.owner_id,
+        namespace=version.model.owner.slug if version.model.owner is not None else "",
         max_batch_tokens=version.max_batch_tokens,
         max_queue_delay_s=version.max_queue_delay_ms / 1000,
         title=version.model.title,
@@ -98,22 +129,49 @@ def measured(row: Measurement) -> MeasuredOption:
 
 
 def _load() -> Served:
-    found: dict[str, ModelRef] = {}
+    shared: dict[str, ModelRef] = {}
+    private = {owner_id: _Found(slug, frozenset(names)) for (owner_id, slug), names in _names_by_owner().items()}
     refs: dict[int, ModelRef] = {}
-    rows = ModelVersion.objects.select_related("model").prefetch_related("measurements")
+    rows = ModelVersion.objects.select_related("model__owner").prefetch_related("measurements")
     for version in rows.filter(state__in=ANSWERING):
         ref = refs[version.pk] = reference(version, measurements=version.measurements.all())
+        if ref.owner_id is None:
+            found = shared
+        elif ref.owner_id in private:
+            found = private[ref.owner_id].by_reference
+        else:
+            continue  # Its model was made since the names were read.
         found[f"{ref.name}@{ref.version}"] = ref
         if ref.live:
             found[ref.name] = ref
     trials: dict[str, dict[str, Trial]] = {kind: {} for kind in RolloutKind.values}
+    live = {ref.qualified_name for ref in refs.values() if ref.live}
     for row in Rollout.objects.filter(state=RolloutState.RUNNING, candidate__state=VersionState.READY):
         candidate = refs.get(row.candidate_id)
         # The two queries see different moments: what was retired in between is tried no more.
-        if candidate is not None and candidate.name in found:
-            trials[row.kind][candidate.name] = Trial(row.pk, row.percent, candidate)
-    owners = dict(MLModel.objects.filter(owner__isnull=False).values_list("name", "owner_id"))
-    return Served(found, owners, trials[RolloutKind.CANARY], trials[RolloutKind.SHADOW])
+        if candidate is not None and candidate.qualified_name in live:
+            trials[row.kind][candidate.qualified_name] = Trial(row.pk, row.percent, candidate)
+    return Served(
+        shared,
+        {owner_id: Namespace(one.slug, one.by_reference, one.names) for owner_id, one in private.items()},
+        trials[RolloutKind.CANARY],
+        trials[RolloutKind.SHADOW],
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    slug: str
+    names: frozenset[str]
+    by_reference: dict[str, ModelRef] = field(default_factory=dict)
+
+
+def _names_by_owner() -> dict[tuple[int, str], set[str]]:
+    found: dict[tuple[int, str], set[str]] = {}
+    rows = MLModel.objects.filter(owner__isnull=False).values_list("owner_id", "owner__slug", "name")
+    for owner_id, slug, name in rows:
+        found.setdefault((owner_id, slug), set()).add(name)
+    return found
 
 
 _served: Snapshot[Served] = Snapshot("models", _load)
@@ -131,26 +189,36 @@ def resolve(name: str, *, tenant_id: int | None = None, field: str = "model") ->
     a tenant there are only the models that everybody sees, and no canary.
     """
     served = _served.get()
-    ref = served.by_reference.get(name)
-    if ref is None or ref.owner_id not in (None, tenant_id):
+    ref = served.find(name, tenant_id)
+    if ref is None:
         raise not_found(name, field=field)
-    if served.canaries and tenant_id is not None:
-        canary = served.canaries.get(name)
+    if served.canaries and tenant_id is not None and "@" not in name:
+        canary = served.canaries.get(ref.qualified_name)
         if canary is not None and canary.takes(tenant_id):
             return canary.candidate
     return ref
 
 
-def may_see(model: str, *, tenant_id: int | None) -> bool:
-    """Whether the model is on sale to all or the tenant's own; True for a name that no model has."""
-    owners = _served.get().owners
-    return not owners or owners.get(model, tenant_id) == tenant_id
+def subject_of(name: str, *, tenant_id: int) -> str:
+    """What schedules call what the tenant names ``name@version``: its own model's version, also one that has ended, unless only
+    a model on sale has that version."""
+    served = _served.get()
+    own = served.private.get(tenant_id)
+    model = name.partition("@")[0]
+    if own is None or model not in own.names or "/" in name:
+        return name
+    if name not in own.by_reference and name in served.by_reference:
+        return name
+    return f"{own.slug}/{name}"
 
 
 def may_know(subject: str, *, tenant_id: int | None) -> bool:
-    """Whether what happens to a subject, an API version or ``name@version``, may be told to the tenant; None: to everybody."""
-    model, at, _ = subject.partition("@")
-    return not at or may_see(model, tenant_id=tenant_id)
+    """Whether what happens to a subject, an API version or a model version, may be told to the tenant; None: to everybody."""
+    namespace, separator, _ = subject.partition("/")
+    if not separator:
+        return True
+    own = _served.get().private.get(tenant_id) if tenant_id is not None else None
+    return own is not None and own.slug == namespace
 
 
 def not_found(name: str, *, field: str = "model") -> PlatformError:
@@ -163,8 +231,16 @@ def not_found(name: str, *, field: str = "model") -> PlatformError:
 
 
 def answering(*, tenant_id: int | None = None) -> list[ModelRef]:
-    """Every version that answers the tenant, ordered by name and version; without one, those that everybody sees."""
-    refs = {ref.version_id: ref for ref in _served.get().by_reference.values() if ref.owner_id in (None, tenant_id)}
+    """Every version that answers the tenant, ordered by name and version; without one, those that everybody sees.
+
+    Once a private model of the tenant is live, its name stands for that model alone.
+    """
+    served = _served.get()
+    own = served.private.get(tenant_id) if tenant_id is not None else None
+    refs = {f"{ref.name}@{ref.version}": ref for ref in served.by_reference.values()}
+    if own is not None:
+        refs = {key: ref for key, ref in refs.items() if ref.name not in own.by_reference}
+        refs |= {f"{ref.name}@{ref.version}": ref for ref in own.by_reference.values()}
     return sorted(
         refs.values(),
         key=lambda ref: (ref.name, [int(part) for part in ref.version.split("-")[0].split(".")]),

@@ -170,6 +170,8 @@ class ModelRef:
     precision: str = "float32"
     acceleration: str = "none"
     measurements: tuple[MeasuredOption, ...] = ()
+    namespace: str = ""
+    """The owner's slug, of a private model."""
     batch_limit_s: float = 0.0
     """So long a batch may take by its limits, so that it counts as lost no sooner; 0 for a model without limits."""
 
@@ -182,6 +184,16 @@ class ModelRef:
     def max_tokens(self) -> int | None:
         """How many tokens of a text are read at most; None for what has no tokens, and while no worker has told it."""
         return self.input_schema.get("max_tokens")
+
+    @property
+    def qualified_name(self) -> str:
+        """What meters, schedules and reports call the model; see ``inference.model_names``."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def qualified_reference(self) -> str:
+        """The same with the version: ``tenant/name@version`` of a private model."""
+        return f"{self.qualified_name}@{self.version}"
 
     @property
     def is_embedding(self) -> bool:

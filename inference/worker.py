@@ -68,7 +68,9 @@ class Worker:
         self._reporter.close()
         try:
             for version_id in self._preparer.close():
-                registry.request_verification(version=ModelVersion.objects.select_related("model").get(pk=version_id))
+                registry.request_verification(
+                    version=ModelVersion.objects.select_related("model__owner").get(pk=version_id)
+                )
         finally:
             self.heartbeat.end()
 
@@ -113,7 +115,7 @@ class Worker:
 
     def verify(self, version_id: int) -> None:
         """Load and warm a version, run its examples, and report the verdict to the registry."""
-        version = ModelVersion.objects.select_related("model").get(pk=version_id)
+        version = ModelVersion.objects.select_related("model__owner").get(pk=version_id)
         try:
             loaded = self.models.get(version, again=True)
             if version.card:
@@ -148,7 +150,7 @@ class Worker:
         """What a runtime must know of a version; its artefact is brought to this machine if it is not here."""
         ref = registry.reference(version)
         return RuntimeSpec(
-            name=ref.name,
+            name=ref.qualified_name,
             version=ref.version,
             runtime=ref.runtime,
             artefact=storage.local_folder(version),
@@ -194,7 +196,7 @@ class Worker:
             logger.warning("%s", full)
         except Exception:
             self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
-            logger.exception("%s@%s could not be loaded; the worker serves the others", ref.name, ref.version)
+            logger.exception("%s could not be loaded; the worker serves the others", ref.qualified_reference)
 
     def _report(self, message: BatchMessage, outcome: batches.Outcome) -> Report:
         answered = [
@@ -223,7 +225,7 @@ class Worker:
 def _row(version_id: int, digest: str) -> ModelVersion:
     """The version as SQL knows it. Raises LookupError when it has another artefact than the one that is asked for."""
     close_old_connections()
-    version = ModelVersion.objects.select_related("model").get(pk=version_id)
+    version = ModelVersion.objects.select_related("model__owner").get(pk=version_id)
     if version.sha256 != digest:
         raise LookupError(f"{version} has another artefact now than the batch was made for")
     return version

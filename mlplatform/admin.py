@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group
 from billing.admin.limits import LimitInline
 from billing.admin.prices import PriceAdmin
 from billing.models import Price
+from inference import model_names as names
 from inference.admin.lifecycle.tenant_calls import TenantWithCallsAdmin
 from inference.models import MLModel
 from mlplatform.graphql.trusting import judge
@@ -24,8 +25,13 @@ admin.site.enable_nav_sidebar = True
 
 
 def model_names() -> list[str]:
-    """The names of all models on sale, for forms of floors that know none."""
-    return list(MLModel.objects.order_by("name").values_list("name", flat=True))
+    """What calls name all models, for forms of floors that know none."""
+    return sorted(set(MLModel.objects.values_list("name", flat=True)))
+
+
+def meter_names() -> list[str]:
+    """What meters, prices and limits name them: ``tenant/name`` of a private one."""
+    return sorted(MLModel.objects.annotate(meter=names.sql()).values_list("meter", flat=True))
 
 
 @admin.register(Tenant)
@@ -56,10 +62,10 @@ class PlatformTrustedDocumentAdmin(TrustedDocumentAdmin):
 
 @admin.register(Price)
 class PlatformPriceAdmin(PriceAdmin):
-    """Prices, with every model on sale in the sample call."""
+    """Prices, with every model in the sample call."""
 
     def model_names(self) -> list[str]:
-        return model_names()
+        return meter_names()
 
 
 admin.site.unregister([Group, LogEntry])

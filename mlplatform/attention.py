@@ -76,11 +76,11 @@ def _workers() -> Iterable[Notice]:
 
 
 def _pools_without_workers(alive: Sequence[WorkerInfo], page: str, seen: str) -> Iterable[Notice]:
-    rows = MLModel.objects.filter(versions__state=VersionState.LIVE).order_by("name")
+    rows = MLModel.objects.select_related("owner").filter(versions__state=VersionState.LIVE).order_by("name")
     taking = [info for info in alive if info.computes and not info.draining]
     for pool in sorted({row.pool for row in rows}):
         if not any(info.serves(pool) for info in taking):
-            names = [row.name for row in rows if row.pool == pool]
+            names = [row.qualified_name for row in rows if row.pool == pool]
             text = f"No worker takes batches of the pool {pool}: {_names(names)} can only be answered from the cache."
             yield Notice("danger", "memory", text, page, seen)
 
@@ -88,7 +88,7 @@ def _pools_without_workers(alive: Sequence[WorkerInfo], page: str, seen: str) ->
 def _versions() -> Iterable[Notice]:
     page = reverse("admin:inference_modelversion_changelist")
     seen = "inference.view_modelversion"
-    rows = list(ModelVersion.objects.select_related("model").exclude(state=VersionState.RETIRED))
+    rows = list(ModelVersion.objects.select_related("model__owner").exclude(state=VersionState.RETIRED))
     broken = [str(row) for row in rows if row.load_error and not row.breaches]
     greedy = [str(row) for row in rows if row.breaches]
     staged = [str(row) for row in rows if row.state == VersionState.STAGED and not row.load_error]

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from billing.admission.types import MAX_AMOUNT, MAX_WINDOW_S, refill_of
+from billing.models.meters import MAX_METER_CHARS
 from billing.models.plan import Plan
 from tenants.models import ApiKey, Tenant
 
@@ -45,7 +46,11 @@ class LimitRule(models.Model):
     kind = models.CharField(max_length=16, choices=LimitKind)
     counts = models.CharField(max_length=8, choices=Counts, default=Counts.UNITS)
     scope = models.CharField(max_length=8, choices=LimitScope, default=LimitScope.TENANT)
-    model = models.CharField(max_length=63, blank=True, help_text="The model's name, for a limit of one model.")
+    model = models.CharField(
+        max_length=MAX_METER_CHARS,
+        blank=True,
+        help_text="The model's name, for a limit of one model; tenant/name of a private one.",
+    )
     amount = models.PositiveBigIntegerField(
         validators=[MinValueValidator(1), MaxValueValidator(MAX_AMOUNT)],
         help_text="Capacity of a bucket, quota of a window or month, or the number of concurrent requests.",

@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from billing.models.meters import MAX_METER_CHARS
 from tenants.models import Tenant
 
 
@@ -14,7 +15,7 @@ class UsageRecord(models.Model):
     occurred_at = models.DateTimeField()
     request_id = models.CharField(max_length=128)
     operation = models.CharField(max_length=16)
-    model = models.CharField(max_length=63, blank=True)
+    model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
     model_version = models.CharField(max_length=64, blank=True)
     api_version = models.CharField(max_length=16, blank=True)
     inputs = models.PositiveIntegerField(default=1)
@@ -49,7 +50,7 @@ class UsageRollup(models.Model):
     day = models.DateField()
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_rollups")
     key_uid = models.CharField("key", max_length=24)
-    model = models.CharField(max_length=63, blank=True)
+    model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
     api_version = models.CharField(max_length=16, blank=True)
     operation = models.CharField(max_length=16)
     calls = models.PositiveBigIntegerField(default=0)

@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from billing.models.meters import MAX_METER_CHARS
 from tenants.models import Tenant
 
 
@@ -15,7 +16,7 @@ class VersionUse(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="version_uses")
     key_uid = models.CharField("key", max_length=24)
     api_version = models.CharField(max_length=16, blank=True)
-    model = models.CharField(max_length=63, blank=True)
+    model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
     model_version = models.CharField(max_length=64, blank=True)
     client = models.CharField(max_length=120, blank=True)
     calls = models.PositiveBigIntegerField(default=0)

@@ -22,7 +22,7 @@ class MeasurementInline(StaffTabularInline):
     can_delete = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("version__model")
+        return super().get_queryset(request).select_related("version__model__owner")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # A measurement is part of what is known of a version: whoever may see that one sees it.

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any, Final
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from billing.admin import cache_effect
 from billing.models import UsageRollup
-from inference import registry
+from inference import model_names, registry
 from inference.admin.rollouts import RolloutPages
 from inference.admin.states import accuracy, state_badge
 from inference.admin.workers import WorkersPage
@@ -30,9 +30,9 @@ _PERIOD: Final = dt.timedelta(days=30)
 def with_calls(models: QuerySet[MLModel]) -> QuerySet[MLModel]:
     """Each model with ``calls_30d``, ``inputs_30d`` and ``cached_30d``: calls, inputs and cached inputs of the last 30 days."""
     since = (clock.now() - _PERIOD).date()
-    usage = UsageRollup.objects.filter(model=OuterRef("name"), day__gt=since).order_by().values("model")
+    usage = UsageRollup.objects.filter(model=OuterRef("meter"), day__gt=since).order_by().values("model")
     sums = {"calls_30d": "calls", "inputs_30d": "inputs", "cached_30d": "cached_inputs"}
-    return models.annotate(
+    return models.annotate(meter=model_names.sql()).annotate(
         **{name: Coalesce(Subquery(usage.annotate(n=Sum(column)).values("n")), 0) for name, column in sums.items()}
     )
 
@@ -77,7 +77,7 @@ class MLModelAdmin(RolloutPages, WorkersPage):
         "calls",
         "cached",
     ]
-    search_fields = ["name", "title", "description"]
+    search_fields = ["name", "owner__slug", "title", "description"]
     search_help_text = "Name, title or description"
     ordering = ["name"]
     inlines = [VersionInline]
@@ -91,7 +91,7 @@ class MLModelAdmin(RolloutPages, WorkersPage):
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MLModel]:
-        return with_calls(super().get_queryset(request)).prefetch_related("versions")
+        return with_calls(super().get_queryset(request).select_related("owner")).prefetch_related("versions")
 
     def get_readonly_fields(self, request: HttpRequest, obj: MLModel | None = None) -> list[str]:
         # Customers' programs, prices, limits and usage name the model by its name.
@@ -114,9 +114,16 @@ class MLModelAdmin(RolloutPages, WorkersPage):
     def publish(self, obj: MLModel) -> None:
         registry.changed()
 
+    def save_model(self, request: HttpRequest, obj: MLModel, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        own = model_names.namesakes(obj.name) if obj.owner is None else []
+        if own:
+            text = f"Tenants have models of this name, which go on answering them: {', '.join(own)}."
+            messages.warning(request, text)
+
     @display(description="Model", ordering="name", header=True)
     def title_and_name(self, model: MLModel) -> list[str]:
-        return [model.name, model.title]
+        return [model.qualified_name, model.title]
 
     @display(description="Live")
     def live_version(self, model: MLModel) -> SafeString:
@@ -148,7 +155,7 @@ class MLModelAdmin(RolloutPages, WorkersPage):
 
     @display(description=cache_effect.TITLE)
     def cache_effect(self, model: MLModel) -> SafeString:
-        return cache_effect.of_model(model.name)
+        return cache_effect.of_model(model.qualified_name)
 
     @action(description="Stage a version", permissions=["stage_version"], icon="add")
     def stage_version(self, request: HttpRequest, object_id: str) -> HttpResponse:

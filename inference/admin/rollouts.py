@@ -49,7 +49,7 @@ class RolloutPages(StaffAdmin[MLModel]):
         model = get_object_or_404(MLModel.objects.select_related("owner"), pk=object_id)
         running = {
             row.kind: row
-            for row in Rollout.objects.select_related("candidate__model", "started_by").filter(
+            for row in Rollout.objects.select_related("candidate__model__owner", "started_by").filter(
                 model=model, state=RolloutState.RUNNING
             )
         }
@@ -113,7 +113,11 @@ def _act(asked: str, model: MLModel, given: Mapping[str, Any], *, by: User | Non
 
 def _facts(model: MLModel) -> dict[str, Any]:
     live = ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
-    ended = Rollout.objects.select_related("candidate__model").filter(model=model).exclude(state=RolloutState.RUNNING)
+    ended = (
+        Rollout.objects.select_related("candidate__model__owner")
+        .filter(model=model)
+        .exclude(state=RolloutState.RUNNING)
+    )
     return {
         "model": model,
         "owner": model.owner,

@@ -67,6 +67,8 @@ class UploadPage(StaffAdmin[ModelVersion]):
                 return HttpResponseRedirect(reverse("admin:inference_modelversion_changelist"))
             else:
                 messages.success(request, f"{version} is staged; a worker loads it and runs its examples.")
+                for notice in push.notices(version):
+                    messages.warning(request, notice)
                 return HttpResponseRedirect(reverse("admin:inference_modelversion_change", args=[version.pk]))
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),

@@ -78,7 +78,7 @@ class ModelVersionAdmin(UploadPage):
         return [] if obj is None else super().get_inlines(request, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
-        return super().get_queryset(request).select_related("model")
+        return super().get_queryset(request).select_related("model__owner")
 
     def has_delete_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
         # Usage and cached answers name it: retire it instead.
@@ -149,7 +149,7 @@ class ModelVersionAdmin(UploadPage):
 
     @action(description="Verify", permissions=["change"], icon="fact_check")
     def verify(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        version = get_object_or_404(ModelVersion.objects.select_related("model"), pk=object_id)
+        version = get_object_or_404(ModelVersion.objects.select_related("model__owner"), pk=object_id)
 
         def act() -> str:
             try:
@@ -175,7 +175,7 @@ class ModelVersionAdmin(UploadPage):
 
     @action(description="Promote", permissions=["change"], icon="rocket_launch")
     def promote(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        version = get_object_or_404(ModelVersion.objects.select_related("model"), pk=object_id)
+        version = get_object_or_404(ModelVersion.objects.select_related("model__owner"), pk=object_id)
         live = ModelVersion.objects.filter(model=version.model, state=VersionState.LIVE).first()
         now = (
             f"Now {live.version} answers; it stays ready for callers that pin it, and for going back."
@@ -207,7 +207,7 @@ class ModelVersionAdmin(UploadPage):
 
     @action(description="Retire", permissions=["change"], icon="archive")
     def retire(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        version = get_object_or_404(ModelVersion.objects.select_related("model"), pk=object_id)
+        version = get_object_or_404(ModelVersion.objects.select_related("model__owner"), pk=object_id)
 
         def act() -> str:
             registry.retire(version=version)

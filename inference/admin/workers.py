@@ -83,7 +83,9 @@ class WorkerLine:
 def pool_lines(alive: list[WorkerInfo]) -> list[PoolLine]:
     """Every pool that has a worker or a model, by name. Raises what Redis raises."""
     live: dict[str, list[str]] = defaultdict(list)
-    for row in ModelVersion.objects.select_related("model").filter(state=VersionState.LIVE).order_by("model__name"):
+    for row in (
+        ModelVersion.objects.select_related("model__owner").filter(state=VersionState.LIVE).order_by("model__name")
+    ):
         live[row.model.pool].append(str(row))
     serving = [info for info in alive if info.computes]
     names = sorted(

@@ -19,5 +19,5 @@ refused = Counter("mlplatform_inputs_refused_total", "Inputs that were refused b
 
 def of_model(ref: ModelRef) -> tuple[Histogram, Histogram]:
     """Where the sizes of the model's batches and their seconds are counted. To be kept, for finding them takes a lock."""
-    label = metric_names.of_model(ref.name, private=ref.owner_id is not None)
+    label = metric_names.of_model(ref.qualified_name, private=ref.owner_id is not None)
     return _sizes.labels(label), _seconds.labels(label)

@@ -6,7 +6,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from inference import artefacts, registry
+from inference import artefacts, model_names, registry
 from inference.demo.cards import DemoCard, cards
 from inference.demo.installation import assemble
 from inference.models import MLModel, ModelVersion, VersionState
@@ -27,7 +27,7 @@ def install() -> Iterator[str]:
     """
     for card in cards():
         folder = f"{card.name}/{card.version}"
-        existing = ModelVersion.objects.filter(model__name=card.name, version=card.version).first()
+        existing = model_names.version(f"{card.name}@{card.version}")
         if existing is not None and _intact(existing):
             yield f"{card.name}@{card.version} is installed"
             continue
@@ -53,7 +53,9 @@ def _intact(version: ModelVersion) -> bool:
 @transaction.atomic
 def _register(card: DemoCard, folder: str) -> None:
     title, description = _TITLES.get(card.name, (card.name.title(), card.description))
-    model, _ = MLModel.objects.get_or_create(name=card.name, defaults={"title": title, "description": description})
+    model, _ = MLModel.objects.get_or_create(
+        name=card.name, owner=None, defaults={"title": title, "description": description}
+    )
     version = registry.stage(
         model=model,
         version=card.version,

@@ -10,10 +10,10 @@ from graphene import relay
 from billing import pricing
 from billing.models import Operation
 from billing.pricing import Tariff
-from inference import registry
+from inference import model_names, registry
 from inference.graphql.endings import Ending, ModelVersionDeprecation, ending_of
 from inference.graphql.measurements import MeasurementLoader, ModelMeasurement
-from inference.models import MLModel, ModelVersion, VersionState
+from inference.models import MLModel, VersionState
 from inference.types import ModelRef
 from mlplatform.lib.deferred import Loader
 from mlplatform.lib.graphql_cost import cost
@@ -30,9 +30,10 @@ _MEASUREMENTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that the caller may use."""
+    """A model that the caller may use; ``qualified_name`` is what meters and schedules call it."""
 
     name: str
+    qualified_name: str
     title: str
     description: str
 
@@ -105,7 +106,7 @@ class ModelVersionType(graphene.ObjectType):
 
     @staticmethod
     def resolve_id(root: Version, info: graphene.ResolveInfo) -> str:
-        return ids.encode("ModelVersion", _reference(root.ref))
+        return ids.encode("ModelVersion", root.ref.qualified_reference)
 
     @staticmethod
     def resolve_version(root: Version, info: graphene.ResolveInfo) -> str:
@@ -163,7 +164,7 @@ class ModelVersionType(graphene.ObjectType):
 
     @staticmethod
     def resolve_deprecation(root: Version, info: graphene.ResolveInfo) -> Ending | None:
-        return ending_of(_reference(root.ref), tenant_id=info.context.key.tenant_id)
+        return ending_of(root.ref.qualified_reference, tenant_id=info.context.key.tenant_id)
 
     @staticmethod
     def resolve_model(root: Version, info: graphene.ResolveInfo) -> Model:
@@ -190,11 +191,11 @@ class ModelType(graphene.ObjectType):
 
     @staticmethod
     def resolve_id(root: Model, info: graphene.ResolveInfo) -> str:
-        return ids.encode("Model", root.name)
+        return ids.encode("Model", root.qualified_name)
 
     @staticmethod
     def resolve_price(root: Model, info: graphene.ResolveInfo) -> Tariff:
-        return pricing.tariff(operation=Operation.PREDICT.value, model=root.name)
+        return pricing.tariff(operation=Operation.PREDICT.value, model=root.qualified_name)
 
     @staticmethod
     def resolve_live_version(root: Model, info: graphene.ResolveInfo) -> Version | None:
@@ -213,42 +214,51 @@ class ModelConnection(relay.Connection):
 
 
 class VersionLoader(Loader[tuple[str, str], Version]):
-    """Versions that the tenant's calls used, by model and version: those that answer, and retired ones; no others."""
+    """Versions that the tenant's calls used, by the model's qualified name and version: those that answer, and retired ones; no
+    others."""
 
     def fetch(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Version]:
         may_use = _usable_by(self.call)
-        answering = {(ref.name, ref.version): ref for ref in _answering_to(self.call)}
+        answering = {(ref.qualified_name, ref.version): ref for ref in _all_answering_to(self.call)}
         found = {key: _answering(answering[key]) for key in keys if key in answering}
         missing = [key for key in keys if key not in found and may_use(key[0])]
         if missing:
-            rows = ModelVersion.objects.select_related("model").filter(
+            rows = model_names.versions().filter(
                 state=VersionState.RETIRED,
-                model__name__in={name for name, _ in missing},
+                model__name__in={model_names.plain(name) for name, _ in missing},
                 version__in={version for _, version in missing},
             )
-            found |= {(row.model.name, row.version): Version(registry.reference(row), row.state) for row in rows}
+            found |= {
+                (row.model.qualified_name, row.version): Version(registry.reference(row), row.state) for row in rows
+            }
         return {key: version for key, version in found.items() if key in set(keys)}
 
 
 class ModelLoader(Loader[str, Model]):
-    """Models by name, whether or not a version answers."""
+    """Models by qualified name, whether or not a version answers."""
 
     def fetch(self, keys: Sequence[str]) -> Mapping[str, Model]:
         may_use = _usable_by(self.call)
-        answering = {ref.name: ref for ref in _answering_to(self.call)}
+        answering = {ref.qualified_name: ref for ref in _all_answering_to(self.call)}
         found = {key: _model(answering[key]) for key in keys if key in answering}
         missing = [key for key in keys if key not in found and may_use(key)]
         if missing:
             # What only staged versions make is not known to customers yet.
-            rows = MLModel.objects.filter(name__in=missing, versions__state=VersionState.RETIRED).distinct()
-            found |= {row.name: Model(row.name, row.title, row.description) for row in rows}
+            rows = MLModel.objects.select_related("owner").filter(
+                name__in={model_names.plain(name) for name in missing}, versions__state=VersionState.RETIRED
+            )
+            made = (Model(row.name, row.qualified_name, row.title, row.description) for row in rows.distinct())
+            found |= {model.qualified_name: model for model in made if model.qualified_name in missing}
         return found
 
 
 def models_of(call: GraphQLCall) -> list[Model]:
     """Every model with a version that answers, among those that the key may use, by name."""
-    found = {ref.name: _model(ref) for ref in _answering_to(call)}
-    return [found[name] for name in sorted(found)]
+    found: dict[str, ModelRef] = {}
+    for ref in _answering_to(call):
+        if ref.live or ref.name not in found:
+            found[ref.name] = ref
+    return [_model(found[name]) for name in sorted(found)]
 
 
 def versions_of(call: GraphQLCall, name: str) -> list[Version]:
@@ -273,10 +283,16 @@ def _answering_to(call: GraphQLCall) -> list[ModelRef]:
     return [ref for ref in registry.answering(tenant_id=key.tenant_id) if key.may_use(ref.name)]
 
 
+def _all_answering_to(call: GraphQLCall) -> list[ModelRef]:
+    """The same, with models on sale whose names the tenant's own have."""
+    shared = [ref for ref in registry.answering() if call.key.may_use(ref.name)]
+    return [*shared, *_answering_to(call)]
+
+
 def _usable_by(call: GraphQLCall) -> Callable[[str], bool]:
     """Whether a model, of which perhaps nothing answers any more, may be shown to the key."""
     key = call.key
-    return lambda name: key.may_use(name) and registry.may_see(name, tenant_id=key.tenant_id)
+    return lambda name: key.may_use(model_names.plain(name)) and registry.may_know(name, tenant_id=key.tenant_id)
 
 
 def _answering(ref: ModelRef) -> Version:
@@ -284,7 +300,7 @@ def _answering(ref: ModelRef) -> Version:
 
 
 def _model(ref: ModelRef) -> Model:
-    return Model(ref.name, ref.title, ref.description)
+    return Model(ref.name, ref.qualified_name, ref.title, ref.description)
 
 
 def _reference(ref: ModelRef) -> str:

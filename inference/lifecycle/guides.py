@@ -11,10 +11,9 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from inference import registry, representations
+from inference import model_names, registry, representations
 from inference.lifecycle import guide_samples
 from inference.lifecycle.written_calls import curl
-from inference.models import ModelVersion
 from inference.types import ModelRef
 from mlplatform.lib import markdown
 from tenants.models import SubjectKind
@@ -160,8 +159,7 @@ def _model_versions(subject: str, successor: str) -> tuple[ModelRef, ModelRef]:
 
 
 def _model_version(name: str) -> ModelRef:
-    model, _, version = name.partition("@")
-    row = ModelVersion.objects.select_related("model").filter(model__name=model, version=version).first()
+    row = model_names.version(name)
     if row is None:
         raise LookupError(f"There is no model version {name}.")
     return registry.reference(row)

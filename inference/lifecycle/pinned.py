@@ -28,11 +28,14 @@ def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str
     for request in wanted:
         name = request.model or caller.default_model
         model = name.partition("@")[0]
-        if "@" not in name or not caller.may_use(model) or not registry.may_see(model, tenant_id=caller.tenant_id):
+        if "@" not in name or not caller.may_use(model):
             continue
         try:
             deprecation = catalogue.judge_model_version(
-                name, tenant_id=caller.tenant_id, call_id=call_id, field=f"{request.path}model"
+                registry.subject_of(name, tenant_id=caller.tenant_id),
+                tenant_id=caller.tenant_id,
+                call_id=call_id,
+                field=f"{request.path}model",
             )
         except Ended as error:
             deprecation = error.deprecation
@@ -55,7 +58,7 @@ def sample(
         (request, result) for request, result in zip(wanted, results, strict=True) if isinstance(result, PredictResult)
     ]
     names = (request.model or caller.default_model for request, _ in answered)
-    for schedule, index in samples.ending("", names) if answered else ():
+    for schedule, index in samples.ending("", names, tenant_id=caller.tenant_id) if answered else ():
         request, result = answered[index]
         samples.offer(
             schedule=schedule,

@@ -59,7 +59,7 @@ def replay(request: PredictRequest, *, tenant: Tenant, allowed_models: Collectio
     scores = work.scores
     assert scores is not None  # noqa: S101 - or it would have raised
     latency_ms = round((clock.monotonic() - started) * 1000, 3)
-    price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.name)
+    price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.qualified_name)
     result = PredictResult(
         id=hex_id(),
         model=ref.name,
@@ -82,9 +82,9 @@ def resolve(request: PredictRequest, *, tenant: Tenant, allowed_models: Collecti
     field = f"{request.path}model"
     name = request.model or tenant.default_model
     model = name.partition("@")[0]
-    if (allowed_models and model not in allowed_models) or not registry.may_see(model, tenant_id=tenant.pk):
+    if allowed_models and model not in allowed_models:
         raise registry.not_found(name, field=field)
-    ending = catalogue.current().models.get(name)
+    ending = catalogue.current().models.get(registry.subject_of(name, tenant_id=tenant.pk))
     if ending is not None and clock.now() >= ending.sunset_for(tenant.pk):
         raise PlatformError(ErrorKind.GONE, f"The model version {name} has ended; use {ending.successor}.", field=field)
     ref = registry.resolve(name, tenant_id=tenant.pk, field=field)

@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 from django.db.models import QuerySet
 from prometheus_client import Counter
 
-from inference import representations
+from inference import representations, served
 from inference.lifecycle.redaction import redact
 from inference.models import CallSample
 from inference.predict import Answer
@@ -85,7 +85,7 @@ def may_end(api_version: str) -> bool:
     return bool(known.models) or (version is not None and version.schedule is not None)
 
 
-def ending(api_version: str, models: Iterable[str]) -> list[tuple[Schedule, int]]:
+def ending(api_version: str, models: Iterable[str], *, tenant_id: int) -> list[tuple[Schedule, int]]:
     """The schedules of what a call used, each with the index of the first of its models that is meant.
 
     Samples are taken before the announcement too, so that the announcement can show the tenant's own call.
@@ -96,7 +96,7 @@ def ending(api_version: str, models: Iterable[str]) -> list[tuple[Schedule, int]
     if known.models:
         seen: set[int] = set()
         for index, model in enumerate(models):
-            schedule = known.models.get(model)
+            schedule = known.models.get(served.subject_of(model, tenant_id=tenant_id))
             if schedule is not None and schedule.id not in seen:
                 seen.add(schedule.id)
                 found.append((schedule, index))

@@ -2,7 +2,8 @@
 
 from django.core.exceptions import ValidationError
 
-from inference.models import ModelVersion, VersionState
+from inference import model_names
+from inference.models import VersionState
 from inference.registry import ANSWERING
 from tenants.lifecycle import catalogue, rules
 from tenants.lifecycle.rules import State
@@ -18,7 +19,7 @@ def choices(kind: str) -> list[tuple[str, str]]:
     """Every subject of the kind as value and label: API versions oldest first, model versions that answer by name."""
     if kind == SubjectKind.API_VERSION:
         return [(name, name) for name in catalogue.current().api_versions]
-    rows = ModelVersion.objects.select_related("model").filter(state__in=ANSWERING).order_by("model__name", "pk")
+    rows = model_names.versions().filter(state__in=ANSWERING).order_by("model__name", "model__owner__slug", "pk")
     return [(str(row), f"{row} (live)" if row.state == VersionState.LIVE else str(row)) for row in rows]
 
 
@@ -26,7 +27,7 @@ def successor_of(subject: str) -> str:
     """The likeliest successor: the newest active API version, or the model's live version. Empty when there is none."""
     if kind_of(subject) is SubjectKind.MODEL_VERSION:
         model = subject.partition("@")[0]
-        live = ModelVersion.objects.select_related("model").filter(model__name=model, state=VersionState.LIVE).first()
+        live = model_names.versions().filter(model_names.is_named(model, of="model"), state=VersionState.LIVE).first()
         return str(live) if live is not None and str(live) != subject else ""
     newest = [
         known.name
@@ -50,13 +51,8 @@ def validate(row: DeprecationSchedule) -> None:
         raise ValidationError(problems)
 
 
-def _version(reference: str) -> ModelVersion | None:
-    model, _, version = reference.partition("@")
-    return ModelVersion.objects.select_related("model").filter(model__name=model, version=version).first()
-
-
 def _subject_problems(row: DeprecationSchedule) -> dict[str, str]:
-    version = _version(row.subject)
+    version = model_names.version(row.subject)
     if version is None:
         return {"subject": f"There is no model version {row.subject}."}
     if version.state == VersionState.LIVE:
@@ -67,9 +63,9 @@ def _subject_problems(row: DeprecationSchedule) -> dict[str, str]:
 
 
 def _successor_problems(row: DeprecationSchedule) -> dict[str, str]:
-    version = _version(row.successor)
+    version = model_names.version(row.successor)
     model = row.subject.partition("@")[0]
-    if version is None or version.model.name != model or row.successor == row.subject:
+    if version is None or version.model.qualified_name != model or row.successor == row.subject:
         return {"successor": f"The successor is another version of {model}."}
     if version.state not in ANSWERING:
         return {

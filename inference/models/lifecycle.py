@@ -23,9 +23,9 @@ class CallSample(models.Model):
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="call_samples")
     kind = models.CharField(max_length=16)
-    subject = models.CharField(max_length=130)
+    subject = models.CharField(max_length=200)
     api_version = models.CharField(max_length=16)
-    model = models.CharField(max_length=130, help_text="As the call named it, such as sentiment or sentiment@1.0.0.")
+    model = models.CharField(max_length=200, help_text="As the call named it, such as sentiment or sentiment@1.0.0.")
     key_uid = models.CharField("key", max_length=24)
     client = models.CharField(max_length=120, blank=True)
     body = models.JSONField()

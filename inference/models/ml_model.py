@@ -12,7 +12,6 @@ class MLModel(models.Model):
 
     name = models.CharField(
         max_length=63,
-        unique=True,
         validators=[
             RegexValidator(r"^[a-z][a-z0-9._-]*$", "Lower-case letters, digits, dot, - and _; it is part of addresses.")
         ],
@@ -48,6 +47,24 @@ class MLModel(models.Model):
     class Meta:
         ordering = ["name"]
         verbose_name = "model"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["name"],
+                condition=models.Q(owner__isnull=True),
+                name="one_shared_model_a_name",
+                violation_error_message="There is a model on sale of this name.",
+            ),
+            models.UniqueConstraint(
+                fields=["owner", "name"],
+                name="one_model_an_owner_and_name",
+                violation_error_message="The tenant has a model of this name.",
+            ),
+        ]
 
     def __str__(self) -> str:
-        return self.name
+        return self.qualified_name
+
+    @property
+    def qualified_name(self) -> str:
+        """``name`` of a model on sale, ``tenant/name`` of a private one: unique, and what meters and reports call it."""
+        return f"{self.owner.slug}/{self.name}" if self.owner is not None else self.name

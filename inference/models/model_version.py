@@ -104,4 +104,4 @@ class ModelVersion(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model.name}@{self.version}"
+        return f"{self.model.qualified_name}@{self.version}"

@@ -57,13 +57,17 @@ def describe(ref: ModelRef) -> ModelInfo:
     want = expected(ref)
     return ModelInfo(
         name=ref.name,
-        versions=tuple(one.version for one in registry.answering(tenant_id=ref.owner_id) if one.name == ref.name),
+        versions=tuple(one.version for one in registry.answering(tenant_id=ref.owner_id) if _same_model(one, ref)),
         platform=f"{SERVER}_{ref.runtime.replace('-', '_')}",
         inputs=(TensorInfo(want.name, want.datatype, (ANY, *want.shape)),),
         outputs=tuple(_output(name, ref) for name in outputs.names(ref)),
         labels=ref.labels,
         max_tokens=ref.max_tokens,
     )
+
+
+def _same_model(one: ModelRef, other: ModelRef) -> bool:
+    return one.qualified_name == other.qualified_name
 
 
 def is_ready() -> bool:

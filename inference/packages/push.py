@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
-from inference import registry
+from inference import model_names, registry
 from inference.batching.default_pool import DEFAULT_POOL
 from inference.models import MLModel, ModelVersion
 from inference.packages import checking, room, storage
@@ -36,15 +36,12 @@ def push(
 ) -> ModelVersion:
     """Stage the package ``source``, a folder or a zip, as a new version; a worker then loads it and runs its examples.
 
-    ``operator`` speaks for the whole platform and may push to every model; a new one belongs to ``owner``, or is on sale to
-    all where that is None. Anybody else pushes to models of ``owner``. ``name`` is the model that the caller expects.
-    Raises INVALID_INPUT that names the file or field of the package, PAYLOAD_TOO_LARGE, FORBIDDEN for a model that belongs to
-    the platform, CONFLICT for a name or version that is taken, and UNAVAILABLE. Nothing is left behind then.
+    The model is one of ``owner``, in whose namespace its name lives, or on sale to all where that is None; ``operator`` speaks
+    for the whole platform. ``name`` is the model that the caller expects. Raises INVALID_INPUT that names the file or field of
+    the package, PAYLOAD_TOO_LARGE, FORBIDDEN, CONFLICT for a version that is there, and UNAVAILABLE. Nothing is left behind then.
     """
     if owner is None and not operator:
         raise PlatformError(ErrorKind.FORBIDDEN, "Only an operator pushes models that belong to no tenant.")
-    if name:
-        _require_may_push(name, owner=owner, operator=operator)
     # The zip, its files, and a copy of them on their way into the storage.
     room.require_disk(more_bytes=0 if isinstance(source, Path) else settings.MAX_PACKAGE_BYTES)
     try:
@@ -58,7 +55,7 @@ def push(
             card = checked.card
             _require_fits(card, owner=owner, operator=operator, name=name, size_bytes=checked.size_bytes)
             room.require_disk(more_bytes=checked.size_bytes)
-            path = storage.path_of(model=card.name, version=card.version, digest=checked.digest)
+            path = storage.path_of(model=_qualified(card, owner), version=card.version, digest=checked.digest)
             storage.put(place / "files", path=path, digest=checked.digest)
     except PackageError as error:
         raise invalid(error.place, error.reason) from error
@@ -108,7 +105,7 @@ def _require_fits(card: Card, *, owner: Tenant | None, operator: bool, name: str
         raise PackageError("model.toml: name", f"The card names {card.name}, but it was pushed to {name}.")
     if not operator:
         _require_modest(card)
-    model = _require_may_push(card.name, owner=owner, operator=operator)
+    model = model_names.model(_qualified(card, owner))
     if model is not None:
         _require_new(model, card)
     if owner is not None and not operator:
@@ -136,14 +133,22 @@ def _require_modest(card: Card) -> None:
         )
 
 
-def _require_may_push(name: str, *, owner: Tenant | None, operator: bool) -> MLModel | None:
-    """The model of this name, or None where it is new. Raises FORBIDDEN or CONFLICT."""
-    model = MLModel.objects.filter(name=name).first()
-    if model is None or (owner is not None and model.owner_id == owner.pk) or (operator and owner is None):
-        return model
-    if model.owner_id is None and not operator:
-        raise PlatformError(ErrorKind.FORBIDDEN, f"The model {name} belongs to the platform; push under another name.")
-    raise PlatformError(ErrorKind.CONFLICT, f"The name {name} is taken; choose another.")
+def _qualified(card: Card, owner: Tenant | None) -> str:
+    return model_names.qualified(card.name, namespace=owner.slug if owner is not None else "")
+
+
+def notices(version: ModelVersion) -> list[str]:
+    """What to tell of the name of a pushed model, where a model on sale and a tenant's have the same one."""
+    model = version.model
+    if model.owner is None:
+        own = model_names.namesakes(model.name)
+        return [f"Tenants have models of this name, which go on answering them: {', '.join(own)}."] if own else []
+    if not MLModel.objects.filter(name=model.name, owner__isnull=True).exists():
+        return []
+    return [
+        f"There is a model on sale called {model.name}, too. Calls that name {model.name} go to yours as soon as a version of it "
+        f"is live, and calls that pin {model.name}@{version.version} as soon as it is ready."
+    ]
 
 
 def _require_new(model: MLModel, card: Card) -> None:
@@ -163,7 +168,7 @@ def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bo
         # locked next, refer to the tenant and would wait for it in turn.
         Tenant.objects.select_for_update(no_key=True).get(pk=owner.pk)
         room.require_quota(owner, size_bytes=checked.size_bytes)
-    model = _require_may_push(card.name, owner=owner, operator=operator)
+    model = model_names.model(_qualified(card, owner))
     try:
         if model is None:
             model = MLModel(
@@ -183,7 +188,7 @@ def _register(checked: Checked, path: str, *, owner: Tenant | None, operator: bo
         field, messages = next(iter(error.message_dict.items()))
         raise invalid(f"model.toml: {field}", " ".join(messages)) from error
     except IntegrityError as error:
-        raise PlatformError(ErrorKind.CONFLICT, f"{card.reference} was just pushed by somebody else.") from error
+        raise PlatformError(ErrorKind.CONFLICT, f"{card.reference} was just pushed by another call.") from error
 
 
 def _stage(checked: Checked, model: MLModel, path: str) -> ModelVersion:

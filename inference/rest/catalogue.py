@@ -48,7 +48,7 @@ def _models(caller: Caller) -> dict[str, dict[str, Any]]:
 
 
 def _model(ref: ModelRef) -> dict[str, Any]:
-    price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.name)
+    price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.qualified_name)
     return {
         "name": ref.name,
         "title": ref.title,

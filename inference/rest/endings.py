@@ -32,7 +32,9 @@ def sample(
     answer: Answer,
 ) -> None:
     """Offer an answered call to the samples of everything that it used and that ends; most calls use nothing such."""
-    for schedule, _ in samples.ending(api_version, (request.model or caller.default_model,)):
+    for schedule, _ in samples.ending(
+        api_version, (request.model or caller.default_model,), tenant_id=caller.tenant_id
+    ):
         samples.offer(
             schedule=schedule,
             caller=caller,
@@ -61,7 +63,7 @@ def sample_batch(
         if isinstance(request, PredictRequest) and isinstance(result, PredictResult)
     ]
     names = (request.model or caller.default_model for request, _, _ in answered)
-    for schedule, index in samples.ending(api_version, names) if answered else ():
+    for schedule, index in samples.ending(api_version, names, tenant_id=caller.tenant_id) if answered else ():
         request, body, result = answered[index]
         samples.offer(
             schedule=schedule,

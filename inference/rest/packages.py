@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.rest.views import KeyedView
-from inference import registry
+from inference import model_names, registry
 from inference.models import ModelVersion
 from inference.packages import push, turns
 from inference.representations import fields
@@ -53,12 +53,12 @@ class VersionsView(KeyedView):
             _require_size(django_request)
             alone = nullcontext() if caller.operator else turns.turn(caller.tenant_id)
             with _slot(), alone, audited(call, caller):
-                owner = None if caller.operator else Tenant.objects.get(pk=caller.tenant_id)
+                owner, name = _owner_of(caller, model)
                 version = push.push(
-                    source=_zip_of(django_request), owner=owner, by=None, operator=caller.operator, name=model
+                    source=_zip_of(django_request), owner=owner, by=None, operator=caller.operator, name=name
                 )
-            place = f"/v2/models/{version.model.name}/versions/{version.version}"
-            return Reply(shown(version), status=201, headers={"Location": place})
+            place = f"/v2/models/{model}/versions/{version.version}"
+            return Reply(shown(version) | {"notices": push.notices(version)}, status=201, headers={"Location": place})
 
         return self.read(request, SCOPE, handle)
 
@@ -101,6 +101,17 @@ def shown(version: ModelVersion) -> dict[str, Any]:
         "size_bytes": version.size_bytes,
         "created_at": version.created_at.isoformat().replace("+00:00", "Z"),
     }
+
+
+def _owner_of(caller: Caller, model: str) -> tuple[Tenant | None, str]:
+    """Whose model it is, and its name there. Raises NOT_FOUND where an operator's address names a tenant that is not there."""
+    if not caller.operator:
+        return Tenant.objects.get(pk=caller.tenant_id), model
+    namespace, _, name = model_names.of_address(model).rpartition(model_names.SEPARATOR)
+    owner = Tenant.objects.filter(slug=namespace).first() if namespace else None
+    if namespace and owner is None:
+        raise registry.not_found(model)
+    return owner, name
 
 
 @contextmanager

@@ -29,9 +29,18 @@ _PROPERTIES: Final[dict[str, Schema]] = {
     "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
     "size_bytes": COUNT,
     "created_at": {"type": "string", "format": "date-time"},
+    "notices": {
+        "type": "array",
+        "items": _TEXT,
+        "description": "Of a push: what to know of the model's name, such as that a model on sale has it too.",
+    },
 }
 SCHEMAS: Final[dict[str, Schema]] = {
-    "PushedVersion": {"type": "object", "required": list(_PROPERTIES), "properties": _PROPERTIES}
+    "PushedVersion": {
+        "type": "object",
+        "required": [name for name in _PROPERTIES if name != "notices"],
+        "properties": _PROPERTIES,
+    }
 }
 _ZIP: Final[Schema] = {"type": "string", "contentMediaType": packages.ZIP, "format": "binary"}
 _MODEL: Final = OpenApiParameter(

@@ -22,7 +22,7 @@ _rolled_back = Counter("mlplatform_canaries_rolled_back_total", "Canaries that e
 
 def judge_all() -> int:
     """Look at every running rollout; gives how many canaries ended now. Raises what Redis raises."""
-    running = Rollout.objects.filter(state=RolloutState.RUNNING).select_related("candidate__model")
+    running = Rollout.objects.filter(state=RolloutState.RUNNING).select_related("candidate__model__owner")
     return sum(judge(row) for row in running)
 
 
@@ -72,7 +72,7 @@ def _roll_back(row: Rollout, reason: str) -> bool:
     """False where somebody ended it in this moment."""
     locked = (
         Rollout.objects.select_for_update(of=("self",))
-        .select_related("candidate__model")
+        .select_related("candidate__model__owner")
         .filter(pk=row.pk, state=RolloutState.RUNNING)
         .first()
     )

@@ -62,7 +62,7 @@ def require_held_if_ready(version: ModelVersion) -> None:
 
     To be called before anything is locked: Redis and the broker may keep whoever asks waiting.
     """
-    row = ModelVersion.objects.select_related("model").filter(pk=version.pk, state=VersionState.READY).first()
+    row = ModelVersion.objects.select_related("model__owner").filter(pk=version.pk, state=VersionState.READY).first()
     if row is not None and not endings.has_ended(row):
         require_held(row)
 

@@ -1,18 +1,27 @@
 """Whose models a key with ``models:write`` may manage: its tenant's private ones, and for operators all."""
 
-from inference import registry
+from inference import model_names, registry
 from inference.models import MLModel, ModelVersion
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 
 
 def model_of(caller: Caller, name: str) -> MLModel:
-    """The model that the caller manages.
+    """The model that the caller manages: its own of this name, else one on sale. Operators name a tenant's as ``acme~reviews``.
 
     Raises NOT_FOUND for one that the caller does not see, be it another tenant's or not there at all, and FORBIDDEN for one
     that it sees and does not own.
     """
-    model = MLModel.objects.filter(name=name).first() if caller.may_use(name) and can_be_asked(name) else None
+    if not caller.may_use(name) or not can_be_asked(name):
+        raise registry.not_found(name)
+    of_tenant = model_names.of_address(name)
+    if of_tenant != name:
+        model = model_names.model(of_tenant) if caller.operator else None
+        if model is None:
+            raise registry.not_found(name)
+        return model
+    rows = MLModel.objects.select_related("owner").filter(name=name)
+    model = rows.filter(owner_id=caller.tenant_id).first() or rows.filter(owner__isnull=True).first()
     if model is None:
         raise registry.not_found(name)
     if caller.operator or model.owner_id == caller.tenant_id:
@@ -27,7 +36,7 @@ def model_of(caller: Caller, name: str) -> MLModel:
 
 def version_of(model: MLModel, version: str) -> ModelVersion:
     """One of its versions, whatever its state. Raises NOT_FOUND that names the field ``version``."""
-    rows = ModelVersion.objects.select_related("model")
+    rows = ModelVersion.objects.select_related("model__owner")
     row = rows.filter(model=model, version=version).first() if can_be_asked(version) else None
     if row is None:
         raise PlatformError(

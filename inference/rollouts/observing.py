@@ -56,7 +56,7 @@ def _count(
 ) -> None:
     """``ms`` is the time of a call of one input. That of many says how many there were, and tenants differ in that."""
     for item in computed:
-        canary, outcome = now.canaries.get(item.ref.name), outcomes.get(item.hold_id)
+        canary, outcome = now.canaries.get(item.ref.qualified_name), outcomes.get(item.hold_id)
         if canary is None or outcome is None:
             continue
         if item.ref.version_id == canary.candidate.version_id:
@@ -76,7 +76,7 @@ def _mirror(
     now: Served, subject: Subject, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError]
 ) -> None:
     for item in computed:
-        trial, scores = now.shadows.get(item.ref.name), outcomes.get(item.hold_id)
+        trial, scores = now.shadows.get(item.ref.qualified_name), outcomes.get(item.hold_id)
         if trial is None or not item.ref.live or not isinstance(scores, bytes):
             continue
         if random.random() * 100 >= trial.percent:  # noqa: S311 - a sample, no secret

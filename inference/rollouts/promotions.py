@@ -39,7 +39,7 @@ def promote(*, version: ModelVersion, by: User | None = None, before_workers: bo
 @transaction.atomic
 def _promote(version: ModelVersion, by: User | None) -> Promotion | None:
     MLModel.objects.select_for_update().get(pk=version.model_id)
-    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=version.pk)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model__owner").get(pk=version.pk)
     if row.state == VersionState.LIVE:
         return None
     if endings.has_ended(row):
@@ -78,7 +78,7 @@ def rollback(*, model: MLModel, by: User | None = None, why: str = "") -> Promot
             ErrorKind.CONFLICT,
             f"There is no version of {model} to go back to: none that was live before still answers. Promote one.",
         )
-    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model").get(pk=target.pk)
+    row = ModelVersion.objects.select_for_update(of=("self",)).select_related("model__owner").get(pk=target.pk)
     way = _way_to(live)[:-1]
     _end_trials(row)
     _switch(row)
@@ -99,7 +99,7 @@ def target_of_rollback(model: MLModel, *, live: ModelVersion | None = None) -> M
     """The version to which a rollback would go now: the nearest that was live before and still answers."""
     now_live = live or ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
     before = _way_to(now_live)[:-1] if now_live is not None else []
-    known = ModelVersion.objects.select_related("model").in_bulk(set(before))
+    known = ModelVersion.objects.select_related("model__owner").in_bulk(set(before))
     for pk in reversed(before):
         found = known[pk]
         if found.state == VersionState.READY and not endings.has_ended(found):
@@ -109,7 +109,7 @@ def target_of_rollback(model: MLModel, *, live: ModelVersion | None = None) -> M
 
 def history(model: MLModel, *, most: int = 50) -> list[Promotion]:
     """Every switch, the latest first."""
-    return list(model.promotions.select_related("version__model", "previous", "by")[:most])
+    return list(model.promotions.select_related("version__model__owner", "previous", "by")[:most])
 
 
 def _way_to(live: ModelVersion) -> list[int]:
@@ -135,7 +135,7 @@ def _switch(row: ModelVersion) -> ModelVersion | None:
     before = None
     for live in (
         ModelVersion.objects.select_for_update(of=("self",))
-        .select_related("model")
+        .select_related("model__owner")
         .filter(model_id=row.model_id, state=VersionState.LIVE)
     ):
         live.state = VersionState.READY

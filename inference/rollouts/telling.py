@@ -43,7 +43,7 @@ def _concerned(version: ModelVersion, step: str, only: Collection[int] | None) -
     operators = set(Tenant.objects.filter(operator=True, status=TenantStatus.ACTIVE).values_list("pk", flat=True))
     customers: set[int] = set()
     if step in FOR_CUSTOMERS:
-        customers = users(version.model.name)
+        customers = users(version.model.qualified_name)
         if only is not None:
             customers &= set(only)
     return sorted(operators | customers)

@@ -57,7 +57,7 @@ def stop(*, model: MLModel, kind: RolloutKind | str, by: User | None = None) -> 
     """End what runs, if it does; False where nothing ran."""
     row = (
         Rollout.objects.select_for_update(of=("self",))
-        .select_related("candidate__model")
+        .select_related("candidate__model__owner")
         .filter(model=model, kind=kind, state=RolloutState.RUNNING)
         .first()
     )
@@ -98,7 +98,7 @@ def _start(version: ModelVersion, kind: RolloutKind, percent: int, by: User | No
 @transaction.atomic
 def _write(version: ModelVersion, kind: RolloutKind, percent: int, by: User | None, bounds: dict[str, Any]) -> Rollout:
     model = MLModel.objects.select_for_update().get(pk=version.model_id)
-    candidate = ModelVersion.objects.select_related("model").get(pk=version.pk)
+    candidate = ModelVersion.objects.select_related("model__owner").get(pk=version.pk)
     if candidate.state == VersionState.LIVE:
         raise PlatformError(ErrorKind.CONFLICT, f"{candidate} is live; a {kind.label.lower()} tries another version.")
     if candidate.state != VersionState.READY:
@@ -109,7 +109,7 @@ def _write(version: ModelVersion, kind: RolloutKind, percent: int, by: User | No
         raise PlatformError(ErrorKind.CONFLICT, f"No version of {model} is live to compare with; promote one first.")
     running = Rollout.objects.select_for_update().filter(model=model, kind=kind, state=RolloutState.RUNNING).first()
     if running is not None and running.candidate_id != candidate.pk:
-        other = ModelVersion.objects.select_related("model").get(pk=running.candidate_id)
+        other = ModelVersion.objects.select_related("model__owner").get(pk=running.candidate_id)
         raise PlatformError(ErrorKind.CONFLICT, f"A {kind.label.lower()} of {other} runs; stop it first.")
     row = running or Rollout(model=model, kind=kind, started_by=by)
     row.candidate, row.percent = candidate, percent
@@ -131,5 +131,5 @@ def _taken(row: Rollout) -> set[int] | None:
     """The customers whose answers a canary changes; of a shadow customers hear nothing."""
     if row.kind != RolloutKind.CANARY:
         return None
-    users = telling.users(row.model.name)
+    users = telling.users(row.model.qualified_name)
     return {one for one in users if share.takes(rollout_id=row.pk, percent=row.percent, tenant_id=one)}

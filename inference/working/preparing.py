@@ -33,8 +33,7 @@ def standing_by(pools: Sequence[str]) -> list[ModelRef]:
     """The versions of these pools that were live within the last day, and private ones that became so: to be in memory where
     there is room, the latest staged first."""
     recent = standby.recent()
-    refs = {ref.version_id: ref for ref in served.current().by_reference.values()}
-    chosen = [ref for ref in refs.values() if ref.version_id in recent and ref.pool in pools]
+    chosen = [ref for ref in served.current().all() if ref.version_id in recent and ref.pool in pools]
     return sorted(chosen, key=lambda ref: -ref.version_id)
 
 

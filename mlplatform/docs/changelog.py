@@ -137,7 +137,9 @@ def _api_releases(now: dt.datetime) -> Iterator[Entry]:
 
 
 def _model_releases(now: dt.datetime) -> Iterator[Entry]:
-    for row in ModelVersion.objects.select_related("model").filter(live_since__lte=now, model__owner__isnull=True):
+    for row in ModelVersion.objects.select_related("model__owner").filter(
+        live_since__lte=now, model__owner__isnull=True
+    ):
         if row.live_since is not None:
             accuracy = f" Measured accuracy: {row.accuracy:.1%}." if row.accuracy is not None else ""
             yield Entry(

@@ -21,11 +21,11 @@ class DeprecationSchedule(models.Model):
     """The end of one subject, named as a kind and a name, such as API version ``v1`` or model version ``sentiment@1.0.0``."""
 
     kind = models.CharField(max_length=16, choices=SubjectKind)
-    subject = models.CharField(max_length=130, help_text="v1, or sentiment@1.0.0")
+    subject = models.CharField(max_length=200, help_text="v1, or sentiment@1.0.0")
     announce_at = models.DateTimeField(help_text="From then on the schedule is public, and people are told.")
     deprecate_at = models.DateTimeField(help_text="From then on every answer carries deprecation headers.")
     sunset_at = models.DateTimeField(help_text="From then on calls get 410 Gone.")
-    successor = models.CharField(max_length=130, help_text="What to use instead: v2, or sentiment@2.0.0")
+    successor = models.CharField(max_length=200, help_text="What to use instead: v2, or sentiment@2.0.0")
     reason = models.TextField(help_text="Why it ends, for customers; one or two sentences.")
     short_notice_reason = models.TextField(
         blank=True, help_text="Why less than six months lie between deprecation and sunset; needed only then."

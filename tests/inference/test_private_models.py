@@ -99,7 +99,7 @@ def test_an_announced_end_of_it_is_told_to_nobody_else(
     assert foreign.status == 404
     assert "Sunset" not in foreign.headers
     assert [one["subject"] for one in Api(globex).get("/v2/deprecations").body["deprecations"]] == []
-    assert [one["subject"] for one in Api(acme).get("/v2/deprecations").body["deprecations"]] == ["reviews@0.9.0"]
+    assert [one["subject"] for one in Api(acme).get("/v2/deprecations").body["deprecations"]] == ["acme/reviews@0.9.0"]
     for page in ("/docs/changelog", "/docs/changelog.atom", "/docs/migrate"):
         answer = Api().get(page)
         assert answer.status == 200
@@ -110,7 +110,7 @@ def test_an_announced_end_of_it_is_told_to_nobody_else(
 def test_its_owner_reads_its_migration_guide_with_a_key(
     private: ModelVersion, acme: Customer, globex: Customer, published_schedule: None
 ) -> None:
-    guide = "/docs/migrate/reviews@0.9.0-1.0.0"
+    guide = "/docs/migrate/acme/reviews@0.9.0-1.0.0"
     linked = Api(acme).post("/v2/predict", {"model": "reviews@0.9.0", "input": "hello"}).headers["Link"]
     own = Api(acme).get(guide)
     assert guide in linked
@@ -123,7 +123,7 @@ def test_its_owner_reads_its_migration_guide_with_a_key(
 
 
 def test_a_revoked_key_reads_no_guide(private: ModelVersion, acme: Customer, published_schedule: None) -> None:
-    guide = "/docs/migrate/reviews@0.9.0-1.0.0"
+    guide = "/docs/migrate/acme/reviews@0.9.0-1.0.0"
     assert Api(acme).get(guide).status == 200
     api_keys.revoke(key=acme.key)
     answer = Api(acme).get(guide)
@@ -133,8 +133,8 @@ def test_a_revoked_key_reads_no_guide(private: ModelVersion, acme: Customer, pub
 
 @pytest.fixture
 def published_schedule(private: ModelVersion) -> None:
-    """The end of ``reviews@0.9.0`` is announced to everybody whom it concerns."""
-    make_schedule("model_version", "reviews@0.9.0", "reviews@1.0.0")
+    """The end of ``acme/reviews@0.9.0`` is announced to everybody whom it concerns."""
+    make_schedule("model_version", "acme/reviews@0.9.0", "acme/reviews@1.0.0")
 
 
 def test_lists_show_it_to_its_owner_only(private: ModelVersion, acme: Customer, globex: Customer) -> None:
@@ -155,7 +155,7 @@ def test_graphql_knows_it_for_its_owner_only(private: ModelVersion, acme: Custom
     assert foreign["message"].replace("reviews", "nothing") == missing["message"]
     assert foreign["extensions"]["code"] == missing["extensions"]["code"] == "NOT_FOUND"
     nodes = "query N($id: ID!) { node(id: $id) { id } }"
-    for key in (ids.encode("Model", "reviews"), ids.encode("ModelVersion", "reviews@0.9.0")):
+    for key in (ids.encode("Model", "acme/reviews"), ids.encode("ModelVersion", "acme/reviews@0.9.0")):
         assert ask(Api(acme), nodes, {"id": key}).body["data"]["node"] == {"id": key}
         assert (ask(Api(globex), nodes, {"id": key}).body.get("data") or {"node": None})["node"] is None
 

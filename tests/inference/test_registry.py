@@ -158,9 +158,9 @@ def test_what_cannot_be_staged_leaves_no_row(folder: Path) -> None:
 @pytest.mark.django_db
 def test_the_database_allows_one_live_version_a_model() -> None:
     make_version()
-    for wrong in ({"version": "2.0.0"}, {"version": "1.0.0", "state": "ready"}, {"version": "3.0.0", "state": "gone"}):
+    for version, state in (("2.0.0", "live"), ("1.0.0", "ready"), ("3.0.0", "gone")):
         with pytest.raises(IntegrityError), transaction.atomic():
-            make_version(**wrong)
+            make_version("tiny", version, state)
     make_version("other")
 
 

@@ -24,16 +24,26 @@ from inference.truncation import REFUSE, TextLength
 from inference.types import Priority
 from inference.worker import Worker
 from inference.working.loaded import key_of
+from tenants.models import Tenant
 from tests.support.reporting import ReportsAtOnce
 
 POISON = "poison"
 
 
 def make_version(
-    name: str = "tiny", version: str = "1.0.0", state: str = VersionState.LIVE, *, digest: str = "", **fields: Any
+    name: str = "tiny",
+    version: str = "1.0.0",
+    state: str = VersionState.LIVE,
+    *,
+    digest: str = "",
+    owner: Tenant | None = None,
+    **fields: Any,
 ) -> ModelVersion:
-    """A row of a text classifier with the labels yes and no; its model is made if there is none."""
-    model, _ = MLModel.objects.get_or_create(name=name)
+    """A row of a text classifier with the labels yes and no; its model is made if the name has none, or ``owner`` has none."""
+    models = MLModel.objects.filter(name=name)
+    model = (models.filter(owner=owner) if owner is not None else models).first()
+    if model is None:
+        model = MLModel.objects.create(name=name, owner=owner)
     made = ModelVersion.objects.create(
         model=model,
         version=version,

@@ -38,7 +38,7 @@ def entries() -> list[Entry]:
         )
         for version in known.api_versions.values()
     ]
-    for row in ModelVersion.objects.select_related("model").order_by("model__name", "created_at", "pk"):
+    for row in ModelVersion.objects.select_related("model__owner").order_by("model__name", "created_at", "pk"):
         reference = str(row)
         schedule = known.models.get(reference)
         if row.state == VersionState.RETIRED and schedule is None:

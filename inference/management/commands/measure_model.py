@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from inference import canonical, measurements, structured
+from inference import canonical, measurements, model_names, structured
 from inference.artefacts import ArtefactError
 from inference.models import Acceleration, Measurement, ModelVersion, Precision
 from inference.types import MeasuredOption
@@ -98,8 +98,7 @@ class Command(BaseCommand):
 
 def _version(reference: str) -> ModelVersion:
     """Raises CommandError."""
-    name, _, number = reference.partition("@")
-    version = ModelVersion.objects.select_related("model").filter(model__name=name, version=number).first()
+    version = model_names.version(reference)
     if version is None:
         raise CommandError(f"There is no model version {reference!r}.")
     return version

@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils.dateparse import parse_date, parse_datetime
 from kombu.exceptions import OperationalError
 
-from inference import registry
+from inference import model_names, registry
 from inference.lifecycle import subjects
 from inference.models import MLModel, ModelVersion, RolloutKind, VersionState
 from inference.packages import ending, push
@@ -113,6 +113,8 @@ class Command(BaseCommand):
         for path in options["paths"]:
             version = push.push(source=path, owner=owner, by=None, operator=True)
             self._say(f"{version} is staged: {version.size_bytes:,} bytes, SHA-256 {version.sha256}")
+            for notice in push.notices(version):
+                self._say(notice)
             staged.append(version)
         for version in staged if options["wait"] or options["promote"] else ():
             self._wait(version)
@@ -267,8 +269,7 @@ def _version(options: dict[str, Any]) -> ModelVersion:
 
 
 def _found(reference: str) -> ModelVersion:
-    model, _, version = reference.partition("@")
-    found = ModelVersion.objects.select_related("model__owner").filter(model__name=model, version=version).first()
+    found = model_names.version(reference)
     if found is None:
         raise CommandError(f"There is no model version {named(reference)}; manage.py model list shows all.")
     return found
@@ -282,7 +283,7 @@ def _live_beside(version: ModelVersion) -> str:
 
 
 def _model(options: dict[str, Any]) -> MLModel:
-    found = MLModel.objects.filter(name=options["name"]).first()
+    found = model_names.model(options["name"])
     if found is None:
         raise CommandError(f"There is no model {named(options['name'])}; manage.py model list shows all.")
     return found

@@ -80,38 +80,42 @@ def test_a_tenant_pushes_a_private_model_and_its_next_version(
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize(
-    ("owned_by", "pusher", "kind"),
-    [
-        ("platform", "acme", ErrorKind.FORBIDDEN),
-        ("globex", "acme", ErrorKind.CONFLICT),
-        ("globex", "operator for acme", ErrorKind.CONFLICT),
-        ("platform", "operator for acme", ErrorKind.CONFLICT),
-    ],
-)
 @pytest.mark.django_db
-def test_a_model_of_somebody_else(
-    acme: Customer, globex: Customer, models_dir: Path, owned_by: str, pusher: str, kind: ErrorKind
+def test_a_name_that_others_have_is_free_in_a_tenants_own_namespace(
+    acme: Customer, globex: Customer, models_dir: Path
 ) -> None:
-    MLModel.objects.create(name="shapes", owner=globex.tenant if owned_by == "globex" else None)
-    with pytest.raises(PlatformError) as refused:
-        push.push(
-            source=io.BytesIO(packages.zipped()), owner=acme.tenant, by=None, operator=pusher == "operator for acme"
-        )
-    assert refused.value.kind is kind
-    assert not ModelVersion.objects.exists()
-    assert not stored(models_dir)
+    MLModel.objects.create(name="shapes", owner=None)
+    theirs, own = as_tenant(globex), as_tenant(acme)
+    assert [str(version) for version in (theirs, own)] == ["globex/shapes@1.0.0", "acme/shapes@1.0.0"]
+    by_staff = push.push(
+        source=io.BytesIO(packages.zipped(changed(version="1.1.0"))), owner=acme.tenant, by=None, operator=True
+    )
+    assert by_staff.model == own.model
+    assert len({version.artefact_path for version in (theirs, own, by_staff)}) == 3
+    for version in (theirs, own, by_staff):
+        artefacts.verify(storage.local_folder(version), expected=version.sha256)
 
 
 @pytest.mark.django_db
-def test_the_name_of_the_address_is_looked_at_before_the_package_is(acme: Customer, globex: Customer) -> None:
-    MLModel.objects.create(name="taken", owner=globex.tenant)
-    with pytest.raises(PlatformError) as refused:
-        as_tenant(acme, {"no": b"package"}, name="taken")
-    assert refused.value.kind is ErrorKind.CONFLICT
+def test_who_pushes_is_told_of_namesakes(acme: Customer, globex: Customer) -> None:
+    alone = as_tenant(acme)
+    assert push.notices(alone) == []
+    as_tenant(globex)
+    assert push.notices(alone) == [], "of other tenants' models nothing is told"
+    shared = as_operator(io.BytesIO(packages.zipped()))
+    (told,) = push.notices(shared)
+    assert "acme/shapes, globex/shapes" in told
+    (warned,) = push.notices(alone)
+    assert "go to yours as soon as a version of it is live" in warned
+    assert "globex" not in warned
+
+
+@pytest.mark.django_db
+def test_the_card_names_what_the_address_names(acme: Customer) -> None:
     with pytest.raises(PlatformError) as refused:
         as_tenant(acme, name="other")
     assert refused.value.field == "model.toml: name"
+    assert not MLModel.objects.exists()
 
 
 @pytest.mark.django_db

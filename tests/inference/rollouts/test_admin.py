@@ -6,6 +6,7 @@ from django.test import Client
 from inference import registry
 from inference.models import MLModel, ModelVersion, Promotion, Rollout, RolloutState
 from inference.rollouts import canary, counting, trials
+from mlplatform.lib.errors import PlatformError
 from tests.conftest import Customer
 from tests.support import staff
 from tests.support.tiny_model import make_version
@@ -124,8 +125,10 @@ def test_staff_make_a_model_private_and_others_lose_it(admin: Client, acme: Cust
     )
     model.refresh_from_db()
     assert model.owner == acme.tenant
-    assert registry.may_see("tiny", tenant_id=acme.tenant.pk)
-    assert not registry.may_see("tiny", tenant_id=globex.tenant.pk)
+    registry.forget()
+    assert registry.resolve("tiny", tenant_id=acme.tenant.pk).qualified_name == "acme/tiny"
+    with pytest.raises(PlatformError):
+        registry.resolve("tiny", tenant_id=globex.tenant.pk)
 
 
 def test_a_promotion_by_a_person_names_the_person(admin: Client, page: str) -> None:
