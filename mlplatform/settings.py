@@ -233,7 +233,7 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # /metrics answers loopback peers,
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_PARSER_CLASSES": ["tenants.rest.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": [],  # bodies are read by mlplatform.lib.request_body
     "DEFAULT_RENDERER_CLASSES": ["tenants.rest.renderers.OrjsonRenderer"],
     "DEFAULT_SCHEMA_CLASS": "tenants.rest.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "tenants.rest.problems.exception_handler",
