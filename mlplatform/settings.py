@@ -68,6 +68,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mlplatform.middleware.request_context.RequestContextMiddleware",
+    "mlplatform.http.compression.CompressionMiddleware",
     "mlplatform.middleware.api_calls.ApiCallsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "mlplatform.middleware.content_security.ContentSecurityMiddleware",
@@ -76,6 +77,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "mlplatform.http.peoples_bodies.PeoplesBodiesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "mlplatform.middleware.audit_context.AuditContextMiddleware",

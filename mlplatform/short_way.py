@@ -17,6 +17,7 @@ from django.conf import settings
 
 from inference.rest import predictions, uploads
 from mlplatform import api_answers
+from mlplatform.http import compression
 from mlplatform.lib import ids, sql_connections
 from mlplatform.lib.tracing import child_traceparent, enter_request
 from tenants.rest import parsers
@@ -57,6 +58,13 @@ class ShortWay:
             reply = problem_reply(error, request_id=request_id)
             body = orjson.dumps(reply.body)
         sql_connections.let_go(after_failure=reply.status >= 500)
+        packing: list[tuple[str, str]] = []
+        if compression.applies(environ, len(body)):
+            packed = compression.packed(environ, body)
+            packing = [("Vary", "Accept-Encoding")]
+            if packed is not None:
+                body = packed
+                packing.append(("Content-Encoding", "gzip"))
         headers = [
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(body))),
@@ -64,6 +72,7 @@ class ShortWay:
             ("X-Request-Id", request_id),
             ("traceparent", child_traceparent(environ.get("HTTP_TRACEPARENT"))),
             *api_answers.security_headers(),
+            *packing,
             *reply.headers.items(),
         ]
         api_answers.observe(match[2], reply.status, perf_counter() - started)

@@ -10,7 +10,7 @@ chunks therefore must show its own end, as JSON, gzip, zip and images do, and as
 from collections.abc import Callable, Iterator
 from functools import partial
 from io import BufferedReader, RawIOBase
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
 from django.utils.http import parse_header_parameters
 
@@ -53,6 +53,11 @@ class RequestBody:
     def in_chunks(self) -> bool:
         """Whether the body has no length of its own, but comes as chunks."""
         return "HTTP_TRANSFER_ENCODING" in self._meta
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the body must be unpacked, by whatever it says that it is packed."""
+        return self._meta.get("HTTP_CONTENT_ENCODING", "").strip().lower() not in {"", "identity"}
 
     @property
     def is_none(self) -> bool:
@@ -191,6 +196,13 @@ def of(meta: dict[str, Any]) -> RequestBody:
     if body is None:
         body = meta[_KEY] = RequestBody(meta)
     return body
+
+
+def replace(meta: dict[str, Any], file: IO[bytes], size: int) -> None:
+    """Have the environment say that the body is this file, as it is and with its length."""
+    for name in ("HTTP_TRANSFER_ENCODING", "HTTP_CONTENT_ENCODING", _KEY):
+        meta.pop(name, None)
+    meta |= {"CONTENT_LENGTH": str(size), "wsgi.input": file}
 
 
 def too_large(limit: int) -> PlatformError:

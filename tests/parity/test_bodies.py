@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from inference.models import ModelVersion
-from mlplatform.lib import enqueue, request_body
+from mlplatform.lib import enqueue, unpacking
 from tests.conftest import Customer
 from tests.support import every_call, ledger
 from tests.support.every_call import CALLS, Call
@@ -23,7 +23,7 @@ __all__ = ["models_dir"]
 
 pytestmark = pytest.mark.usefixtures("prices", "live_worker", "models_dir")
 
-PACKED = {"content_encoding": "gzip"}
+PACKED = {"content-encoding": "gzip"}
 UPLOADS = ("push", "push form")
 
 
@@ -55,7 +55,7 @@ def packed(content: bytes) -> bytes:
 def test_each_way_is_answered(acme: Customer, call: Call) -> None:
     for chunked in (False, True):
         for content, headers in ((call.content, {}), (packed(call.content), PACKED)):
-            answer = call.send(Api(acme), content=content, chunked=chunked, **headers)
+            answer = call.send(Api(acme), content=content, chunked=chunked, headers=headers)
             assert answer.status == call.status, answer.content
             ModelVersion.objects.filter(model__name="shapes").delete()  # So that it can be pushed again.
 
@@ -69,7 +69,7 @@ def test_more_than_the_limit_is_refused_in_the_words_of_the_face(
     content = large if call is CALLS["push form"] else call.content
     for chunked in (False, True):
         for sent, headers in ((content, {}), (packed(content), PACKED)):
-            answer = call.send(Api(acme), content=sent, chunked=chunked, **headers)
+            answer = call.send(Api(acme), content=sent, chunked=chunked, headers=headers)
             assert answer.status == 413, answer.content
             assert "larger than" in call.problem(answer.body)
     ledger.assert_untouched(acme)
@@ -78,19 +78,19 @@ def test_more_than_the_limit_is_refused_in_the_words_of_the_face(
 
 def test_a_bomb_goes_off_at_the_limit(acme: Customer, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked: list[int] = []
-    parts = request_body.unpacking.unpacked
+    parts = unpacking.unpacked
 
     def counted(pieces: Any, coding: str) -> Any:
         for part in parts(pieces, coding):
             unpacked.append(len(part))
             yield part
 
-    monkeypatch.setattr(request_body.unpacking, "unpacked", counted)
+    monkeypatch.setattr(unpacking, "unpacked", counted)
     if call.once:
         pytest.skip("test_a_bomb_in_a_push has another limit")
     bomb = zlib.compressobj(9, wbits=31)
     content = b"".join([*(bomb.compress(b" " * 1_000_000) for _ in range(400)), bomb.flush()])
-    answer = call.send(Api(acme), content=content, chunked=True, **PACKED)
+    answer = call.send(Api(acme), content=content, chunked=True, headers=PACKED)
     assert answer.status == 413
     assert "2,097,152 bytes" in call.problem(answer.body)
     assert sum(unpacked) <= 2_097_152 + 64 * 1024
@@ -100,7 +100,7 @@ def test_a_bomb_goes_off_at_the_limit(acme: Customer, call: Call, monkeypatch: p
 def test_a_bomb_in_a_push(acme: Customer, settings: Settings, models_dir: Path) -> None:
     settings.MAX_PACKAGE_BYTES = 100_000
     for name in UPLOADS:
-        answer = CALLS[name].send(Api(acme), content=packed(b" " * 50_000_000), **PACKED)
+        answer = CALLS[name].send(Api(acme), content=packed(b" " * 50_000_000), headers=PACKED)
         assert answer.status == 413 if name == "push" else answer.status == 400, answer.content
     assert not ModelVersion.objects.filter(model__name="shapes").exists()
     assert not stored(models_dir)
@@ -117,7 +117,7 @@ def test_gzip_that_is_none(acme: Customer, call: Call, models_dir: Path) -> None
         (call.content, "not gzip"),
         (packed(b"") * 1_001 + good, "1,000 members"),
     ):
-        answer = call.send(Api(acme), content=spoilt, **PACKED)
+        answer = call.send(Api(acme), content=spoilt, headers=PACKED)
         assert answer.status == 400, answer.content
         assert words in call.problem(answer.body)
     ledger.assert_untouched(acme)
@@ -127,7 +127,7 @@ def test_gzip_that_is_none(acme: Customer, call: Call, models_dir: Path) -> None
 def test_gzip_of_several_members_is_one_body(acme: Customer, call: Call) -> None:
     half = len(call.content) // 2
     content = packed(call.content[:half]) + packed(b"") + packed(call.content[half:])
-    assert call.send(Api(acme), content=content, **PACKED).status == call.status
+    assert call.send(Api(acme), content=content, headers=PACKED).status == call.status
 
 
 def test_other_codings_are_refused_unread(acme: Customer, call: Call) -> None:
@@ -145,8 +145,10 @@ def test_other_names_of_the_same_coding(acme: Customer) -> None:
     for name in ("v2", "oip", "graphql"):
         call = CALLS[name]
         for coding in ("GZIP", "x-gzip", " gzip , identity"):
-            assert call.send(Api(acme), content=packed(call.content), content_encoding=coding).status == 200
-        assert call.send(Api(acme), content_encoding="identity").status == 200
+            assert (
+                call.send(Api(acme), content=packed(call.content), headers={"content-encoding": coding}).status == 200
+            )
+        assert call.send(Api(acme), headers={"content-encoding": "identity"}).status == 200
 
 
 def test_what_is_cut_off_is_refused(acme: Customer, call: Call, models_dir: Path) -> None:
@@ -161,10 +163,13 @@ def test_what_is_cut_off_is_refused(acme: Customer, call: Call, models_dir: Path
 
 
 def test_a_length_that_is_not_reached_is_refused(acme: Customer, call: Call, models_dir: Path) -> None:
-    answer = Api(acme).call(
-        "POST", call.path, content=call.content, content_type=call.content_type, headers=call.headers,
-        CONTENT_LENGTH=str(len(call.content) + 1), **{"wsgi.input": io.BytesIO(call.content)},
-    )  # fmt: skip
+    more: dict[str, Any] = {
+        "CONTENT_LENGTH": str(len(call.content) + 1),
+        "wsgi.input": io.BytesIO(call.content),
+        "content_type": call.content_type,
+        "headers": call.headers,
+    }
+    answer = Api(acme).call("POST", call.path, content=call.content, **more)
     assert answer.status == 400, answer.content
     assert "cut off" in call.problem(answer.body)
     ledger.assert_untouched(acme)
@@ -173,7 +178,7 @@ def test_a_length_that_is_not_reached_is_refused(acme: Customer, call: Call, mod
 
 def test_other_transfer_codings_are_refused(acme: Customer, call: Call) -> None:
     for coding in ("gzip, chunked", "chunked, chunked", "identity"):
-        answer = call.send(Api(acme), transfer_encoding=coding)
+        answer = call.send(Api(acme), headers={"transfer-encoding": coding})
         assert answer.status == 400, answer.content
         assert "Transfer-Encoding" in call.problem(answer.body)
     ledger.assert_untouched(acme)
@@ -189,7 +194,7 @@ def test_a_call_that_is_refused_without_its_body_does_not_read_it(acme: Customer
             "wsgi.input": Unread(),
         }
         assert stranger.call("POST", call.path, CONTENT_LENGTH="1000", **more).status == 401
-        in_chunks = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
+        in_chunks: dict[str, Any] = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
         assert stranger.call("POST", call.path, **in_chunks, **more).status == 401
         assert Api(acme).call("POST", call.path, CONTENT_LENGTH=str(10**12), **more).status == 413
 

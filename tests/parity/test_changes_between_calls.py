@@ -10,7 +10,7 @@ from billing import contracts
 from billing.models import LimitKind, LimitRule
 from inference.models import ModelVersion
 from mlplatform.lib import enqueue
-from tenants import api_keys, authentication, calling
+from tenants import api_keys, authentication
 from tenants.authentication import Caller
 from tests.conftest import Customer
 from tests.parity import faces
@@ -65,7 +65,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.extend([caller.key_uid] if fresh else [])
         return caller
 
-    monkeypatch.setattr(calling.authentication, "authenticate", noting)
+    monkeypatch.setattr(authentication, "authenticate", noting)
     return found
 
 

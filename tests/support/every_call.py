@@ -1,7 +1,7 @@
 """One good call with a body for each HTTP address that takes one, for what must hold on every face."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,15 +27,16 @@ class Call:
     once: bool = False
     """Whether the same call cannot succeed twice."""
 
-    def send(self, api: Api, *, content: bytes | None = None, chunked: bool = False, **headers: str) -> Answer:
-        """Send it, or other content in its place. Headers are given with underscores."""
-        more = {name.replace("_", "-"): value for name, value in headers.items()}
+    def send(
+        self, api: Api, *, content: bytes | None = None, chunked: bool = False, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send it, or other content in its place."""
         return api.call(
             "POST",
             self.path,
             content=self.content if content is None else content,
             content_type=self.content_type,
-            headers=self.headers | more,
+            headers=self.headers | dict(headers or {}),
             chunked=chunked,
         )
 
