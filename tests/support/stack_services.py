@@ -209,6 +209,7 @@ _SERVICES = {
         customer,
         ledger,
         remaining,
+        change,
         revoke,
         promote,
         roll_back,
