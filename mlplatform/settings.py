@@ -68,6 +68,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "mlplatform.middleware.request_context.RequestContextMiddleware",
+    "mlplatform.http.compression.CompressionMiddleware",
     "mlplatform.middleware.api_calls.ApiCallsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "mlplatform.middleware.content_security.ContentSecurityMiddleware",
@@ -76,6 +77,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "mlplatform.http.peoples_bodies.PeoplesBodiesMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "mlplatform.middleware.audit_context.AuditContextMiddleware",
@@ -235,7 +237,7 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", "")  # /metrics answers loopback peers,
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_PARSER_CLASSES": ["tenants.rest.parsers.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": [],  # bodies are read by mlplatform.lib.request_body
     "DEFAULT_RENDERER_CLASSES": ["tenants.rest.renderers.OrjsonRenderer"],
     "DEFAULT_SCHEMA_CLASS": "tenants.rest.openapi.ApiSchema",
     "EXCEPTION_HANDLER": "tenants.rest.problems.exception_handler",
@@ -283,6 +285,7 @@ PRIVATE_MODELS_POOL = env.str("PRIVATE_MODELS_POOL", "private")
 PRIVATE_BATCH_S = env.int("PRIVATE_BATCH_S", 5)  # of a processor, for one batch; twice that on the clock
 PRIVATE_LOAD_S = env.int("PRIVATE_LOAD_S", 60)  # to load one and run it for the first time
 PRIVATE_MODEL_MEMORY_MB = env.int("PRIVATE_MODEL_MEMORY_MB", 1024)  # beside three times its weights
+PUSH_BODY_S = env.int("PUSH_BODY_S", 900)  # within which a package must have arrived
 PUSHES_PER_TENANT = env.str("PUSHES_PER_TENANT", "30/h")  # over REST; each loads a model on a worker
 # Of one tenant, retired versions left out, where its plan says nothing else.
 MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)

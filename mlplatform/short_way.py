@@ -3,7 +3,7 @@
 Django's request, signals, middleware and URL resolver, and REST framework's request and response, cost more CPU than
 admitting, answering and metering a cached prediction (figures in ADR 3). ``POST …/predict`` and ``…/batch-predict`` need
 none of them, so they go straight to the same handlers that the views call. Everything that is out of the ordinary
-(other methods, CORS, plain http where https is demanded, bodies of unknown length) goes the long way, through Django.
+(other methods, CORS, plain http where https is demanded) goes the long way, through Django.
 """
 
 import re
@@ -17,8 +17,8 @@ from django.conf import settings
 
 from inference.rest import predictions, uploads
 from mlplatform import api_answers
-from mlplatform.lib import ids, sql_connections, strict_json
-from mlplatform.lib.errors import ErrorKind, PlatformError
+from mlplatform.http import compression
+from mlplatform.lib import ids, sql_connections
 from mlplatform.lib.tracing import child_traceparent, enter_request
 from tenants.rest import parsers
 from tenants.rest.call import Reply, RestCall, problem_reply
@@ -27,10 +27,11 @@ StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
 _PATH: Final = re.compile(r"/(?:(v\d[^/]{0,15})/)?(predict|batch-predict)")
-_HANDLERS: Final[dict[str, Callable[[RestCall], Reply]]] = {
-    "predict": predictions.predict,
-    "batch-predict": predictions.batch_predict,
+_HANDLERS: Final[dict[str, tuple[Callable[[RestCall], Reply], Callable[[dict[str, Any]], Any]]]] = {
+    "predict": (predictions.predict, uploads.body_of),
+    "batch-predict": (predictions.batch_predict, parsers.json_of),
 }
+"""Each handler, and what reads its body."""
 
 
 class ShortWay:
@@ -48,14 +49,22 @@ class ShortWay:
         started = perf_counter()
         request_id = ids.request_id(environ.get("HTTP_X_REQUEST_ID"))
         enter_request(request_id)
-        call = RestCall(environ, request_id, match[1] or "", lambda: _parse(environ, uploaded=match[2] == "predict"))
+        handler, body_of = _HANDLERS[match[2]]
+        call = RestCall(environ, request_id, match[1] or "", lambda: body_of(environ))
         try:
-            reply = _HANDLERS[match[2]](call)
+            reply = handler(call)
             body = orjson.dumps(reply.body, option=orjson.OPT_SERIALIZE_NUMPY)
         except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
             reply = problem_reply(error, request_id=request_id)
             body = orjson.dumps(reply.body)
         sql_connections.let_go(after_failure=reply.status >= 500)
+        packing: list[tuple[str, str]] = []
+        if compression.applies(environ, len(body)):
+            packed = compression.packed(environ, body)
+            packing = [("Vary", "Accept-Encoding")]
+            if packed is not None:
+                body = packed
+                packing.append(("Content-Encoding", "gzip"))
         headers = [
             ("Content-Type", reply.content_type),
             ("Content-Length", str(len(body))),
@@ -63,6 +72,7 @@ class ShortWay:
             ("X-Request-Id", request_id),
             ("traceparent", child_traceparent(environ.get("HTTP_TRACEPARENT"))),
             *api_answers.security_headers(),
+            *packing,
             *reply.headers.items(),
         ]
         api_answers.observe(match[2], reply.status, perf_counter() - started)
@@ -70,11 +80,7 @@ class ShortWay:
         return (body,)
 
     def _is_ordinary(self, environ: dict[str, Any]) -> bool:
-        return (
-            "HTTP_ORIGIN" not in environ
-            and bool(environ.get("CONTENT_LENGTH"))
-            and (not self._https_only or _is_https(environ))
-        )
+        return "HTTP_ORIGIN" not in environ and (not self._https_only or _is_https(environ))
 
 
 def _is_https(environ: dict[str, Any]) -> bool:
@@ -82,23 +88,3 @@ def _is_https(environ: dict[str, Any]) -> bool:
     if header and environ.get(header[0]) is not None:
         return environ[header[0]].split(",")[0].strip() == header[1]  # type: ignore[no-any-return]
     return environ.get("wsgi.url_scheme") == "https"
-
-
-def _parse(environ: dict[str, Any], *, uploaded: bool) -> Any:
-    """The body as the views would read it, with the same refusals. ``uploaded`` says whether it may be other than JSON."""
-    if not environ["CONTENT_LENGTH"].isdecimal():
-        raise PlatformError(ErrorKind.MALFORMED, "The Content-Length is no number.")
-    length = int(environ["CONTENT_LENGTH"])
-    if length == 0:
-        return {}
-    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json"
-    if not is_json and not (uploaded and uploads.is_upload(environ)):
-        raise parsers.not_json()
-    parsers.require_plain(environ)
-    limit: int = settings.MAX_BODY_BYTES
-    if length > limit:
-        raise parsers.too_large(limit)
-    body = environ["wsgi.input"].read(length)
-    if len(body) < length:
-        raise PlatformError(ErrorKind.MALFORMED, "The request cannot be read: it is cut off.")
-    return strict_json.loads(body) if is_json else uploads.parse(environ, body)

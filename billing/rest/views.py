@@ -13,6 +13,7 @@ from billing.rest import keyed
 from billing.rest.keyed import Handler, RenderProblem, peek
 from tenants import scopes
 from tenants.authentication import Caller
+from tenants.rest import parsers
 from tenants.rest.call import Reply, RestCall, problem_reply
 from tenants.rest.views import ApiView
 
@@ -50,7 +51,7 @@ class KeyedView(ApiView):
             META=request.META,
             request_id=request._request.request_id,  # type: ignore[attr-defined]
             path_version=self.kwargs.get("path_version", ""),
-            parse=lambda: self.parsed(request),
+            parse=lambda: parsers.json_of(request.META),
         )
 
     @staticmethod

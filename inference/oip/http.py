@@ -1,7 +1,8 @@
 """The Open Inference Protocol over HTTP, below ``/oip``: thin views over :mod:`inference.oip.inferring`."""
 
-from typing import Any
+from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,12 +10,16 @@ from rest_framework.response import Response
 from billing.admission import Decision
 from billing.rest.views import ProtocolView
 from inference import whole
-from inference.oip import bodies, metadata, problems, wire
+from inference.oip import metadata, problems, wire
 from inference.oip.inferring import API_VERSION, infer, reference
 from inference.rest import parsing
+from mlplatform.lib import request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 from tenants.rest.call import Reply, RestCall
+
+_CODINGS: Final = ("gzip", "deflate")
+"""Of bodies: those that Triton's clients can be told to use."""
 
 
 class OipView(ProtocolView):
@@ -119,15 +124,8 @@ class InferView(OipView):
 
     def call(self, request: Request) -> RestCall:
         call = super().call(request)
-        read: list[bytes] = []
-
-        def parse() -> bytes:
-            # Read once, although the handler runs again when the caller turns out to be stale.
-            if not read:
-                read.append(bodies.read(request._request))
-            return read[0]
-
-        call.parse = parse
+        body = request_body.of(request.META)
+        call.parse = lambda: body.whole(limit=settings.MAX_BODY_BYTES, codings=_CODINGS)
         return call
 
 

@@ -26,13 +26,14 @@ _FIELDS: Final = {"model": False, "input": True, "parameters": False}
 
 def parse(body: Mapping[str, Any], *, model: str = "") -> PredictRequest:
     """``{"model", "input", "parameters": {"top_k", "truncate"}}``; ``model`` is given where the address names it."""
-    if model and "model" in body and body["model"] != model:
-        raise invalid("model", f"The address names {model!r}; leave the field out or let both be equal.")
     return _parse_one(body, model=model, path="")
 
 
-def parse_batch(body: Mapping[str, Any]) -> list[PredictRequest | PlatformError]:
-    """``{"requests": [{"model", "input", "parameters"}, …]}``; one that cannot be read is its own problem."""
+def parse_batch(body: Mapping[str, Any], *, model: str = "") -> list[PredictRequest | PlatformError]:
+    """``{"requests": [{"model", "input", "parameters"}, …]}``; one that cannot be read is its own problem.
+
+    ``model`` is that of every request where the address names one.
+    """
     fields.only(body, {"requests"})
     requests = fields.required(body, "requests")
     if not isinstance(requests, list) or not requests:
@@ -44,7 +45,7 @@ def parse_batch(body: Mapping[str, Any]) -> list[PredictRequest | PlatformError]
         try:
             if not isinstance(item, dict):
                 raise invalid(f"requests[{index}]", "Each request is an object with model and input.")
-            parsed.append(_parse_one(item, model="", path=f"requests[{index}]."))
+            parsed.append(_parse_one(item, model=model, path=f"requests[{index}]."))
         except PlatformError as problem:
             parsed.append(problem)
     return parsed
@@ -72,6 +73,8 @@ def result_body(result: PredictResult) -> dict[str, Any]:
 
 
 def _parse_one(body: Mapping[str, Any], *, model: str, path: str) -> PredictRequest:
+    if model and "model" in body and body["model"] != model:
+        raise invalid(f"{path}model", f"The address names {model!r}; leave the field out or let both be equal.")
     fields.only(body, _FIELDS, path=path)
     return PredictRequest(
         model=model or fields.model(body, path=path),

@@ -2,33 +2,37 @@
 ``POST …/retire``: its end.
 
 For keys with the scope ``models:write``: a tenant's push to its private models, an operator's to all. The zip is streamed into
-a file and never held in memory; it comes as the body or as the field ``package`` of a form.
+a file and never held in memory; it comes as the body or as the field ``package`` of a form, with its length or in chunks.
 """
 
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, Final, cast
 
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
-from django.http import HttpRequest
-from django.http.multipartparser import MultiPartParserError
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.http import QueryDict
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
+from django.utils.datastructures import MultiValueDict
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.rest.views import KeyedView
 from inference import model_names, registry
 from inference.models import ModelVersion
-from inference.packages import push, turns
+from inference.packages import push, storage, turns
 from inference.representations import fields
 from inference.rest.auditing import audited
 from inference.rollouts.managing import can_be_asked, model_of, version_of
+from mlplatform.lib import clock, request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
 from tenants.models import Tenant
 from tenants.rest.call import Reply
-from tenants.rest.parsers import require_plain
 
 SCOPE: Final = "models:write"
 FIELD: Final = "package"
@@ -36,6 +40,7 @@ ZIP: Final = "application/zip"
 FORM: Final = "multipart/form-data"
 _FORM_EXTRA_BYTES: Final = 64 * 1024
 _AT_ONCE: Final = 2
+_CHUNK: Final = 1024 * 1024
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 """A check may use a core and gigabytes for minutes; the other threads of the process have predictions to answer."""
 
@@ -49,14 +54,12 @@ class VersionsView(KeyedView):
         def handle(caller: Caller, api_version: str) -> Reply:
             if not caller.may_use(model) or not can_be_asked(model):
                 raise registry.not_found(model)
-            django_request = request._request
-            _require_size(django_request)
+            source = _Source(request.META)
+            owner, name = _owner_of(caller, model)
             alone = nullcontext() if caller.operator else turns.turn(caller.tenant_id)
-            with _slot(), alone, audited(call, caller):
-                owner, name = _owner_of(caller, model)
-                version = push.push(
-                    source=_zip_of(django_request), owner=owner, by=None, operator=caller.operator, name=name
-                )
+            # The turn and the place are taken when the body is here: a body that does not come keeps no other push waiting.
+            with source.arrived() as zipped, _slot(), alone, audited(call, caller):
+                version = push.push(source=zipped, owner=owner, by=None, operator=caller.operator, name=name)
             place = f"/v2/models/{model}/versions/{version.version}"
             return Reply(shown(version) | {"notices": push.notices(version)}, status=201, headers={"Location": place})
 
@@ -126,29 +129,55 @@ def _slot() -> Iterator[None]:
         _slots.release()
 
 
-def _require_size(request: HttpRequest) -> None:
-    """Refuse by the header, before a byte of the body is read."""
-    require_plain(request.META)
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    if not length.isdecimal() or int(length) == 0:
-        raise PlatformError(ErrorKind.MALFORMED, "Send the zip with its Content-Length.")
-    if int(length) > settings.MAX_PACKAGE_BYTES + _FORM_EXTRA_BYTES:
-        raise push.too_large()
+class _Source:
+    """Where the zip of a call comes from. Raises at once for what headers show: UNSUPPORTED_MEDIA_TYPE, MALFORMED, or
+    PAYLOAD_TOO_LARGE before a byte of it was stored."""
 
+    def __init__(self, meta: dict[str, Any]) -> None:
+        body = request_body.of(meta)
+        if body.is_none:
+            raise PlatformError(ErrorKind.MALFORMED, "Send the zip as the body; this one is empty.")
+        self._content_type: str = meta.get("CONTENT_TYPE", "")
+        media_type = self._content_type.partition(";")[0].strip().lower()
+        if media_type not in {ZIP, FORM}:
+            raise PlatformError(
+                ErrorKind.UNSUPPORTED_MEDIA_TYPE, f"Send a zip as {ZIP}, or in the field {FIELD!r} of {FORM}."
+            )
+        self._is_form = media_type == FORM
+        limit = settings.MAX_PACKAGE_BYTES + (_FORM_EXTRA_BYTES if self._is_form else 0)
+        self._sent = body.stream(limit=limit, refusal=push.too_large)
 
-def _zip_of(request: HttpRequest) -> BinaryIO:
-    """The zip as a stream. Raises UNSUPPORTED_MEDIA_TYPE, MALFORMED, or INVALID_INPUT for a form without it."""
-    media_type = (request.content_type or "").lower()
-    if media_type == ZIP:
-        return cast(BinaryIO, request)
-    if media_type != FORM:
-        raise PlatformError(
-            ErrorKind.UNSUPPORTED_MEDIA_TYPE, f"Send a zip as {ZIP}, or in the field {FIELD!r} of {FORM}."
-        )
-    try:
-        files, texts = request.FILES, request.POST
-    except (MultiPartParserError, SuspiciousOperation, RequestDataTooBig) as error:
-        raise PlatformError(ErrorKind.MALFORMED, "The form cannot be read.") from error
-    if list(texts) or list(files) != [FIELD] or len(files.getlist(FIELD)) != 1:
-        raise invalid(FIELD, f"Send one file in the field {FIELD!r} and nothing else.")
-    return cast(BinaryIO, files[FIELD])
+    @contextmanager
+    def arrived(self) -> Iterator[BinaryIO]:
+        """The whole zip in a file. Raises MALFORMED, PAYLOAD_TOO_LARGE, TIMEOUT, or INVALID_INPUT for a form without it."""
+        if not self._is_form:
+            with tempfile.TemporaryFile(dir=storage.folder_of_incoming()) as file:
+                self._spool(file)
+                yield cast(BinaryIO, file)
+            return
+        texts, files = self._parsed()
+        try:
+            if list(texts) or list(files) != [FIELD] or len(files.getlist(FIELD)) != 1:
+                raise invalid(FIELD, f"Send one file in the field {FIELD!r} and nothing else.")
+            yield cast(BinaryIO, files[FIELD])
+        finally:
+            for each in (one for name in files for one in files.getlist(name)):
+                each.close()
+
+    def _spool(self, file: IO[bytes]) -> None:
+        until = clock.monotonic() + settings.PUSH_BODY_S
+        while chunk := self._sent.read(_CHUNK):
+            if clock.monotonic() > until:
+                raise PlatformError(
+                    ErrorKind.TIMEOUT, f"The package did not arrive within {settings.PUSH_BODY_S} s.", retry_after_s=1.0
+                )
+            file.write(chunk)
+        file.seek(0)
+
+    def _parsed(self) -> "tuple[QueryDict, MultiValueDict[str, UploadedFile[bytes]]]":
+        # Not the usual handlers, which keep a file in memory when its length is not told.
+        meta = {"CONTENT_TYPE": self._content_type, "CONTENT_LENGTH": str(settings.MAX_PACKAGE_BYTES)}
+        try:
+            return MultiPartParser(meta, cast(Any, self._sent), [TemporaryFileUploadHandler()], "utf-8").parse()
+        except (MultiPartParserError, SuspiciousOperation, RequestDataTooBig) as error:
+            raise PlatformError(ErrorKind.MALFORMED, "The form cannot be read.") from error

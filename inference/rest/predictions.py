@@ -52,7 +52,7 @@ def batch_predict(call: RestCall) -> Reply:
 
     def handle(caller: Caller, api_version: str) -> tuple[Any, Decision | None]:
         sent = call.json_object()
-        parsed = v2.parse_batch(sent)
+        parsed = v2.parse_batch(sent, model=uploads.model_of(call))
         wanted = [item for item in parsed if isinstance(item, PredictRequest)]
         try:
             answer = prediction.predict_many(caller, wanted, parsing.context(call, Operation.BATCH, api_version))
@@ -74,7 +74,7 @@ class PredictView(KeyedView):
     api_versions: ClassVar[tuple[str, ...]] = _ALL
 
     def call(self, request: Request) -> RestCall:
-        return _with_uploads(super().call(request), request)
+        return _with_uploads(super().call(request))
 
     def post(self, request: Request, path_version: str = "") -> Response:
         return self.write(predict(self.call(request)))
@@ -84,7 +84,7 @@ class ModelPredictView(KeyedView):
     """One input for the model that the address names: ``name`` or ``name@1.2.0``."""
 
     def call(self, request: Request) -> RestCall:
-        return _with_uploads(super().call(request), request)
+        return _with_uploads(super().call(request))
 
     def post(self, request: Request, path_version: str = "", model: str = "") -> Response:
         return self.write(predict(self.call(request), model=model, known=_V2))
@@ -97,17 +97,9 @@ class BatchPredictView(KeyedView):
         return self.write(batch_predict(self.call(request)))
 
 
-def _with_uploads(call: RestCall, request: Request) -> RestCall:
-    """The call, whose body may be an upload too. It is read once, although the handler runs again for a stale caller."""
-    if uploads.is_upload(call.META):
-        found: list[dict[str, Any]] = []
-
-        def parse() -> dict[str, Any]:
-            if not found:
-                found.append(uploads.read(call, request._request))
-            return found[0]
-
-        call.parse = parse
+def _with_uploads(call: RestCall) -> RestCall:
+    """The call, whose body may be an upload too."""
+    call.parse = lambda: uploads.body_of(call.META)
     return call
 
 

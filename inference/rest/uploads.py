@@ -17,7 +17,7 @@ from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.datastructures import MultiValueDict
 
-from mlplatform.lib import strict_json
+from mlplatform.lib import request_body, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.rest import parsers
 from tenants.rest.call import RestCall
@@ -60,20 +60,21 @@ def parse(meta: Mapping[str, Any], body: bytes) -> dict[str, Any]:
     return found
 
 
-def read(call: RestCall, stream: Any) -> dict[str, Any]:
-    """The body of a call that came through Django. Raises PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE and those of `parse`."""
-    parsers.require_plain(call.META)
-    limit: int = settings.MAX_BODY_BYTES
-    body = stream.read(limit + 1)
-    if len(body) > limit:
-        raise parsers.too_large(limit)
-    return parse(call.META, body)
+def body_of(meta: dict[str, Any]) -> Any:
+    """The body of a prediction by its WSGI environment: an upload, or JSON. Raises as :func:`parse` and
+    :func:`parsers.json_of` do."""
+    if not is_upload(meta):
+        return parsers.json_of(meta)
+    body = request_body.of(meta)
+    return {} if body.is_none else parse(meta, body.whole(limit=settings.MAX_BODY_BYTES))
 
 
-def model_of(call: RestCall, *, address: str) -> str:
-    """The model that the address of an upload names: in its path, or as ``?model=``, for an image has no field for it."""
-    if not is_upload(call.META):
-        return address
+def model_of(call: RestCall, *, address: str = "") -> str:
+    """The model that the address names: in its path, or as ``?model=``; empty where it names none.
+
+    An image has no other place for it. Raises INVALID_INPUT for a path and a query that disagree, as a body is refused that
+    names another model than the address.
+    """
     asked = call.query_once("model")
     if address and asked and address != asked:
         raise invalid("model", f"The address names {address!r}; leave the query out or let both be equal.")

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,7 @@ from mlplatform.graphql.refusals import (
     too_much,
 )
 from mlplatform.graphql.scanning import MAX_CHARACTERS, scan
+from mlplatform.lib.errors import PlatformError
 
 # The library reads this for each document: the pairs of fields that it compares. A hundred fields in forty fragments
 # kept a process busy for 0.2 s by its own limit; a page of a dashboard needs some hundred pairs.
@@ -40,6 +42,9 @@ _looked_up: Final = Counter("mlplatform_graphql_documents_total", "Documents by 
 
 MAX_KEPT_TOKENS: Final = 100_000
 """Of all documents that are kept, which bounds their memory to some 100 MB."""
+
+
+Require = Callable[[DocumentNode], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +57,19 @@ class Document:
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of this name, or the only one. Raises :class:`Refusal` where that names none or several."""
-        operations = [node for node in self.node.definitions if isinstance(node, OperationDefinitionNode)]
+        operations = named(self.node, name)
         if name is not None:
-            operations = [node for node in operations if node.name is not None and node.name.value == name]
             if not operations:
                 raise _unknown(f"The document has no operation {name[:60]!r}.")
         elif len(operations) != 1:
             raise _unknown("The document has several operations; name one in operationName.")
         return operations[0]
+
+
+def named(node: DocumentNode, name: str | None) -> list[OperationDefinitionNode]:
+    """The operations of a document, or those of this name, which may be none."""
+    found = [one for one in node.definitions if isinstance(one, OperationDefinitionNode)]
+    return found if name is None else [one for one in found if one.name is not None and one.name.value == name]
 
 
 def _unknown(detail: str) -> Refusal:
@@ -78,8 +88,20 @@ class Documents:
         self._tokens = 0
         self._lock = threading.Lock()
 
-    def get(self, schema: GraphQLSchema, text: str, *, max_tokens: int, max_depth: int, max_aliases: int) -> Document:
-        """The document of this text. Raises :class:`Refusal` for one that cannot be read, is too much, or is invalid."""
+    def get(
+        self,
+        schema: GraphQLSchema,
+        text: str,
+        *,
+        max_tokens: int,
+        max_depth: int,
+        max_aliases: int,
+        require: Require | None = None,
+    ) -> Document:
+        """The document of this text. Raises :class:`Refusal` for one that cannot be read, is too much, or is invalid.
+
+        ``require`` looks at the document as soon as it can be read, and may raise.
+        """
         key = (id(schema), hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
         with self._lock:
             entry = self._kept.get(key)
@@ -87,11 +109,15 @@ class Documents:
                 self._kept.move_to_end(key)
         if entry is not None and entry[0].tokens <= max_tokens and entry[0].aliases <= max_aliases:
             _looked_up.labels("kept").inc()
+            if require is not None:
+                require(entry[0].node)
             return entry[0]
         # One that is kept, but too much for what is left to this request, is refused as any other.
         try:
-            document = read(schema, text, max_tokens=max_tokens, max_depth=max_depth, max_aliases=max_aliases)
-        except Refusal:
+            document = read(
+                schema, text, max_tokens=max_tokens, max_depth=max_depth, max_aliases=max_aliases, require=require
+            )
+        except PlatformError:
             _looked_up.labels("refused").inc()
             raise
         _looked_up.labels("read").inc()
@@ -116,7 +142,15 @@ class Documents:
                 self._tokens -= oldest.tokens
 
 
-def read(schema: GraphQLSchema, text: str, *, max_tokens: int, max_depth: int, max_aliases: int) -> Document:
+def read(
+    schema: GraphQLSchema,
+    text: str,
+    *,
+    max_tokens: int,
+    max_depth: int,
+    max_aliases: int,
+    require: Require | None = None,
+) -> Document:
     """Scan, parse, measure and validate a text, in this order, each step only after the cheaper one before it."""
     tokens = scan(text, max_tokens=max_tokens)
     try:
@@ -127,6 +161,8 @@ def read(schema: GraphQLSchema, text: str, *, max_tokens: int, max_depth: int, m
         raise Refusal(PARSE_FAILED, error.message) from error
     if not any(isinstance(one, OperationDefinitionNode) for one in node.definitions):
         raise Refusal(PARSE_FAILED, "The document has no operation.")
+    if require is not None:
+        require(node)
     measures = measure(node, max_depth=max_depth, max_aliases=max_aliases)
     mistakes = validate(schema, node, max_errors=MAX_TOLD)
     if len(mistakes) == 1 and isinstance(mistakes[0], ValidationAbortedError):
@@ -136,9 +172,9 @@ def read(schema: GraphQLSchema, text: str, *, max_tokens: int, max_depth: int, m
     return Document(node, tokens, measures.aliases)
 
 
-def is_query(operation: OperationDefinitionNode) -> bool:
-    """Whether the operation only reads."""
-    return operation.operation is OperationType.QUERY
+def is_mutation(operation: OperationDefinitionNode) -> bool:
+    """Whether the operation may change something."""
+    return operation.operation is OperationType.MUTATION
 
 
 documents: Final = Documents()

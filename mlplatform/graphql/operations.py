@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any, Final, cast
 
 from django.conf import settings
 from graphql import (
+    DocumentNode,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
@@ -21,7 +22,7 @@ from mlplatform.graphql import cost as costs
 from mlplatform.graphql.charging import Hold
 from mlplatform.graphql.cost import Cost
 from mlplatform.graphql.deferred import DeferredContext
-from mlplatform.graphql.documents import Document, documents, is_query
+from mlplatform.graphql.documents import Document, documents, is_mutation, named
 from mlplatform.graphql.refusals import (
     COST_TOO_HIGH,
     DOCUMENT_NOT_FOUND,
@@ -122,12 +123,12 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
         max_tokens=budget.tokens,
         max_depth=settings.GRAPHQL_MAX_DEPTH,
         max_aliases=budget.aliases,
+        # Before the document is found to be invalid: a mutation over GET is refused as one, whatever else is wrong with it.
+        require=partial(_require_no_mutation, name=asked.operation_name) if queries_only else None,
     )
     operation = document.operation(asked.operation_name)
     if schema.get_root_type(operation.operation) is None:
         raise Refusal(VALIDATION_FAILED, f"The schema has no {operation.operation.value}s.", parsed=True)
-    if queries_only and not is_query(operation):
-        raise PlatformError(ErrorKind.METHOD_NOT_ALLOWED, "Send mutations by POST; GET answers queries only.")
     values = _values(asked, budget)
     context = _context(schema, document, call, asked)
     found = context.fragments
@@ -154,6 +155,13 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
     budget.fields -= cost.fields
     budget.introspected -= cost.introspected
     return Planned(call, context, cost, reads=not _predicts_only(schema, operation, roots))
+
+
+def _require_no_mutation(node: DocumentNode, *, name: str | None) -> None:
+    """Raises METHOD_NOT_ALLOWED where each operation that may be meant is a mutation."""
+    asked = named(node, name)
+    if asked and all(is_mutation(one) for one in asked):
+        raise PlatformError(ErrorKind.METHOD_NOT_ALLOWED, "Send mutations by POST; GET answers queries only.")
 
 
 def _text(asked: Asked, caller: Caller | None) -> str:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.http import HttpRequest, QueryDict
 
 from mlplatform.graphql.refusals import BATCH_TOO_LARGE, too_much
-from mlplatform.lib import strict_json
+from mlplatform.lib import request_body, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.rest import parsers
 
@@ -57,8 +57,7 @@ class Request:
 def of_body(request: HttpRequest) -> Request:
     """The operations of a POST. Raises PlatformError for whatever is no such request."""
     _require_json(request)
-    parsers.require_plain(request.META)
-    body = strict_json.loads(request.body)
+    body = strict_json.loads(request_body.of(request.META).whole(limit=settings.MAX_BODY_BYTES))
     if not isinstance(body, list):
         return Request((_asked(body, ""),), is_batch=False)
     limit: int = settings.GRAPHQL_MAX_OPERATIONS

@@ -30,8 +30,8 @@ _EXPOSED: Final = (
     "X-Cache, X-Input-Truncated, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id, traceparent"
 )
 _ALLOWED: Final = (
-    "API-Version, Authorization, Cache-Control, Content-Type, Prefer, X-API-Key, X-Request-Id, X-Request-Timeout, "
-    "traceparent"
+    "API-Version, Authorization, Cache-Control, Content-Encoding, Content-Type, Prefer, X-API-Key, X-Request-Id, "
+    "X-Request-Timeout, traceparent"
 )
 _REMEMBERED_PATHS: Final = 1024
 

@@ -4,7 +4,7 @@ Two ways lead to a handler: REST framework's views, and for predictions the shor
 (``mlplatform/short_way.py``). Both make a :class:`RestCall` and write a :class:`Reply`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ class RestCall:
     ``parse`` reads and parses the body; it raises MALFORMED, PAYLOAD_TOO_LARGE or UNSUPPORTED_MEDIA_TYPE.
     """
 
-    META: Mapping[str, Any]
+    META: dict[str, Any]
     request_id: str
     path_version: str
     parse: Callable[[], Any]

@@ -14,6 +14,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
+from mlplatform.lib.request_body import UnknownCoding
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +87,8 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.UNSUPPORTED_MEDIA_TYPE: Wire(
         415,
         "Unsupported media type",
-        "The body must be application/json, not compressed.",
-        "Send JSON with the header Content-Type: application/json.",
+        "The body is of a media type, or compressed in a way, that this address does not take.",
+        "Send JSON with the header Content-Type: application/json, as it is or with Content-Encoding: gzip.",
     ),
     ErrorKind.INVALID_INPUT: Wire(
         422,
@@ -192,11 +193,13 @@ def body(error: PlatformError, *, request_id: str) -> dict[str, Any]:
 
 
 def headers(error: PlatformError) -> dict[str, str]:
-    """Retry-After in whole seconds on every 429 and 503, and what 401 must carry."""
+    """Retry-After in whole seconds on every 429 and 503, what 401 must carry, and which compressions 415 would have taken."""
     wire = TABLE[error.kind]
     found = {}
     if wire.status in {429, 503}:
         found["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 0)))
+    if isinstance(error, UnknownCoding):
+        found["Accept-Encoding"] = ", ".join(error.taken)
     if wire.status == 401:
         found["WWW-Authenticate"] = 'Bearer realm="mlplatform"'
     return found

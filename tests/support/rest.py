@@ -1,5 +1,7 @@
 """Calls of the REST API through the WSGI application, and a parser for the limit headers of their answers."""
 
+import gzip
+import io
 import json
 import math
 import re
@@ -27,7 +29,7 @@ from tests.conftest import Customer
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; ``body`` is the parsed JSON."""
+    """One answer; ``body`` is the parsed JSON, ``content`` what was sent."""
 
     status: int
     headers: dict[str, str]
@@ -64,10 +66,15 @@ class Api:
         content: bytes = b"",
         headers: dict[str, str] | None = None,
         content_type: str = "application/json",
+        chunked: bool = False,
         **meta: Any,
     ) -> Answer:
+        """``chunked`` sends the body as Granian shows one that came in chunks: without a length."""
         sent = self.everywhere | self._auth | (headers or {})
         request = RequestFactory().generic(method, path, content, content_type=content_type, headers=sent, **meta)
+        if chunked:
+            request.environ.pop("CONTENT_LENGTH", None)
+            request.environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO(content)}
         started: list[tuple[int, dict[str, str]]] = []
 
         def start_response(status: str, fields: list[tuple[str, str]]) -> None:
@@ -78,11 +85,12 @@ class Api:
             raw = b"".join(chunks)
             getattr(chunks, "close", lambda: None)()
         ((status, answered),) = started
+        unpacked = gzip.decompress(raw) if answered.get("Content-Encoding") == "gzip" else raw
         is_json = "json" in answered.get("Content-Type", "") and method != "HEAD"
         return Answer(
             status=status,
             headers=answered,
-            body=json.loads(raw) if is_json and raw else None,
+            body=json.loads(unpacked) if is_json and unpacked else None,
             # A server sends no body in answer to HEAD.
             content=b"" if method == "HEAD" else raw,
         )

@@ -121,10 +121,8 @@ def test_json_by_another_spelling(acme: Customer, live_worker: LiveWorker, conte
     assert Api(acme).call("POST", "/v2/predict", content=body, content_type=content_type).status == 200
 
 
-def test_a_compressed_body_is_told_to_be_sent_plain(acme: Customer) -> None:
+def test_a_compressed_body_that_does_not_say_so_is_not_json(acme: Customer) -> None:
     body = gzip.compress(b'{"model": "sentiment", "input": "x"}')
-    answer = Api(acme).post("/v2/predict", body, headers={"content-encoding": "gzip"})
-    assert_problem(answer, ErrorKind.UNSUPPORTED_MEDIA_TYPE, "gzip")
     assert_problem(Api(acme).post("/v2/predict", body), ErrorKind.MALFORMED, "UTF-8")
     ledger.assert_untouched(acme)
 

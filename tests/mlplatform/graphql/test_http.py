@@ -12,7 +12,7 @@ from pytest_django import Settings
 from billing.models import LimitKind, LimitRule, Plan, Price
 from mlplatform.graphql import negotiation, refusals
 from mlplatform.lib.errors import ErrorKind
-from tenants import api_keys, guards
+from tenants import api_keys, guards, trusted_documents
 from tenants.models import ApiKey
 from tests.conftest import Customer
 from tests.mlplatform.graphql.small_schema import RAN
@@ -114,8 +114,8 @@ def test_bad_requests(acme: Customer, body: bytes, content_type: str, status: in
     ledger.assert_untouched(acme)
 
 
-def test_a_compressed_body_is_not_unpacked(acme: Customer) -> None:
-    answer = Api(acme).post("/graphql", HELLO, headers={"content-encoding": "gzip"})
+def test_a_body_that_is_compressed_otherwise(acme: Customer) -> None:
+    answer = Api(acme).post("/graphql", HELLO, headers={"content-encoding": "br"})
     assert_refused(answer, "UNSUPPORTED_MEDIA_TYPE", status=415)
 
 
@@ -187,6 +187,68 @@ def test_a_mutation_goes_by_post_only(acme: Customer) -> None:
     assert RAN == []
     ledger.assert_untouched(acme)
     assert ask(Api(acme), mutation).body["data"] == {"rename": {"name": "x"}}
+
+
+RENAME = 'mutation { rename(name: "x") { name } }'
+
+
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL_JSON])
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"query": "mutation{x}"},
+        {"query": "mutation { __typename }"},
+        {"query": "mutation Named($unused: Nothing) { rename }"},
+        {"query": "mutation ($name: String!) { rename(name: $name) { name } }", "variables": "{}"},
+        {"query": f"query A {{ hello }} {RENAME.replace('mutation', 'mutation B')}", "operationName": "B"},
+        {"query": "mutation A { x } mutation B { x }"},
+        {"query": '# query {\n  mutation { rename(name: "{ hello }") { name } }'},
+    ],
+    ids=lambda members: members["query"][:30],
+)
+def test_every_mutation_goes_by_post_only(acme: Customer, members: dict[str, str], accept: str) -> None:
+    """Also one that could not run anyway."""
+    answer = Api(acme).get("/graphql?" + urlencode(members), headers={"accept": accept})
+    assert_refused(answer, "METHOD_NOT_ALLOWED", status=405)
+    assert answer.headers["Allow"] == "POST"
+    assert RAN == []
+    ledger.assert_untouched(acme)
+
+
+@pytest.mark.parametrize("way", ["documentId", "extensions"])
+def test_a_mutation_in_a_trusted_document_goes_by_post_only(acme: Customer, way: str) -> None:
+    row = trusted_documents.register(tenant=acme.tenant, name="Rename", text=RENAME, judge=lambda _: "")
+    persisted = json.dumps({"persistedQuery": {"version": 1, "sha256Hash": row.sha256}})
+    members = {"documentId": row.sha256} if way == "documentId" else {"extensions": persisted}
+
+    def by_get() -> None:
+        answer = Api(acme).get("/graphql?" + urlencode(members))
+        assert_refused(answer, "METHOD_NOT_ALLOWED", status=405)
+        assert answer.headers["Allow"] == "POST"
+        assert RAN == []
+
+    by_get()
+    ledger.assert_untouched(acme)
+    body = {name: json.loads(value) if name == "extensions" else value for name, value in members.items()}
+    assert Api(acme).post("/graphql", body).body["data"] == {"rename": {"name": "x"}}
+    spent = ledger.units(acme.tenant)
+    RAN.clear()
+    by_get()  # Now that the document is known.
+    assert ledger.units(acme.tenant) == spent
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"query": "{ hello }"},
+        {"query": f"query A {{ hello }} {RENAME.replace('mutation', 'mutation B')}", "operationName": "A"},
+        {"query": 'query { thing(number: 1) { number } hello } # mutation { rename(name: "x") { name } }'},
+    ],
+)
+def test_queries_go_by_get(acme: Customer, members: dict[str, str]) -> None:
+    answer = Api(acme).get("/graphql?" + urlencode(members))
+    assert answer.status == 200
+    assert answer.body["data"]["hello"]
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "BREW"])
