@@ -39,17 +39,17 @@ class Numbers(msgspec.Struct, frozen=True, array_like=True, tag="n"):
 
 
 class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="k"):
-    """A text or pair that was read: int64 ids, the types or nothing, and the length where it was too long."""
+    """A text or pair that was read: int64 ids, and the types or nothing."""
 
     ids: bytes
     types: bytes | None
+
+
+class ReadText(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a text: its tokens unless it is too long and may not be cut, and its length where it has too many."""
+
+    tokens: Tokens | None
     length: tuple[int, int] | None
-
-
-class Unread(msgspec.Struct, frozen=True, array_like=True, tag="u"):
-    """A text that is too long and may not be cut."""
-
-    length: tuple[int, int]
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
@@ -91,7 +91,7 @@ class Rows(msgspec.Struct, frozen=True, tag="rows"):
 class Texts(msgspec.Struct, frozen=True, tag="texts"):
     """What became of each text that was to be read."""
 
-    found: list[Tokens | Unread]
+    found: list[ReadText]
 
 
 class Fault(msgspec.Struct, frozen=True, tag="fault"):
@@ -139,7 +139,10 @@ def pack_read(found: Sequence[protocol.Read]) -> Texts:
 def read_of(answer: Texts) -> list[protocol.Read]:
     """What was read. Raises ValueError for what cannot be tokens."""
     return [
-        protocol.Read(None, TextLength(*one.length)) if isinstance(one, Unread) else _read(_tokens(one))
+        protocol.Read(
+            _tokens(one.tokens) if one.tokens is not None else None,
+            TextLength(*one.length) if one.length is not None else None,
+        )
         for one in answer.found
     ]
 
@@ -178,22 +181,13 @@ def _exactly(channel: socket.socket, size: int, until: float | None) -> bytes:
     return bytes(found)
 
 
-def _packed_read(one: protocol.Read) -> Tokens | Unread:
-    if isinstance(one.value, Encoded):
-        packed = _packed(one.value)
-        if isinstance(packed, Tokens):
-            return packed
-    if one.length is None:
-        raise ValueError("a text that was neither read nor too long")
-    return Unread(_length(one.length))
+def _packed_read(one: protocol.Read) -> ReadText:
+    length = (one.length.tokens, one.length.max_tokens) if one.length is not None else None
+    return ReadText(_packed_tokens(one.value) if isinstance(one.value, Encoded) else None, length)
 
 
-def _length(length: TextLength) -> tuple[int, int]:
-    return length.tokens, length.max_tokens
-
-
-def _read(encoded: Encoded) -> protocol.Read:
-    return protocol.Read(encoded, encoded.length)
+def _packed_tokens(one: Encoded) -> Tokens:
+    return Tokens(one.ids.astype("<i8").tobytes(), one.types.astype("<i8").tobytes() if one.types is not None else None)
 
 
 def _tokens(one: Tokens) -> Encoded:
@@ -201,17 +195,12 @@ def _tokens(one: Tokens) -> Encoded:
     types = np.frombuffer(one.types, dtype="<i8") if one.types is not None else None
     if not ids.size or (types is not None and types.size != ids.size):
         raise ValueError("tokens without ids, or with other types")
-    return Encoded(ids, types, TextLength(*one.length) if one.length is not None else None)
+    return Encoded(ids, types)
 
 
 def _packed(one: Input) -> Text | Pair | Tokens | Numbers:
     if isinstance(one, Encoded):
-        types = one.types.astype("<i8").tobytes() if one.types is not None else None
-        return Tokens(
-            one.ids.astype("<i8").tobytes(),
-            types,
-            _length(one.length) if one.length is not None else None,
-        )
+        return _packed_tokens(one)
     if isinstance(one, str):
         return Text(one)
     if isinstance(one, tuple):
