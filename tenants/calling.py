@@ -1,7 +1,7 @@
 """From a secret to the caller of one call, the same for every face: HTTP, GraphQL and gRPC."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tenants import authentication, wrong_keys
@@ -9,6 +9,9 @@ from tenants.authentication import Caller
 from tenants.guards import StaleCaller
 
 T = TypeVar("T")
+
+_FRESH_TRIES: Final = 5
+"""Two changes that follow each other make a caller stale twice; a script that changes things may make many in a row."""
 
 
 def secret_of(*, authorization: str, api_key: str) -> str:
@@ -44,12 +47,13 @@ def caller_of(secret: str, *, address: str) -> Caller:
 
 
 def as_caller(secret: str, *, address: str, work: Callable[[Caller], T]) -> T:
-    """Run ``work`` as the caller of the call; once more with a freshly read caller if its key or tenant changed."""
+    """Run ``work`` as the caller of the call; again with a freshly read caller if its key or tenant changed."""
     caller = caller_of(secret, address=address)
-    try:
-        return work(caller)
-    except StaleCaller:
-        caller = authentication.authenticate(secret, address=address, fresh=True)
+    for _ in range(_FRESH_TRIES):
+        try:
+            return work(caller)
+        except StaleCaller:
+            caller = authentication.authenticate(secret, address=address, fresh=True)
     try:
         return work(caller)
     except StaleCaller as error:

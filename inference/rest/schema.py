@@ -111,11 +111,17 @@ _UPLOADS: Final[dict[str, Schema]] = {
         for media_type in sorted(uploads.IMAGES)
     },
 }
-_UPLOADED_MODEL: Final = OpenApiParameter(
+_MODEL_IN_QUERY: Final = OpenApiParameter(
     "model",
     {"type": "string", "maxLength": 130},
     OpenApiParameter.QUERY,
-    description="The model, where the body is an image and cannot name it.",
+    description="The model, as the body may name it; where both do, they must be equal. An image has no other place for it.",
+)
+_MODEL_OF_BATCH: Final = OpenApiParameter(
+    "model",
+    {"type": "string", "maxLength": 130},
+    OpenApiParameter.QUERY,
+    description="The model of every request; one that names another is its own problem.",
 )
 _MODEL_PARAMETER: Final = OpenApiParameter(
     "model", {"type": "string"}, OpenApiParameter.PATH, description="`name` or `name@1.2.0`."
@@ -133,7 +139,7 @@ _MODEL_PARAMETER: Final = OpenApiParameter(
         tag=_TAG,
         bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=[_UPLOADED_MODEL, *_CACHING, CUT],
+        parameters=[_MODEL_IN_QUERY, *_CACHING, CUT],
     )
 )
 class PredictV1(predictions.PredictView):
@@ -151,7 +157,7 @@ class PredictV1(predictions.PredictView):
         tag=_TAG,
         bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=[_UPLOADED_MODEL, *_CACHING, CUT],
+        parameters=[_MODEL_IN_QUERY, *_CACHING, CUT],
     )
 )
 class PredictV1Dot1(predictions.PredictView):
@@ -169,7 +175,7 @@ class PredictV1Dot1(predictions.PredictView):
         tag=_TAG,
         bodies=_UPLOADS,
         kinds=_KINDS,
-        parameters=[_UPLOADED_MODEL, *_CACHING],
+        parameters=[_MODEL_IN_QUERY, *_CACHING],
     )
 )
 class Predict(predictions.PredictView):
@@ -204,7 +210,7 @@ class PredictWithModel(predictions.ModelPredictView):
         request=ref("BatchRequest"),
         answer=ref("BatchAnswer"),
         kinds=_KINDS,
-        parameters=[_CACHE_CONTROL, *_ENDING],
+        parameters=[_MODEL_OF_BATCH, _CACHE_CONTROL, *_ENDING],
         examples=[
             _example(
                 "Two models",
@@ -245,7 +251,7 @@ class BatchPredict(predictions.BatchPredictView):
                 OpenApiParameter.QUERY,
                 description="The same, for clients that cannot set headers.",
             ),
-            _UPLOADED_MODEL,
+            _MODEL_IN_QUERY,
             *_CACHING,
             CUT,
         ],

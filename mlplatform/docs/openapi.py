@@ -35,7 +35,9 @@ _TEXT: Final = (
     "Predictions of machine-learning models, authenticated, limited, cached and metered.\n\n"
     "Send your API key as `Authorization: Bearer <API key>` or `X-API-Key: <API key>`. Every answer tells what is left of "
     "your limits in its `RateLimit` header; every error is a problem (RFC 9457), all of which stand at "
-    "[/docs/problems](/docs/problems)."
+    "[/docs/problems](/docs/problems).\n\n"
+    "Bodies may come with their length or in chunks, and packed with `Content-Encoding: gzip`; limits hold for what comes out. "
+    "Answers above 1 kB come as gzip where `Accept-Encoding` allows it."
 )
 _PATTERNS: Final = {
     "v1": [path("v1/", include(inference.v1)), path("v1.1/", include(inference.v1_1))],

@@ -21,6 +21,6 @@ def secret_of(call: RestCall) -> str:
 
 
 def with_caller(call: RestCall, work: Callable[[Caller], T]) -> T:
-    """Run ``work`` as the caller of the call; once more with a freshly read caller if its key or tenant changed."""
+    """Run ``work`` as the caller of the call; again with a freshly read caller if its key or tenant changed."""
     address = client_address(call.META, trusted_proxies=settings.TRUSTED_PROXIES)
     return calling.as_caller(secret_of(call), address=address, work=work)

@@ -1,6 +1,7 @@
 """Images and pairs of texts through every face: each gives what the loaded model itself says of the same input."""
 
 import base64
+import gzip
 import json
 import struct
 from typing import Any
@@ -58,6 +59,11 @@ def test_an_image_as_base64_as_bytes_and_in_a_form(acme: Customer, kinds: Kinds)
     raw = api.call("POST", "/v2/predict?model=photos", content=FILE, content_type="image/png")
     assert scores(raw) == wanted
     assert raw.headers["X-Cache"] == "HIT", "it is the same input, whichever way it came"
+    for content, headers in ((FILE, {}), (gzip.compress(FILE), {"content-encoding": "gzip"})):
+        in_chunks = api.call(
+            "POST", "/v2/predict?model=photos", content=content, content_type="image/png", headers=headers, chunked=True
+        )
+        assert scores(in_chunks) == wanted
     body, content_type = form(
         ("model", b"photos", ""), ("input", FILE, "image/png"), ("parameters", b'{"top_k": 1}', "")
     )
@@ -238,3 +244,15 @@ def test_the_open_inference_protocol_takes_raw_image_bytes_over_grpc(
         answer = stub.ModelInfer(request, metadata=api.auth, timeout=30)
     values = np.frombuffer(answer.raw_output_contents[1], dtype="<f4")
     assert sorted(values.tolist()) == pytest.approx(sorted(kinds.answer("photos", picture()).tolist()), abs=1e-5)
+
+
+@pytest.mark.parametrize(("form", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")])
+def test_an_image_that_is_cut_off_in_its_chunks(acme: Customer, kinds: Kinds, form: str, media_type: str) -> None:
+    """What the server has of a connection that broke looks like a whole body; its format shows where pixels are missing."""
+    file = file_of(picture(), form)
+    path = "/v2/models/photos/predict"
+    for missing in (len(file) // 4, len(file) // 2, len(file) - 5, len(file)):
+        answer = Api(acme).call("POST", path, content=file[:-missing], content_type=media_type, chunked=True)
+        assert_problem(answer, ErrorKind.INVALID_INPUT)
+    ledger.assert_untouched(acme)
+    assert Api(acme).call("POST", path, content=file, content_type=media_type, chunked=True).status == 200

@@ -15,6 +15,7 @@ from tenants.authentication import Caller
 from tests.conftest import Customer
 from tests.parity import faces
 from tests.parity.faces import Ask, Face
+from tests.support import ledger
 from tests.support.every_call import CALLS, Call
 from tests.support.live_worker import LiveWorker
 from tests.support.models_folder import models_dir
@@ -116,3 +117,35 @@ def test_over_grpc(
         said = face(acme.secret, Ask("sentiment", ("What a wonderful morning!",)))
         assert said.kind is None, (what, said)
         assert len(fresh) == 1, what
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 200), (4, 200), (5, 503)])
+def test_changes_that_follow_each_other(
+    acme: Customer,
+    live_worker: LiveWorker,
+    times: int,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    """Each is made when the process has just read the caller anew."""
+    api, call = Api(acme), CALLS["v2"]
+    assert call.send(api).status == 200
+    before = len(ledger.records(acme.tenant))
+    change(acme, "a field of the key", django_capture_on_commit_callbacks)
+    authenticate, left = authentication.authenticate, [None] * times
+
+    def then_changed(secret: str, *, address: str, fresh: bool = False) -> Caller:
+        caller = authenticate(secret, address=address, fresh=fresh)
+        if fresh and left:
+            left.pop()
+            change(acme, "a field of the key", django_capture_on_commit_callbacks)
+        return caller
+
+    monkeypatch.setattr(authentication, "authenticate", then_changed)
+    answer = call.send(api, chunked=True)
+    assert answer.status == status
+    if status == 503:
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert len(ledger.records(acme.tenant)) == before + (status == 200)
+    assert ledger.holds(acme.tenant) == 0

@@ -57,6 +57,23 @@ def remaining(*, secret: str) -> dict[str, int]:
     return {state.limit.name: state.remaining for state in decision.states}
 
 
+def change(*, what: str, key_id: int) -> None:
+    """Change the ``contract`` or the ``key``, or ``rotate`` the key, whose present secret works on."""
+    from billing import contracts
+    from billing.models import LimitRule, Subscription
+    from tenants import api_keys
+    from tenants.models import ApiKey
+
+    key = ApiKey.objects.get(pk=key_id)
+    if what == "contract":
+        plan = Subscription.objects.get(tenant_id=key.tenant_id).plan
+        contracts.rules_changed(rule=LimitRule.objects.get(plan=plan, name="concurrent"))
+    elif what == "key":
+        api_keys.changed(key=key)
+    else:
+        api_keys.rotate(key=key)
+
+
 def revoke(*, key_id: int) -> None:
     """Revoke a key."""
     from tenants import api_keys
@@ -192,6 +209,7 @@ _SERVICES = {
         customer,
         ledger,
         remaining,
+        change,
         revoke,
         promote,
         roll_back,

@@ -1,5 +1,6 @@
 """``tritonclient``'s HTTP client, unchanged, against a real server: it is the judge of this face."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
+from inference import registry
+from inference.models import MLModel, ModelVersion
 from inference.rest.schema import DIGIT
 from tenants import api_keys
 from tests.conftest import Customer, make_customer
@@ -238,3 +241,26 @@ def test_headers_are_those_of_every_call(client: Any, key: dict[str, str], live_
     seen = {name.lower(): value for name, value in response.headers}
     assert seen["x-request-id"] == "order-17"
     assert structured_list(seen["ratelimit"])["included"]["r"] == 999_999
+
+
+async def _ask_asynchronously(url: str, key: dict[str, str]) -> tuple[Any, Any]:
+    aio = pytest.importorskip("tritonclient.http.aio")
+    async with aio.InferenceServerClient(url=url) as client:
+        metadata = await client.get_model_metadata("many", headers=key)
+        output = aio.InferRequestedOutput("embedding", binary_data=False)
+        result = await client.infer("minilm", [texts(MORNING, binary=False)], outputs=[output], headers=key)
+        return metadata, result
+
+
+def test_the_asynchronous_client_gets_what_it_can_unpack(
+    live_server: LiveServer, key: dict[str, str], live_worker: LiveWorker
+) -> None:
+    """It says that it takes gzip, and unpacks the answers of infer alone."""
+    labels = [f"label number {number}" for number in range(200)]
+    digits = ModelVersion.objects.get(model__name="digits", state="live")
+    digits.pk, digits.model, digits.labels = None, MLModel.objects.create(name="many"), labels
+    digits.save()
+    registry.forget()
+    metadata, result = asyncio.run(_ask_asynchronously(f"{live_server.url.removeprefix('http://')}/oip", key))
+    assert metadata["parameters"]["labels"] == labels
+    assert result.as_numpy("embedding").shape == (1, 384)

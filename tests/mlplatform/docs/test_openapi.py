@@ -246,7 +246,8 @@ def test_the_product_does_what_the_document_says(
     def run(case: Any) -> None:
         # A model's own input schema decides beyond the document, so valid bodies may be refused with 422. Wrong keys
         # have tests of their own.
-        case.headers.update(acme.auth)
+        # The client asks for gzip by default, but unpacks nothing that did not come over a network.
+        case.headers.update(acme.auth | {"accept-encoding": "identity"})
         case.call_and_validate(excluded_checks=excluded)
 
     run()

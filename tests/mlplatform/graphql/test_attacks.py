@@ -260,7 +260,7 @@ def test_the_scan_counts_at_least_what_the_lexer_reads(text: str) -> None:
 def test_documents_are_kept_within_bounds() -> None:
     kept = Documents(max_tokens=30)
     core = schema.graphql_schema
-    limits = {"max_tokens": 100, "max_depth": 5, "max_aliases": 5}
+    limits: dict[str, Any] = {"max_tokens": 100, "max_depth": 5, "max_aliases": 5}
     first = kept.get(core, "{ hello }", **limits)
     assert kept.get(core, "{ hello }", **limits) is first
     for number in range(10):

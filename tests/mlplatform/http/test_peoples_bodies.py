@@ -78,8 +78,8 @@ def test_no_more_than_the_limit(settings: Settings, models_dir: Path) -> None:
     settings.MAX_PACKAGE_BYTES = 1_000
     admin = staff.signed_in(staff.superuser())
     content = form(("package", "shapes.zip", b"x" * 70_000))
-    for more in ({"chunked": True}, {"packed": True}, {"chunked": True, "packed": True}, {}):
-        answer = send(admin, UPLOAD, content, **more)
+    for chunked, packed in ((True, False), (False, True), (True, True), (False, False)):
+        answer = send(admin, UPLOAD, content, chunked=chunked, packed=packed)
         assert answer.status_code == 413
         assert b"1,000 bytes" in answer.content
     huge: dict[str, Any] = {"CONTENT_LENGTH": str(10**12), "wsgi.input": Unread()}
@@ -93,8 +93,12 @@ def test_no_more_than_the_limit(settings: Settings, models_dir: Path) -> None:
 )
 def test_a_package_of_somebody_else_is_not_read(who: Any) -> None:
     client = who()
-    for more in ({"CONTENT_LENGTH": "100000"}, {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}):
-        answer = send(client, UPLOAD, b"x", **more, **{"wsgi.input": Unread()})
+    lengths: tuple[dict[str, Any], ...] = (
+        {"CONTENT_LENGTH": "100000"},
+        {"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"},
+    )
+    for more in lengths:
+        answer = send(client, UPLOAD, b"x", **(more | {"wsgi.input": Unread()}))
         assert answer.status_code == 403
     assert not ModelVersion.objects.exists()
 
