@@ -63,10 +63,10 @@ def parse(meta: Mapping[str, Any], body: bytes) -> dict[str, Any]:
 def body_of(meta: dict[str, Any]) -> Any:
     """The body of a prediction by its WSGI environment: an upload, or JSON. Raises as :func:`parse` and
     :func:`parsers.json_of` do."""
-    body = request_body.of(meta)
-    if body.is_none or not is_upload(meta):
+    if not is_upload(meta):
         return parsers.json_of(meta)
-    return parse(meta, body.whole(limit=settings.MAX_BODY_BYTES))
+    body = request_body.of(meta)
+    return {} if body.is_none else parse(meta, body.whole(limit=settings.MAX_BODY_BYTES))
 
 
 def model_of(call: RestCall, *, address: str = "") -> str:

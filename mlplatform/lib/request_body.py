@@ -71,8 +71,22 @@ class RequestBody:
         ``codings``, and MALFORMED for what is cut off or not what it says.
         """
         if self._whole is None:
+            self._whole = self._usual(limit)
+        if self._whole is None:
             self._whole = b"".join(self.parts(limit=limit, codings=codings))
         return self._whole
+
+    def _usual(self, limit: int) -> bytes | None:
+        """What almost every call sends, in one read: a body as it is, with its length. None for others, unread."""
+        if self.in_chunks or "HTTP_CONTENT_ENCODING" in self._meta:
+            return None
+        length = self._length()
+        if length > limit:
+            return None
+        body: bytes = self._meta["wsgi.input"].read(length) if length else b""
+        if len(body) < length:
+            raise cut_off()
+        return body
 
     def parts(
         self,
