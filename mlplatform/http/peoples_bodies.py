@@ -14,7 +14,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse_lazy
 
 from inference.packages import push
-from mlplatform.error_pages import PEOPLES_PAGES
 from mlplatform.lib import request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.rest import problems
@@ -26,13 +25,13 @@ _IN_MEMORY_BYTES: Final = 1024 * 1024
 
 
 class PeoplesBodiesMiddleware:
-    """Stands behind the one that says who is signed in, and before any that reads a form."""
+    """Stands behind the one that says who is signed in, and before any that reads a form. No call with a key comes here."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.method in _WITHOUT_BODIES or not request.path_info.startswith(PEOPLES_PAGES):
+        if request.method in _WITHOUT_BODIES:
             return self._get_response(request)
         try:
             with_file = _made_whole(request)

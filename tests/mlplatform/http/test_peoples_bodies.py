@@ -12,6 +12,7 @@ from pytest_django import Settings
 from inference.models import ModelVersion
 from mlplatform.lib import enqueue
 from tenants.models import Tenant, User
+from tests.conftest import Customer
 from tests.support import packages, staff
 from tests.support.every_call import FORM, form
 from tests.support.models_folder import models_dir, stored
@@ -103,12 +104,28 @@ def test_a_package_of_somebody_else_is_not_read(who: Any) -> None:
     assert not ModelVersion.objects.exists()
 
 
-def test_other_pages_take_no_packages(acme: Any) -> None:
+def test_other_pages_take_no_packages(acme: Customer) -> None:
     """Django would write the files of any form to disk before it knows who sends them."""
     page = f"/admin/tenants/tenant/{acme.tenant.pk}/change/"
     for client in (Client(), staff.signed_in(staff.superuser())):
         huge: dict[str, Any] = {"CONTENT_LENGTH": str(3 * 1024 * 1024), "wsgi.input": io.BytesIO(b"x" * 100)}
         assert send(client, page, b"x", **huge).status_code == 413
+
+
+def test_the_page_of_graphql_takes_no_files(acme: Customer) -> None:
+    """A form that says that it comes from a browser is looked into for its CSRF token."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(acme.owner)
+    page = client.get("/graphql", headers={"accept": "text/html"}).content.decode()
+    huge: dict[str, Any] = {"CONTENT_LENGTH": str(10**12), "wsgi.input": Unread()}
+    assert send(client, "/graphql", b"x", **huge).status_code == 413
+    query = b'{"query": "{ __schema { queryType { name } } }"}'
+    token = {"HTTP_X_CSRFTOKEN": page.split('data-csrf="')[1].split('"')[0]}
+    for chunked, packed in ((True, False), (False, True), (True, True)):
+        answer = send(
+            client, "/graphql", query, content_type="application/json", chunked=chunked, packed=packed, **token
+        )
+        assert answer.json()["data"]["__schema"]
 
 
 def test_a_form_without_an_end_of_its_own_needs_a_length() -> None:
