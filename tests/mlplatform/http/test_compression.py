@@ -53,7 +53,6 @@ NEVER, HELPS, ALWAYS = Wish.NEVER, Wish.WHERE_IT_HELPS, Wish.ALWAYS
         ("gzip;q=", NEVER),
         ("gzipped, notgzip", NEVER),
         (",;,;q=,", NEVER),
-        ("x" * 10_000 + ", gzip", NEVER),
     ],
 )
 def test_what_accept_encoding_wants(header: str, wish: Wish) -> None:
