@@ -89,30 +89,30 @@ def charge(
             retry_after_s=None,
         )
     if math.isinf(decision.wait_s):
-        raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision, charges), decision, retry_after_s=None)
-    raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision, charges), decision, retry_after_s=decision.wait_s)
+        raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision), decision, retry_after_s=None)
+    raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision), decision, retry_after_s=decision.wait_s)
 
 
-def _needed(state: LimitState, charges: Sequence[Charge]) -> int:
-    limit = state.limit
-    concerned = [item for item in charges if limit.scope != "model" or item.model == limit.subject]
-    return sum(item.units if limit.counts == "units" else item.requests for item in concerned)
-
-
-def _too_large(decision: Decision, charges: Sequence[Charge]) -> str:
-    state = next(state for state in decision.states if math.isinf(state.wait_s))
+def _too_large(decision: Decision) -> str:
+    state, needed = _told(decision)
     return (
-        f"This call needs {_needed(state, charges):,} {state.limit.counts}, more than the limit {state.limit.name!r} "
+        f"This call needs {needed:,} {state.limit.counts}, more than the limit {state.limit.name!r} "
         f"({state.limit.amount:,}, set by {state.limit.source}) can ever let pass at once. Split it into smaller calls."
     )
 
 
-def _refusal(decision: Decision, charges: Sequence[Charge]) -> str:
-    state = max((state for state in decision.states if state.refused), key=lambda state: state.wait_s)
+def _refusal(decision: Decision) -> str:
+    state, needed = _told(decision)
     return (
         f"The limit {state.limit.name!r} of {state.limit.amount:,} {state.limit.counts}, set by {state.limit.source}, has "
-        f"{state.remaining:,} left and this call needs {_needed(state, charges):,}. It passes in {_duration(state.wait_s)}."
+        f"{state.remaining:,} left and this call needs {needed:,}. It passes in {_duration(state.wait_s)}."
     )
+
+
+def _told(decision: Decision) -> tuple[LimitState, int]:
+    """The limit that the words are about, and what the call needs of it."""
+    state = admission.tightest(decision)
+    return state, admission.asked(state.limit, decision.charges)
 
 
 def _duration(seconds: float) -> str:

@@ -141,12 +141,20 @@ class LimitState:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``wait_s`` is 0 when granted, else the longest wait of the refusing limits; infinite: split the batch."""
+    """``wait_s`` is 0 when granted, else the longest wait of the refusing limits; infinite: split the batch.
+
+    ``charges`` are those that were decided on; none for a look that takes nothing.
+    """
 
     granted: bool
     states: tuple[LimitState, ...]
     wait_s: float
-    hold_ids: tuple[str, ...]
+    charges: tuple[Charge, ...] = ()
+
+    @property
+    def hold_ids(self) -> tuple[str, ...]:
+        """The holds that were made; none when refused."""
+        return tuple([charge.hold_id for charge in self.charges]) if self.granted else ()
 
 
 @dataclass(frozen=True, slots=True)

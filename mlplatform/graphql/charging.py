@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from billing import admission, charging, contracts, pricing
-from billing.admission import Charge, Decision, Settlement
+from billing.admission import Charge, Decision, LimitState, Settlement
 from billing.contracts import Contract
 from billing.models import Operation
 from inference.computing import HOLD_MARGIN_S
@@ -93,19 +93,13 @@ def report(
 
 
 def _throttle(decision: Decision) -> dict[str, Any]:
-    policies = [
-        {
-            "name": state.limit.name,
-            "counts": state.limit.counts,
-            "limit": state.limit.amount,
-            "remaining": max(0, state.remaining),
-            "resetSeconds": math.ceil(state.reset_s),
-        }
-        for state in decision.states
-    ]
-    tightest = min(policies, key=_share)
-    return {name: tightest[name] for name in ("limit", "remaining", "resetSeconds")} | {"policies": policies}
+    policies = [{"name": state.limit.name, "counts": state.limit.counts, **_left(state)} for state in decision.states]
+    return _left(admission.tightest(decision)) | {"policies": policies}
 
 
-def _share(policy: dict[str, Any]) -> float:
-    return policy["remaining"] / policy["limit"] if policy["limit"] else 0.0
+def _left(state: LimitState) -> dict[str, int]:
+    return {
+        "limit": state.limit.amount,
+        "remaining": max(0, state.remaining),
+        "resetSeconds": math.ceil(state.reset_s),
+    }
