@@ -36,11 +36,15 @@ def record(
     requests: int,
     held_units: int,
     client: str,
+    model_requests: int = 1,
+    version_requests: int = 1,
 ) -> bytes:
     """The usage record of one charge as it is kept in its hold; units and moment are added when it is settled.
 
-    ``held_units`` is what the input costs when it is computed, which is held for it unless a cache has its answer already. What
-    it pays less in the end, because a cache or an equal input's computation answered it, the ledger counts as saved.
+    A call is counted once: ``requests`` is 1 in one record of it, ``model_requests`` in one for each model that it names, and
+    ``version_requests`` in one for each version of one. ``held_units`` is what the input costs when it is computed, which is
+    held for it unless a cache has its answer already. What it pays less in the end, because a cache or an equal input's
+    computation answered it, the ledger counts as saved.
     """
     return _encode(
         {
@@ -54,6 +58,8 @@ def record(
             "inputs": inputs,
             "cached": cached,
             "requests": requests,
+            "model_requests": model_requests,
+            "version_requests": version_requests,
             "held_units": held_units,
             "client": client[:120],
         }

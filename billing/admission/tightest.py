@@ -39,8 +39,10 @@ def tightest(decision: Decision) -> LimitState:
 
 def asked(limit: Limit, charges: Sequence[Charge]) -> int:
     """What these charges take from the limit together."""
-    concerned = [item for item in charges if limit.scope != "model" or item.model == limit.subject]
-    return sum(item.units if limit.counts == "units" else item.requests for item in concerned)
+    if limit.scope == "model":
+        concerned = [charge for charge in charges if charge.model == limit.subject]
+        return sum(charge.units if limit.counts == "units" else charge.model_requests for charge in concerned)
+    return sum(charge.units if limit.counts == "units" else charge.requests for charge in charges)
 
 
 def _later(state: LimitState, than: LimitState) -> bool:

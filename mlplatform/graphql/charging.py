@@ -60,13 +60,15 @@ def hold(call: GraphQLCall, cost: Cost) -> Hold:
         inputs=0,
         cached=False,
         requests=requests,
+        model_requests=1,
+        version_requests=0,
         held_units=units,
         client=call.client,
     )
     decision = charging.charge(
         contract=contract,
         limits=contract.limits_for(()),
-        charges=[Charge(hold_id, "", units, requests, record)],
+        charges=[Charge(hold_id, "", units, requests, record, 1)],
         request_id=call.request_id,
         hold_ttl_s=call.timeout_s + HOLD_MARGIN_S,
         settle_now=False,

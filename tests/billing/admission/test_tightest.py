@@ -122,7 +122,12 @@ def test_whoever_goes_on_at_this_price_is_stopped_by_the_limit_that_was_told(
 
 def _call(world: World, limits: list[Limit], price: list[tuple[str, int]]) -> Decision:
     charges: list[Charge] = [
-        world.charge(units, model=model, requests=0 if model in {before for before, _ in price[:number]} else 1)
+        world.charge(
+            units,
+            model=model,
+            requests=1 if number == 0 else 0,
+            model_requests=0 if model in {before for before, _ in price[:number]} else 1,
+        )
         for number, (model, units) in enumerate(price)
     ]
     return world.spend(limits, *charges)
