@@ -117,6 +117,9 @@ class _Counts(NamedTuple):
     version: int
 
 
+_UNCOUNTED: Final = _Counts(call=0, model=0, version=0)
+
+
 @dataclass(slots=True)
 class _Call:
     """What is counted as one call: its inputs, its fee, and whether all is metered since its admission.
@@ -274,6 +277,11 @@ class Started:
         self.calls += calls
 
     def _charges(self, call: _Call) -> Iterable[Charge]:
+        if self.context.free:
+            for item in call.items:
+                record = self._record(item, item.request.call_id, 0, _UNCOUNTED)
+                yield Charge(item.hold_id, item.ref.name, 0, 0, record, 0)
+            return
         # A call is one request however many inputs and models it has, and one for each model that it names.
         first_of_model = {item.ref.name: item for item in reversed(call.items)}
         first_of_version = {(item.ref.name, item.ref.version): item for item in reversed(call.items)}

@@ -107,7 +107,8 @@ def prepare(
             joined = flights.join(cache.lease_key(key, truncate), deadline) if context.cache.read else None
         price = prices.get(ref.name)
         if price is None:
-            price = prices[ref.name] = pricing.tariff(operation=context.operation, model=ref.name)
+            tariff = pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.name)
+            price = prices[ref.name] = tariff
         full, cached = price.per_input, price.cached_per_input
         units = full if entry is None else cached
         prepared.append(

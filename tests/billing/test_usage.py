@@ -35,7 +35,8 @@ HOUR = 3_600_000_000
 def sums() -> list[tuple[Any, ...]]:
     """Every roll-up, without its row's number."""
     fields = (
-        "day", "tenant", "key_uid", "model", "api_version", "operation", "calls", "model_calls", "inputs", "cached_inputs", "units",
+        "day", "tenant", "key_uid", "model", "api_version", "operation", "calls", "model_calls",
+        "inputs", "cached_inputs", "units",
     )  # fmt: skip
     return sorted(UsageRollup.objects.values_list(*fields))
 
