@@ -166,8 +166,8 @@ class Recommendations(audience.RecommendationsView):
         tag=_TAG,
         summary="Add or replace items",
         description="All of them or none. Items whose text is new are turned into vectors by the model `minilm` in the same call,"
-        " of which a longer text's beginning counts (the header `X-Input-Truncated` then says so), and which is charged as a batch "
-        "of them; the others cost nothing. When that is refused or fails, nothing is kept. With "
+        " of which a longer text's beginning counts (the header `X-Input-Truncated` then says so), and which is charged as a "
+        "batch of them; the others cost nothing. When that is refused or fails, nothing is kept. With "
         "`dry_run=true` nothing is kept or charged, and `quote` says what it would cost. "
         f"Needs the scope `{audience.WRITE}`, and `batch` where a text is new.",
         parameters=[
