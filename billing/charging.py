@@ -36,11 +36,15 @@ def record(
     requests: int,
     held_units: int,
     client: str,
+    model_requests: int = 1,
+    version_requests: int = 1,
 ) -> bytes:
     """The usage record of one charge as it is kept in its hold; units and moment are added when it is settled.
 
-    ``held_units`` is what the input costs when it is computed, which is held for it unless a cache has its answer already. What
-    it pays less in the end, because a cache or an equal input's computation answered it, the ledger counts as saved.
+    A call is counted once: ``requests`` is 1 in one record of it, ``model_requests`` in one for each model that it names, and
+    ``version_requests`` in one for each version of one. ``held_units`` is what the input costs when it is computed, which is
+    held for it unless a cache has its answer already. What it pays less in the end, because a cache or an equal input's
+    computation answered it, the ledger counts as saved.
     """
     return _encode(
         {
@@ -54,6 +58,8 @@ def record(
             "inputs": inputs,
             "cached": cached,
             "requests": requests,
+            "model_requests": model_requests,
+            "version_requests": version_requests,
             "held_units": held_units,
             "client": client[:120],
         }
@@ -89,30 +95,30 @@ def charge(
             retry_after_s=None,
         )
     if math.isinf(decision.wait_s):
-        raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision, charges), decision, retry_after_s=None)
-    raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision, charges), decision, retry_after_s=decision.wait_s)
+        raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision), decision, retry_after_s=None)
+    raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision), decision, retry_after_s=decision.wait_s)
 
 
-def _needed(state: LimitState, charges: Sequence[Charge]) -> int:
-    limit = state.limit
-    concerned = [item for item in charges if limit.scope != "model" or item.model == limit.subject]
-    return sum(item.units if limit.counts == "units" else item.requests for item in concerned)
-
-
-def _too_large(decision: Decision, charges: Sequence[Charge]) -> str:
-    state = next(state for state in decision.states if math.isinf(state.wait_s))
+def _too_large(decision: Decision) -> str:
+    state, needed = _told(decision)
     return (
-        f"This call needs {_needed(state, charges):,} {state.limit.counts}, more than the limit {state.limit.name!r} "
+        f"This call needs {needed:,} {state.limit.counts}, more than the limit {state.limit.name!r} "
         f"({state.limit.amount:,}, set by {state.limit.source}) can ever let pass at once. Split it into smaller calls."
     )
 
 
-def _refusal(decision: Decision, charges: Sequence[Charge]) -> str:
-    state = max((state for state in decision.states if state.refused), key=lambda state: state.wait_s)
+def _refusal(decision: Decision) -> str:
+    state, needed = _told(decision)
     return (
         f"The limit {state.limit.name!r} of {state.limit.amount:,} {state.limit.counts}, set by {state.limit.source}, has "
-        f"{state.remaining:,} left and this call needs {_needed(state, charges):,}. It passes in {_duration(state.wait_s)}."
+        f"{state.remaining:,} left and this call needs {needed:,}. It passes in {_duration(state.wait_s)}."
     )
+
+
+def _told(decision: Decision) -> tuple[LimitState, int]:
+    """The limit that the words are about, and what the call needs of it."""
+    state = admission.tightest(decision)
+    return state, admission.asked(state.limit, decision.charges)
 
 
 def _duration(seconds: float) -> str:

@@ -16,6 +16,8 @@ class Tariff:
     cached_per_input: int
 
 
+# What the platform computes for its own reasons, such as after a change of its models.
+FREE = Tariff(per_call=0, per_input=0, cached_per_input=0)
 # What a model costs for which staff have set no price at all: never free by accident.
 FALLBACK = Tariff(per_call=0, per_input=1, cached_per_input=1)
 

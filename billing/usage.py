@@ -12,8 +12,7 @@ import socket
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.db.models import F, Q, Sum
@@ -37,7 +36,6 @@ GROUP: Final = "ledger"
 _BATCH: Final = 500
 _CLAIM_AFTER_MS: Final = 30_000
 _TRIES: Final = 3
-Grouping = Literal["day", "model", "key", "api_version", "operation"]
 
 _drained = Counter("mlplatform_usage_records_drained_total", "Usage records that were stored in SQL.")
 _repeated = Counter("mlplatform_usage_records_repeated_total", "Usage records that came again and were recognised.")
@@ -47,23 +45,6 @@ _lag = Gauge(
     "Entries of all usage streams before the last drain.",
     multiprocess_mode="mostrecent",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class UsageLine:
-    """One line of a usage report; ``value`` is the day, model, key or other thing that it is grouped by."""
-
-    value: str
-    calls: int
-    inputs: int
-    cached_inputs: int
-    units: int
-    saved_units: int
-
-
-def hit_ratio(inputs: int, cached_inputs: int) -> float | None:
-    """The share of inputs that a cache answered, 0 to 1, to four digits; None without inputs."""
-    return round(cached_inputs / inputs, 4) if inputs else None
 
 
 def drain(*, shards: Sequence[int] = range(SHARDS), after_commit: Callable[[], None] | None = None) -> int:
@@ -203,7 +184,7 @@ def _insert(records: Sequence[UsageRecord]) -> int:
 
 
 def _add_to_days(records: Sequence[UsageRecord]) -> None:
-    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0, 0])
     for record in records:
         subject = (
             record.occurred_at.date(), record.tenant_id, record.key_uid, record.model, record.api_version, record.operation,
@@ -214,10 +195,11 @@ def _add_to_days(records: Sequence[UsageRecord]) -> None:
         total[2] += record.inputs if record.cached else 0
         total[3] += record.units
         total[4] += record.saved_units
+        total[5] += record.model_requests
     # In one order everywhere, so that two drainers wait for each other instead of locking each other out.
     for subject in sorted(sums):
         day, tenant_id, key_uid, model, api_version, operation = subject
-        calls, inputs, cached_inputs, units, saved_units = sums[subject]
+        calls, inputs, cached_inputs, units, saved_units, model_calls = sums[subject]
         line: dict[str, Any] = {
             "day": day,
             "tenant_id": tenant_id,
@@ -229,6 +211,7 @@ def _add_to_days(records: Sequence[UsageRecord]) -> None:
         # Most lines are there. One that is not, or was deleted by a rebuild meanwhile, is made and added to again.
         while not UsageRollup.objects.filter(**line).update(
             calls=F("calls") + calls,
+            model_calls=F("model_calls") + model_calls,
             inputs=F("inputs") + inputs,
             cached_inputs=F("cached_inputs") + cached_inputs,
             units=F("units") + units,
@@ -253,36 +236,9 @@ def month_to_date(limit: Limit, subject: Subject) -> int:
         rows = rows.filter(key_uid=subject.key_id)
     if limit.scope == "model":
         rows = rows.filter(model=limit.subject)
-    total = rows.aggregate(total=Sum("units" if limit.counts == "units" else "calls"))["total"]
+    calls = "model_calls" if limit.scope == "model" else "calls"
+    total = rows.aggregate(total=Sum("units" if limit.counts == "units" else calls))["total"]
     return int(total or 0)
-
-
-def summary(*, tenant_id: int, first: dt.date, last: dt.date, by: Grouping) -> list[UsageLine]:
-    """The tenant's usage from ``first`` to ``last``, both included, grouped and ordered by what it is grouped by."""
-    column = "key_uid" if by == "key" else by
-    rows = (
-        UsageRollup.objects.filter(tenant_id=tenant_id, day__range=(first, last))
-        .values(column)
-        .annotate(
-            total_calls=Sum("calls"),
-            total_inputs=Sum("inputs"),
-            total_cached=Sum("cached_inputs"),
-            total_units=Sum("units"),
-            total_saved=Sum("saved_units"),
-        )
-        .order_by(column)
-    )
-    return [
-        UsageLine(
-            str(row[column]),
-            row["total_calls"],
-            row["total_inputs"],
-            row["total_cached"],
-            row["total_units"],
-            row["total_saved"],
-        )
-        for row in rows
-    ]
 
 
 @transaction.atomic
@@ -299,6 +255,7 @@ def rebuild_day(day: dt.date) -> int:
         .values("tenant_id", "key_uid", "model", "api_version", "operation")
         .annotate(
             total_calls=Sum("requests"),
+            total_model_calls=Sum("model_requests"),
             total_inputs=Sum("inputs"),
             total_cached=Sum("inputs", filter=Q(cached=True), default=0),
             total_units=Sum("units"),
@@ -315,6 +272,7 @@ def rebuild_day(day: dt.date) -> int:
             api_version=row["api_version"],
             operation=row["operation"],
             calls=row["total_calls"],
+            model_calls=row["total_model_calls"],
             inputs=row["total_inputs"],
             cached_inputs=row["total_cached"],
             units=row["total_units"],

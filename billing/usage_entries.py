@@ -27,6 +27,8 @@ class _Body(msgspec.Struct):
     cached: bool
     client: Annotated[str, Meta(max_length=120)]
     requests: Annotated[int, Meta(ge=0, le=1)] = 1
+    model_requests: Annotated[int, Meta(ge=0, le=1)] | None = None
+    version_requests: Annotated[int, Meta(ge=0, le=1)] | None = None
     held_units: Annotated[int, Meta(ge=0, le=_MAX_BIGINT)] = 0
 
 
@@ -65,5 +67,8 @@ def parse(fields: Mapping[bytes, bytes]) -> UsageRecord:
         units=units,
         saved_units=max(0, body.held_units - units) if body.inputs else 0,
         requests=body.requests,
+        # An older release counted a call once for each of its models, and did not tell versions apart.
+        model_requests=body.requests if body.model_requests is None else body.model_requests,
+        version_requests=body.requests if body.version_requests is None else body.version_requests,
         client=body.client,
     )

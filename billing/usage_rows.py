@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from django.db.models import Sum
 
 from billing.models import UsageRollup
-from billing.usage import Grouping
+from billing.usage_reports import SUMMED, Grouping, Sums
 from mlplatform.lib.errors import invalid
 
 MAX_DAYS: Final = 366
@@ -24,11 +24,12 @@ class UsageRow:
     key: str | None
     api_version: str | None
     operation: str | None
-    calls: int
-    inputs: int
-    cached_inputs: int
-    units: int
-    saved_units: int
+    sums: Sums
+
+    @property
+    def calls(self) -> int:
+        """Calls that named the model, or paid a fee where it is empty; each call once where rows are not by model."""
+        return self.sums.calls if self.model is None else self.sums.model_calls
 
 
 def read(*, tenant_id: int, first: dt.date, last: dt.date, by: Sequence[Grouping]) -> list[UsageRow]:
@@ -43,7 +44,7 @@ def read(*, tenant_id: int, first: dt.date, last: dt.date, by: Sequence[Grouping
     names = list(dict.fromkeys(by))
     columns = [_column(name) for name in names]
     days = UsageRollup.objects.filter(tenant_id=tenant_id, day__range=(first, last))
-    sums = {f"total_{name}": Sum(name) for name in ("calls", "inputs", "cached_inputs", "units", "saved_units")}
+    sums = {f"total_{name}": Sum(name) for name in SUMMED}
     if not columns:
         total = days.aggregate(**sums)
         return [_row((), total)] if total["total_calls"] is not None else []
@@ -59,11 +60,4 @@ def _column(name: Grouping) -> str:
 
 def _row(names: Sequence[Grouping], row: dict[str, Any]) -> UsageRow:
     values = {name: row[_column(name)] if name in names else None for name in get_args(Grouping)}
-    return UsageRow(
-        **values,
-        calls=row["total_calls"],
-        inputs=row["total_inputs"],
-        cached_inputs=row["total_cached_inputs"],
-        units=row["total_units"],
-        saved_units=row["total_saved_units"],
-    )
+    return UsageRow(**values, sums=Sums(**{name: row[f"total_{name}"] for name in SUMMED}))

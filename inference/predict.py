@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -109,9 +109,24 @@ def begin(
     return call
 
 
+class _Counts(NamedTuple):
+    """What one charge counts for: 1 for the call, for its model in the call, for its version in the call; else 0."""
+
+    call: int
+    model: int
+    version: int
+
+
+_UNCOUNTED: Final = _Counts(call=0, model=0, version=0)
+
+
 @dataclass(slots=True)
 class _Call:
-    """What is counted as one call: its inputs, its fee, and whether all is metered since its admission."""
+    """What is counted as one call: its inputs, its fee, and whether all is metered since its admission.
+
+    A call with a fee or several inputs has a charge of its own, ``fee_hold_id``, which counts it: which inputs fail makes no
+    difference to how many calls there were.
+    """
 
     items: Sequence[Prepared]
     fee: int = 0
@@ -262,24 +277,31 @@ class Started:
         self.calls += calls
 
     def _charges(self, call: _Call) -> Iterable[Charge]:
-        # A call counts as one request for each model that it names, however many inputs it has.
+        if self.context.free:
+            for item in call.items:
+                record = self._record(item, item.request.call_id, 0, _UNCOUNTED)
+                yield Charge(item.hold_id, item.ref.qualified_name, 0, 0, record, 0)
+            return
+        # A call is one request however many inputs and models it has, and one for each model that it names.
         first_of_model = {item.ref.qualified_name: item for item in reversed(call.items)}
-        for item in call.items:
-            counts = item is first_of_model[item.ref.qualified_name]
-            yield Charge(
-                hold_id=item.hold_id,
-                model=item.ref.qualified_name,
-                units=item.units,
-                requests=1 if counts else 0,
-                record=self._record(item, item.request.call_id, item.units, counts=counts),
-            )
+        first_of_version = {(item.ref.qualified_name, item.ref.version): item for item in reversed(call.items)}
         call.fee = pricing.call_fee(operation=self.context.operation, models=set(first_of_model))
-        if call.fee:
+        alone = not call.fee and len(call.items) == 1
+        for item in call.items:
+            counts = _Counts(
+                call=1 if alone else 0,
+                model=1 if item is first_of_model[item.ref.qualified_name] else 0,
+                version=1 if item is first_of_version[item.ref.qualified_name, item.ref.version] else 0,
+            )
+            record = self._record(item, item.request.call_id, item.units, counts)
+            yield Charge(item.hold_id, item.ref.qualified_name, item.units, counts.call, record, counts.model)
+        if not alone:
             call.fee_hold_id = hex_id()
-            record = self._record(None, call.items[0].request.call_id, call.fee, counts=False)
-            yield Charge(call.fee_hold_id, "", call.fee, 0, record)
+            counts = _Counts(call=1, model=1 if call.fee else 0, version=0)
+            record = self._record(None, call.items[0].request.call_id, call.fee, counts)
+            yield Charge(call.fee_hold_id, "", call.fee, counts.call, record, counts.model)
 
-    def _record(self, item: Prepared | None, call_id: str, units: int, *, counts: bool) -> bytes:
+    def _record(self, item: Prepared | None, call_id: str, units: int, counts: _Counts) -> bytes:
         context = self.context
         return charging.record(
             contract=self.contract,
@@ -290,7 +312,9 @@ class Started:
             api_version=context.api_version,
             inputs=1 if item else 0,
             cached=item is not None and item.entry is not None,
-            requests=1 if counts else 0,
+            requests=counts.call,
+            model_requests=counts.model,
+            version_requests=counts.version,
             held_units=item.full_units if item else units,
             client=context.client,
         )
@@ -309,9 +333,13 @@ class Started:
                 for item in call.items
                 if not item.settled_by_worker and not isinstance(outcomes[item.hold_id], PlatformError)
             ]
-            if call.fee_hold_id and self._is_earned(call, outcomes):
+            if not call.fee_hold_id:
+                continue
+            if self._is_earned(call, outcomes):
                 settled.append(admission.Settlement(hold_id=call.fee_hold_id))
-            elif call.fee_hold_id:
+            elif _is_answered(call, outcomes):
+                settled.append(admission.Settlement(hold_id=call.fee_hold_id, units=0))
+            else:
                 unearned.append(call.fee_hold_id)
         if unearned:
             release(self.contract, *unearned)
@@ -329,8 +357,14 @@ class Started:
 
     def _is_earned(self, call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
         """Whether the call pays its fee: something was answered, or all of it where no less would do."""
-        answered = (not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
-        return all(answered) if self.whole else any(answered)
+        if not self.whole:
+            return _is_answered(call, outcomes)
+        return all(not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
+
+
+def _is_answered(call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
+    """Whether anything of the call was answered, so that it counts as one."""
+    return any(not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
 
 
 def _leave(items: Iterable[Prepared]) -> None:

@@ -125,7 +125,10 @@ def prepare(
             joined = flights.join(cache.lease_key(key, truncate), deadline) if context.cache.read else None
         price = prices.get(ref.qualified_name)
         if price is None:
-            price = prices[ref.qualified_name] = pricing.tariff(operation=context.operation, model=ref.qualified_name)
+            tariff = (
+                pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
+            )
+            price = prices[ref.qualified_name] = tariff
         full, cached = price.per_input, price.cached_per_input
         units = full if entry is None else cached
         prepared.append(

@@ -116,6 +116,8 @@ class CallContext:
     priority: Priority = Priority.INTERACTIVE
     holds_thread: bool = True
     """Whether a thread waits for the answer, of which a process has few; a stream's inputs share one."""
+    free: bool = False
+    """Whether the platform pays: inputs cost nothing and count for no limit. They stand in the ledger with 0 units and calls."""
 
 
 @dataclass(frozen=True, slots=True)

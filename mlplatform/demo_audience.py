@@ -1,6 +1,7 @@
 """A small bookshop for the demo: acme's books, five of its readers and what they like.
 
-The books have no embeddings yet, because no worker runs when the demo is made: the first recommendation makes them.
+The books have no embeddings yet, because no worker runs when the demo is made: the first recommendation makes them, free of
+charge.
 """
 
 from typing import Final

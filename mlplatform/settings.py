@@ -81,6 +81,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "mlplatform.middleware.audit_context.AuditContextMiddleware",
+    "mlplatform.middleware.known_browsers.KnownBrowsersMiddleware",
 ]
 
 TEMPLATES: list[dict[str, Any]] = [

@@ -1,7 +1,8 @@
 """From a secret to a frozen :class:`Caller`, by an in-process cache of bounded staleness.
 
 A change of the key or its tenant is noticed at once through the guards (``tenants/guards.py``); the 30 seconds here
-only bound what a lost Redis could hide.
+only bound what a lost Redis could hide. Secrets that can never turn good, unknown and revoked ones, are remembered for a
+few seconds too, so that one which is sent again and again costs the database one look-up in that time.
 """
 
 import datetime as dt
@@ -10,6 +11,7 @@ import hmac
 import ipaddress
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -20,6 +22,8 @@ from tenants import api_keys, last_used
 from tenants.models import ApiKeySecret, TenantStatus
 
 _MAX_CACHED = 20_000
+_MAX_REFUSED = 10_000
+_REFUSED_S = 5.0
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -52,18 +56,27 @@ class Caller:
         return not self.allowed_models or model in self.allowed_models
 
 
+class WrongKey(PlatformError):
+    """UNAUTHENTICATED: no key of this service has this secret. Expired and revoked keys are no guesses, hence not wrong."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(ErrorKind.UNAUTHENTICATED, detail)
+
+
 _lock = threading.Lock()
 _cache: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
+_refused: OrderedDict[bytes, tuple[Callable[[], PlatformError], float]] = OrderedDict()
 
 
 def authenticate(secret: str, *, address: str, fresh: bool = False) -> Caller:
     """Who calls with this secret from this address.
 
-    ``fresh`` reads the rows even if a parsed caller is at hand. Raises UNAUTHENTICATED for a secret that is malformed,
-    unknown, expired or revoked, and FORBIDDEN for a suspended tenant or an address outside the key's networks.
+    ``fresh`` reads the rows whatever is remembered. Raises UNAUTHENTICATED for a secret that is expired or revoked, its
+    subclass WrongKey for one that is malformed or unknown, and FORBIDDEN for a suspended tenant or an address outside the
+    key's networks.
     """
     caller = None if fresh else cached(secret)
-    return check(caller or _load(secret), address=address)
+    return check(caller or _load(secret, fresh=fresh), address=address)
 
 
 def check(caller: Caller, *, address: str) -> Caller:
@@ -88,23 +101,26 @@ def forget_all() -> None:
     """Empty the in-process cache; for tests and for forked processes."""
     with _lock:
         _cache.clear()
+        _refused.clear()
 
 
-def _load(secret: str) -> Caller:
+def _load(secret: str, *, fresh: bool) -> Caller:
     if not api_keys.well_formed(secret):
-        raise _unauthenticated(
+        raise WrongKey(
             "This is not an API key of this service: a key looks like mlp_live_… and its checksum must fit. Was it cut off?"
         )
     digest = api_keys.digest(secret)
+    if not fresh:
+        _raise_what_refused(bytes.fromhex(digest))
     # Whatever the rows say, the old answer is over: a key that was revoked must not be found in memory again.
     with _lock:
         _cache.pop(bytes.fromhex(digest), None)
     row = ApiKeySecret.objects.select_related("key__tenant").filter(sha256=digest).first()
     if row is None or not hmac.compare_digest(row.sha256, digest):
-        raise _unauthenticated("No API key has this secret.")
+        raise _refused_for_good(digest, _unknown)
     key, tenant = row.key, row.key.tenant
     if key.revoked_at is not None:
-        raise _unauthenticated("This API key was revoked.")
+        raise _refused_for_good(digest, _revoked)
     if tenant.status != TenantStatus.ACTIVE:
         raise PlatformError(ErrorKind.FORBIDDEN, "This tenant is suspended; please contact support.")
     ends = [moment for moment in (key.expires_at, row.expires_at) if moment is not None]
@@ -137,6 +153,30 @@ def _remember(digest: bytes, caller: Caller) -> None:
         _cache.move_to_end(digest)
         while len(_cache) > _MAX_CACHED:
             _cache.popitem(last=False)
+
+
+def _refused_for_good(digest: str, why: Callable[[], PlatformError]) -> PlatformError:
+    """What refuses this secret, remembered: no key gets an old secret, and none is un-revoked."""
+    with _lock:
+        _refused[bytes.fromhex(digest)] = (why, clock.monotonic() + _REFUSED_S)
+        _refused.move_to_end(bytes.fromhex(digest))
+        while len(_refused) > _MAX_REFUSED:
+            _refused.popitem(last=False)
+    return why()
+
+
+def _raise_what_refused(digest: bytes) -> None:
+    entry = _refused.get(digest)
+    if entry is not None and entry[1] > clock.monotonic():
+        raise entry[0]()
+
+
+def _unknown() -> PlatformError:
+    return WrongKey("No API key has this secret.")
+
+
+def _revoked() -> PlatformError:
+    return _unauthenticated("This API key was revoked.")
 
 
 def _check_address(caller: Caller, address: str) -> None:

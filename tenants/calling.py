@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tenants import authentication, wrong_keys
-from tenants.authentication import Caller
+from tenants.authentication import Caller, WrongKey
 from tenants.guards import StaleCaller
 
 T = TypeVar("T")
@@ -32,17 +32,14 @@ def secret_of(*, authorization: str, api_key: str) -> str:
 
 
 def caller_of(secret: str, *, address: str) -> Caller:
-    """Who calls; wrong keys are counted by ``address``. Raises UNAUTHENTICATED, FORBIDDEN or TOO_MANY_ATTEMPTS."""
-    known = authentication.cached(secret)
-    if known is None:
-        wrong_keys.refuse_if_too_many(address)
+    """Who calls. Only a key that proves wrong is counted by ``address``, and refused for those before it.
+
+    Raises UNAUTHENTICATED, FORBIDDEN or, for one wrong key too many, TOO_MANY_ATTEMPTS.
+    """
     try:
-        if known is not None:
-            return authentication.check(known, address=address)
         return authentication.authenticate(secret, address=address)
-    except PlatformError as error:
-        if error.kind is ErrorKind.UNAUTHENTICATED:
-            wrong_keys.count(address)
+    except WrongKey:
+        wrong_keys.count(address)
         raise
 
 

@@ -28,9 +28,13 @@ class GuardedAuthenticationForm(AuthenticationForm):
 
     def clean(self) -> dict[str, Any]:
         """Raises ValidationError with the reason and when to try again."""
-        if self.request is not None:
-            try:
-                logins.count_attempt(self.request, email=self.cleaned_data.get("username", ""))
-            except PlatformError as error:
-                raise ValidationError(error.detail, code=error.kind.value) from error
-        return super().clean()
+        email = self.cleaned_data.get("username", "")
+        if self.request is None:
+            return super().clean()
+        try:
+            logins.count_attempt(self.request, email=email)
+        except PlatformError as error:
+            raise ValidationError(error.detail, code=error.kind.value) from error
+        cleaned = super().clean()
+        logins.succeeded(self.request, email=email)
+        return cleaned

@@ -10,8 +10,10 @@ from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, StreamingHttpResponse
 
+from billing import usage_reports
 from billing.admin.prices import without
 from billing.models import UsageRollup
+from billing.usage_reports import SUMMED
 from tenants.admin import formats
 from tenants.admin.kit import FactsAdmin, display
 from tenants.models import ApiKey
@@ -43,6 +45,7 @@ _COLUMNS: Final = (
     "api_version",
     "operation",
     "calls",
+    "calls_of_model",
     "inputs",
     "cached_inputs",
     "units",
@@ -61,7 +64,8 @@ def with_key_names(rows: QuerySet[Any]) -> QuerySet[Any]:
 @admin.register(UsageRollup)
 class UsageDayAdmin(FactsAdmin[UsageRollup]):
     list_display = [
-        "day", "tenant", "key", "model", "api_version", "operation", "calls_n", "inputs_n", "cached_n", "units_n", "saved_n",
+        "day", "tenant", "key", "what", "api_version", "operation", "calls_n", "model_calls_n", "inputs_n", "cached_n",
+        "units_n", "saved_n",
     ]  # fmt: skip
     list_filter = [
         ("day", RangeDateFilter),
@@ -88,7 +92,7 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None)
         if context is not None and "cl" in context:
-            sums = {name: Sum(name) for name in ("calls", "inputs", "cached_inputs", "units", "saved_units")}
+            sums = {name: Sum(name) for name in SUMMED}
             totals = context["cl"].queryset.order_by().aggregate(**sums)
             query = request.GET.copy()
             query[_EXPORT] = "csv"
@@ -102,6 +106,14 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
     @display(description="Key", ordering="key_uid")
     def key(self, row: UsageRollup) -> str:
         return row.key_name or row.key_uid  # type: ignore[attr-defined]  # annotated by with_key_names
+
+    @display(description="Model", ordering="model")
+    def what(self, row: UsageRollup) -> str:
+        return usage_reports.named(row.model)
+
+    @display(description="Calls of the model", ordering="model_calls")
+    def model_calls_n(self, row: UsageRollup) -> str:
+        return formats.number(row.model_calls)
 
     @display(description="Calls", ordering="calls")
     def calls_n(self, row: UsageRollup) -> str:
@@ -136,12 +148,13 @@ def _csv_lines(rows: QuerySet[UsageRollup]) -> Iterator[str]:
     writer.writerow(_COLUMNS)
     for row in rows.iterator(chunk_size=1000):
         key_name = row.key_name or ""  # type: ignore[attr-defined]  # annotated by with_key_names
-        names = [row.tenant.slug, row.key_uid, key_name, row.model, row.api_version, row.operation]
+        names = [row.tenant.slug, row.key_uid, key_name, usage_reports.named(row.model), row.api_version, row.operation]
         writer.writerow(
             [
                 row.day.isoformat(),
                 *map(_harmless, names),
                 row.calls,
+                row.model_calls,
                 row.inputs,
                 row.cached_inputs,
                 row.units,

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from billing import usage_reports
 from billing.admin.usage_days import with_key_names
 from billing.models import UsageRecord
 from tenants.admin import formats
@@ -58,6 +59,9 @@ class UsageRecordAdmin(FactsAdmin[UsageRecord]):
         "model_version",
         "api_version",
         "inputs",
+        "requests",
+        "model_requests",
+        "version_requests",
         "cached",
         "units",
         "client",
@@ -83,7 +87,7 @@ class UsageRecordAdmin(FactsAdmin[UsageRecord]):
     @display(description="What", ordering="model", header=True)
     def what(self, record: UsageRecord) -> list[str]:
         version = f"@{record.model_version}" if record.model_version else ""
-        return [f"{record.model}{version}" if record.model else "the call itself", record.operation]
+        return [f"{record.model}{version}" if record.model else usage_reports.NO_MODEL, record.operation]
 
     @display(description="Answered", ordering="cached")
     def answered(self, record: UsageRecord) -> SafeString:

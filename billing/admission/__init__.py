@@ -8,6 +8,7 @@ Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
 from billing.admission.deciding import MonthToDate, admit, peek
 from billing.admission.explaining import explain
 from billing.admission.settling import parse_settled, release, settle, settle_commands
+from billing.admission.tightest import asked, tightest
 from billing.admission.types import (
     MAX_AMOUNT,
     MAX_CHARGES,
@@ -42,10 +43,12 @@ __all__ = [
     "StaleCaller",
     "Subject",
     "admit",
+    "asked",
     "explain",
     "parse_settled",
     "peek",
     "release",
     "settle",
     "settle_commands",
+    "tightest",
 ]

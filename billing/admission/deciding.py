@@ -66,7 +66,7 @@ def admit(
         settle_now=settle_now,
         month_to_date=month_to_date,
     )
-    decision = _decision(answer, limits, tuple([charge.hold_id for charge in charges]))
+    decision = _decision(answer, limits, tuple(charges))
     tally.count(_granted if decision.granted else _refused)
     return decision
 
@@ -153,7 +153,7 @@ def _rebuild(
         connection.run(client, scripts.REBUILD, names[:1], (packing.message(counters),))
 
 
-def _decision(answer: list[int], limits: Sequence[Limit], hold_ids: tuple[str, ...]) -> Decision:
+def _decision(answer: list[int], limits: Sequence[Limit], charges: tuple[Charge, ...]) -> Decision:
     # Positional and without helpers in the loop: this runs for every prediction.
     states = tuple(
         [
@@ -162,5 +162,5 @@ def _decision(answer: list[int], limits: Sequence[Limit], hold_ids: tuple[str, .
         ]
     )
     if answer[0] == _GRANTED:
-        return Decision(True, states, 0.0, hold_ids)
-    return Decision(False, states, max(state.wait_s for state in states), ())
+        return Decision(True, states, 0.0, charges)
+    return Decision(False, states, max(state.wait_s for state in states), charges)

@@ -60,7 +60,10 @@ def call(
             int(hold_ttl_s * MICRO),
             settle_now,
             deadline_us,
-            [(charge.hold_id, charge.model, charge.units, charge.requests, _text(charge.record)) for charge in charges],
+            [
+                (each.hold_id, each.model, each.units, each.requests, _text(each.record), each.model_requests)
+                for each in charges
+            ],
         )
     )
 

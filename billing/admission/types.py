@@ -108,8 +108,9 @@ class Charge:
     """One input, or one call fee, to be admitted; each gets a hold of its own.
 
     ``hold_id`` is made by the server and fresh for every try, never the client's request id, which a client could
-    send again for free calls. ``model`` is empty for a call fee. ``record`` is the usage record but for its id, moment
-    and units; it goes to the shard's stream unread when the hold is settled.
+    send again for free calls. ``model`` is empty for a call fee. ``requests`` is 1 for the one charge that counts the call,
+    ``model_requests`` for the first of each model in it, which limits of one model count. ``record`` is the usage record
+    but for its id, moment and units; it goes to the shard's stream unread when the hold is settled.
     """
 
     hold_id: str
@@ -117,9 +118,11 @@ class Charge:
     units: int
     requests: int
     record: bytes
+    model_requests: int = 1
 
     def __post_init__(self) -> None:
-        if not self.hold_id or not 0 <= self.units <= MAX_AMOUNT or not 0 <= self.requests <= MAX_AMOUNT:
+        counts = (self.units, self.requests, self.model_requests)
+        if not self.hold_id or not 0 <= min(counts) <= max(counts) <= MAX_AMOUNT:
             raise ValueError("a charge needs a hold id, and units and requests from 0 up")
 
 
@@ -141,12 +144,20 @@ class LimitState:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``wait_s`` is 0 when granted, else the longest wait of the refusing limits; infinite: split the batch."""
+    """``wait_s`` is 0 when granted, else the longest wait of the refusing limits; infinite: split the batch.
+
+    ``charges`` are those that were decided on; none for a look that takes nothing.
+    """
 
     granted: bool
     states: tuple[LimitState, ...]
     wait_s: float
-    hold_ids: tuple[str, ...]
+    charges: tuple[Charge, ...] = ()
+
+    @property
+    def hold_ids(self) -> tuple[str, ...]:
+        """The holds that were made; none when refused."""
+        return tuple([charge.hold_id for charge in self.charges]) if self.granted else ()
 
 
 @dataclass(frozen=True, slots=True)

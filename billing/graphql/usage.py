@@ -8,7 +8,7 @@ from typing import Any, Final
 import graphene
 
 from billing import usage_rows
-from billing.usage import Grouping, hit_ratio
+from billing.usage_reports import Grouping, Sums, hit_ratio, named
 from billing.usage_rows import UsageRow
 from mlplatform.lib import clock
 from mlplatform.lib.graphql_cost import cost
@@ -40,8 +40,11 @@ class Report:
 class UsageNumbers:
     """What every sum of usage has."""
 
-    calls = graphene.BigInt(required=True)
-    inputs = graphene.BigInt(required=True)
+    calls = graphene.BigInt(
+        required=True,
+        description="Each call once, however many inputs and models it had. In rows by model: the calls that named it.",
+    )
+    inputs = graphene.BigInt(required=True, description="Inputs that were answered.")
     cached_inputs = graphene.BigInt(required=True, description="Inputs that a cache answered.")
     units = graphene.BigInt(required=True)
     saved_units = graphene.BigInt(
@@ -50,8 +53,28 @@ class UsageNumbers:
     cache_hit_ratio = graphene.Float(description="Cached inputs of all inputs, 0 to 1; null without inputs.")
 
     @staticmethod
-    def resolve_cache_hit_ratio(root: Any, info: graphene.ResolveInfo) -> float | None:
-        return hit_ratio(root.inputs, root.cached_inputs)
+    def resolve_inputs(root: UsageRow | Sums, info: graphene.ResolveInfo) -> int:
+        return _sums(root).inputs
+
+    @staticmethod
+    def resolve_cached_inputs(root: UsageRow | Sums, info: graphene.ResolveInfo) -> int:
+        return _sums(root).cached_inputs
+
+    @staticmethod
+    def resolve_units(root: UsageRow | Sums, info: graphene.ResolveInfo) -> int:
+        return _sums(root).units
+
+    @staticmethod
+    def resolve_saved_units(root: UsageRow | Sums, info: graphene.ResolveInfo) -> int:
+        return _sums(root).saved_units
+
+    @staticmethod
+    def resolve_cache_hit_ratio(root: UsageRow | Sums, info: graphene.ResolveInfo) -> float | None:
+        return hit_ratio(_sums(root).inputs, _sums(root).cached_inputs)
+
+
+def _sums(of: UsageRow | Sums) -> Sums:
+    return of if isinstance(of, Sums) else of.sums
 
 
 class UsageLine(UsageNumbers, graphene.ObjectType):
@@ -63,13 +86,21 @@ class UsageLine(UsageNumbers, graphene.ObjectType):
 
     day = graphene.Date(description="UTC.")
     model = graphene.String(description="Empty for what belongs to no model, such as the fee of a batch.")
+    what = graphene.String(description="The model, or `(call fee)` where it is empty.")
     key = graphene.String(description="The key's public id.")
     api_version = graphene.String(description="Of REST, or the name of the protocol, such as `graphql`.")
     operation = graphene.String()
 
+    @staticmethod
+    def resolve_what(root: UsageRow, info: graphene.ResolveInfo) -> str | None:
+        return None if root.model is None else named(root.model)
+
 
 class UsageTotal(UsageNumbers, graphene.ObjectType):
-    """The sum of all rows."""
+    """The sum of all rows; each call once, also where rows are by model."""
+
+    class Meta:
+        possible_types = (Sums,)
 
 
 class Usage(graphene.ObjectType):
@@ -85,9 +116,13 @@ class Usage(graphene.ObjectType):
     total = cost(graphene.Field(UsageTotal, required=True), complexity=0)
 
     @staticmethod
-    def resolve_total(root: Report, info: graphene.ResolveInfo) -> UsageTotal:
-        names = ("calls", "inputs", "cached_inputs", "units", "saved_units")
-        return UsageTotal(**{name: sum(getattr(row, name) for row in root.rows) for name in names})
+    def resolve_rows(root: Report, info: graphene.ResolveInfo) -> Sequence[UsageRow]:
+        # Calls of several inputs without a fee belong to no model and have no units: nothing to tell of.
+        return [row for row in root.rows if row.model != "" or row.calls or row.sums.units]
+
+    @staticmethod
+    def resolve_total(root: Report, info: graphene.ResolveInfo) -> Sums:
+        return Sums.of([row.sums for row in root.rows])
 
 
 def usage_field() -> Any:

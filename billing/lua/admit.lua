@@ -2,7 +2,8 @@
 -- Decides over every limit of a caller at once: takes from all of them or from none. See docs/adr/0001.
 --
 -- ARGV[1]: the limits (msgpack, see limits.lua). ARGV[2]: msgpack of tenant version, key version, request id, hold
--- time to live, settle now, deadline, charges {{hold id, model, units, requests, record}, ...}. Times: microseconds.
+-- time to live, settle now, deadline, charges {{hold id, model, units, requests, record, requests of the model}, ...}.
+-- Times: microseconds.
 -- Answers {outcome, now, ...}. Granted and refused: then room, reset and wait of each limit, where wait is 0 when the
 -- limit does not refuse and -1 when it never can let this pass. Unknown: the positions of months without a counter.
 
@@ -63,7 +64,7 @@ local function applies(limit, charge)
 end
 
 local function take_of(limit)
-  local take, position = 0, limit[3] == 'units' and 3 or 4
+  local take, position = 0, limit[3] == 'units' and 3 or limit[4] == 'model' and 6 or 4
   for _, charge in ipairs(charges) do
     if applies(limit, charge) then
       take = take + charge[position]
@@ -128,10 +129,11 @@ local function packed_hold(charge, opened, expires)
     if applies(limit, charge) then
       local n = #takes
       takes[n + 1], takes[n + 2] = limit[1], LETTERS[limit[2]]
-      takes[n + 3], takes[n + 4] = limit[3] == 'units' and 'u' or 'r', opened[i].stamp
+      takes[n + 3] = limit[3] == 'units' and 'u' or limit[4] == 'model' and 'm' or 'r'
+      takes[n + 4] = opened[i].stamp
     end
   end
-  return cmsgpack.pack({expires, charge[3], charge[4], charge[5], takes})
+  return cmsgpack.pack({expires, charge[3], charge[4], charge[5], takes, charge[6]})
 end
 
 -- Adds to what is written a hold for each charge, or the mark of a settled one whose usage is metered at once.

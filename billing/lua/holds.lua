@@ -1,8 +1,9 @@
 -- Holds: units that were taken at admission and are not yet settled, released or expired.
 --
 -- STATE is one hash of everything that limits a tenant, so that no part can be lost without the rest. A field is a
--- limit's id, or '+' and a hold's id. A hold is {expires, units, requests, record, takes}, where takes lists, in fours,
--- the limits that it was taken from: field, letter of the kind, 'u' or 'r' (what the limit counts), window. A hold
+-- limit's id, or '+' and a hold's id. A hold is {expires, units, requests, record, takes, requests of the model}, where takes
+-- lists, in fours, the limits that it was taken from: field, letter of the kind, what the limit counts ('u' units, 'r'
+-- requests, 'm' requests of the model; an older release took those as 'r' and wrote no sixth element), window. A hold
 -- that ended leaves a mark for a minute, so that a retry is recognised. EXPIRY orders the fields of holds and marks by
 -- the moment when they may be dropped.
 
@@ -36,7 +37,8 @@ end
 
 -- Gives back what a hold took; when `used` units of it were used, only the rest, and its concurrency.
 local function give_up(hold, used)
-  local units, requests, takes = hold[2], hold[3], hold[5]
+  local units, takes = hold[2], hold[5]
+  local counted = {u = units, r = hold[3], m = hold[6]}
   for i = 1, #takes, 4 do
     local field, letter, counts, window = takes[i], takes[i + 1], takes[i + 2], takes[i + 3]
     if given[field] == nil then
@@ -45,7 +47,7 @@ local function give_up(hold, used)
     end
     local state = given[field]
     if state and state[1] == letter then
-      local count = counts == 'u' and units or requests
+      local count = counted[counts]
       if used and letter ~= 'c' then
         count = counts == 'u' and units - used or 0
       end

@@ -25,7 +25,13 @@ class UsageRecord(models.Model):
         default=0, help_text="What it would have cost more, had no cache answered it."
     )
     requests = models.PositiveSmallIntegerField(
-        default=1, help_text="1 for the record that counts the call; 0 for a batch's other inputs and its fee."
+        default=1, help_text="1 for the one record that counts the call: its only input, or the call itself."
+    )
+    model_requests = models.PositiveSmallIntegerField(
+        "calls of the model", default=1, help_text="1 for the first record of each model in a call."
+    )
+    version_requests = models.PositiveSmallIntegerField(
+        "calls of the version", default=1, help_text="1 for the first record of each model version in a call."
     )
     client = models.CharField(max_length=120, blank=True)
 
@@ -53,7 +59,12 @@ class UsageRollup(models.Model):
     model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
     api_version = models.CharField(max_length=16, blank=True)
     operation = models.CharField(max_length=16)
-    calls = models.PositiveBigIntegerField(default=0)
+    calls = models.PositiveBigIntegerField(
+        default=0, help_text="Each call once: on its only input, or on the call itself."
+    )
+    model_calls = models.PositiveBigIntegerField(
+        "calls of the model", default=0, help_text="Calls that named the model, or, without a model, that had a fee."
+    )
     inputs = models.PositiveBigIntegerField(default=0)
     cached_inputs = models.PositiveBigIntegerField(default=0)
     units = models.PositiveBigIntegerField(default=0)

@@ -9,7 +9,9 @@ from tenants.models import Tenant
 class VersionUse(models.Model):
     """The calls of one day (UTC), tenant, key, API version, model version and client (user agent).
 
-    Written in the transaction that stores the usage records, so it is a sum of them and never counts one twice.
+    ``calls`` counts each call once, so its sums are calls of an API version; ``version_calls`` counts a call once for each
+    model version that it names. Written in the transaction that stores the usage records, so it is a sum of them and never
+    counts one twice.
     """
 
     day = models.DateField()
@@ -20,6 +22,7 @@ class VersionUse(models.Model):
     model_version = models.CharField(max_length=64, blank=True)
     client = models.CharField(max_length=120, blank=True)
     calls = models.PositiveBigIntegerField(default=0)
+    version_calls = models.PositiveBigIntegerField("calls of the model version", default=0)
     units = models.PositiveBigIntegerField(default=0)
     last_call_at = models.DateTimeField()
 

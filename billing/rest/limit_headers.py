@@ -4,6 +4,7 @@ import calendar
 import math
 from functools import lru_cache
 
+from billing import admission
 from billing.admission import Decision, Limit, LimitKind, LimitState
 from mlplatform.lib import clock
 
@@ -13,15 +14,9 @@ def of(decision: Decision) -> dict[str, str]:
     if not decision.states:
         return {}
     now = clock.now()
-    parts, limits, tightest, least = [], [], decision.states[0], math.inf
-    # One loop without helpers: this runs for every answer.
-    for state in decision.states:
-        limit, left = state.limit, max(0, state.remaining)
-        share = left / limit.amount if limit.amount else 0.0
-        if share < least:
-            tightest, least = state, share
-        limits.append(limit)
-        parts.append(f'"{limit.name}";r={left};t={_seconds(state)}')
+    parts = [f'"{state.limit.name}";r={max(0, state.remaining)};t={_seconds(state)}' for state in decision.states]
+    limits = [state.limit for state in decision.states]
+    tightest = admission.tightest(decision)
     return {
         "RateLimit-Policy": _policies(tuple(limits), now.year, now.month),
         "RateLimit": ", ".join(parts),

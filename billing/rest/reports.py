@@ -11,12 +11,12 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import admission, usage
+from billing import admission, usage_reports
 from billing.admission import Decision, LimitState, Refusal
 from billing.contracts import contract_of
 from billing.rest.keyed import peek
 from billing.rest.views import KeyedView
-from billing.usage import Grouping, UsageLine
+from billing.usage_reports import Grouping, UsageLine
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants import scopes
@@ -40,16 +40,15 @@ class UsageView(KeyedView):
             first, last = _days(request)
             by = _grouping(request)
             form = _form(request)
-            lines = usage.summary(tenant_id=caller.tenant_id, first=first, last=last, by=by)
+            report = usage_reports.summary(tenant_id=caller.tenant_id, first=first, last=last, by=by)
             if form == "csv":
-                return _csv(lines, by)
-            total = _with_ratio({name: sum(getattr(line, name) for line in lines) for name in _NUMBERS})
+                return _csv(report.lines, by)
             return {
                 "from": first.isoformat(),
                 "to": last.isoformat(),
                 "by": by,
-                "lines": [_line(line, by) for line in lines],
-                "total": total,
+                "lines": [_line(line, by) for line in report.lines],
+                "total": _with_ratio({name: getattr(report.total, name) for name in _NUMBERS}),
             }
 
         return self.read(request, "usage:read", handle)
@@ -151,11 +150,13 @@ def _form(request: Request) -> str:
 
 def _line(line: UsageLine, by: str) -> dict[str, Any]:
     body = asdict(line)
-    return {by: body.pop("value"), **_with_ratio(body)}
+    value = body.pop("value")
+    named = {by: value, "what": usage_reports.named(value)} if by == "model" else {by: value}
+    return {**named, **_with_ratio(body)}
 
 
 def _with_ratio(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {**numbers, "cache_hit_ratio": usage.hit_ratio(numbers["inputs"], numbers["cached_inputs"])}
+    return {**numbers, "cache_hit_ratio": usage_reports.hit_ratio(numbers["inputs"], numbers["cached_inputs"])}
 
 
 def _csv(lines: Sequence[UsageLine], by: str) -> HttpResponse:
@@ -163,7 +164,8 @@ def _csv(lines: Sequence[UsageLine], by: str) -> HttpResponse:
     writer = csv.writer(text)
     writer.writerow([by, *_NUMBERS])
     for line in lines:
-        writer.writerow([_plain(line.value), *(getattr(line, name) for name in _NUMBERS)])
+        value = usage_reports.named(line.value) if by == "model" else line.value
+        writer.writerow([_plain(value), *(getattr(line, name) for name in _NUMBERS)])
     return HttpResponse(
         text.getvalue(),
         content_type="text/csv; charset=utf-8",

@@ -7,7 +7,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from billing.admission import LimitKind
 from billing.rest import reports
-from billing.usage import Grouping
+from billing.usage_reports import Grouping
 from mlplatform.lib.errors import ErrorKind
 from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, ref
 from tenants.scopes import SCOPES
@@ -17,8 +17,12 @@ _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
 _DAY: Final[Schema] = {"type": "string", "format": "date"}
 _NUMBERS: Final[dict[str, Schema]] = {
-    "calls": _COUNT | {"description": "Metered facts: one for each input, and one for a call's fee."},
-    "inputs": _COUNT,
+    "calls": _COUNT
+    | {
+        "description": "Calls, each once, however many inputs and models it had. By model: the calls that named it, so that a "
+        "call of several models stands in several lines, and once in the total."
+    },
+    "inputs": _COUNT | {"description": "Inputs that were answered."},
     "cached_inputs": _COUNT | {"description": "Inputs that a cache answered."},
     "units": _COUNT,
     "saved_units": _COUNT | {"description": "What cached answers would have cost more, had they been computed."},
@@ -49,7 +53,18 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "UsageLine": _object(_NUMBERS)
     | {
         "description": "Sums of one day, model, key, API version or operation.",
-        "properties": {grouping: {"type": "string"} for grouping in get_args(Grouping)} | _NUMBERS,
+        "properties": {grouping: {"type": "string"} for grouping in get_args(Grouping)}
+        | {
+            "model": {
+                "type": "string",
+                "description": "Empty for what belongs to no model: fees of calls, points of GraphQL.",
+            },
+            "what": {
+                "type": "string",
+                "description": "By model: the model, or `(call fee)` where it is empty, as the CSV has it.",
+            },
+        }
+        | _NUMBERS,
     },
     "Usage": _object(
         {
@@ -57,7 +72,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "to": _DAY,
             "by": {"type": "string", "enum": list(get_args(Grouping))},
             "lines": {"type": "array", "items": ref("UsageLine")},
-            "total": _object(_NUMBERS),
+            "total": _object(_NUMBERS) | {"description": "Of all; each call once."},
         }
     ),
     "LimitNow": _object(

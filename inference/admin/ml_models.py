@@ -31,7 +31,7 @@ def with_calls(models: QuerySet[MLModel]) -> QuerySet[MLModel]:
     """Each model with ``calls_30d``, ``inputs_30d`` and ``cached_30d``: calls, inputs and cached inputs of the last 30 days."""
     since = (clock.now() - _PERIOD).date()
     usage = UsageRollup.objects.filter(model=OuterRef("meter"), day__gt=since).order_by().values("model")
-    sums = {"calls_30d": "calls", "inputs_30d": "inputs", "cached_30d": "cached_inputs"}
+    sums = {"calls_30d": "model_calls", "inputs_30d": "inputs", "cached_30d": "cached_inputs"}
     return models.annotate(meter=model_names.sql()).annotate(
         **{name: Coalesce(Subquery(usage.annotate(n=Sum(column)).values("n")), 0) for name, column in sums.items()}
     )

@@ -62,7 +62,7 @@ def banners_of(*, tenant_id: int) -> list[Banner]:
     )
     found = []
     for schedule in announced:
-        rows = version_use.of_subject(schedule.kind, schedule.subject).filter(tenant_id=tenant_id, calls__gt=0)
+        rows = version_use.of_subject(schedule.kind, schedule.subject).filter(tenant_id=tenant_id, subject_calls__gt=0)
         used = rows.exists()
         if used or (schedule.id not in only_users and now < schedule.sunset_for(tenant_id)):
             found.append(_banner(schedule, tenant_id, now, used=used))

@@ -62,8 +62,8 @@ def _seen_by(row: DeprecationSchedule, tenant_id: int) -> Concern | None:
     schedule, now = catalogue.frozen(row), clock.now()
     use = (
         version_use.of_subject(schedule.kind, schedule.subject)
-        .filter(tenant_id=tenant_id, calls__gt=0)
-        .aggregate(total=Sum("calls", default=0), last=Max("last_call_at"))
+        .filter(tenant_id=tenant_id, subject_calls__gt=0)
+        .aggregate(total=Sum("subject_calls", default=0), last=Max("last_call_at"))
     )
     if row.audience == Audience.USERS and not use["total"] and tenant_id not in schedule.extensions:
         return None

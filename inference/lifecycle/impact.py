@@ -6,7 +6,7 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 
@@ -100,14 +100,16 @@ def week_change(trend: Sequence[int]) -> int | None:
 
 def impact(*, schedule: DeprecationSchedule) -> Impact:
     """Read it all in a number of queries that does not depend on how many tenants, keys or clients there are."""
-    used = version_use.of_subject(schedule.kind, schedule.subject).filter(calls__gt=0).order_by()
+    rows_of_subject = version_use.of_subject(schedule.kind, schedule.subject).order_by()
+    used = rows_of_subject.filter(subject_calls__gt=0)
     today = clock.now().date()
     days = tuple(today - dt.timedelta(days=back) for back in range(LOOKED_BACK_DAYS - 1, -1, -1))
     sums = {
         tenant: (calls, units, last)
-        for tenant, calls, units, last in used.values_list("tenant").annotate(
-            n=Sum("calls"), total=Sum("units"), last=Max("last_call_at")
+        for tenant, calls, units, last in rows_of_subject.values_list("tenant").annotate(
+            n=Sum("subject_calls"), total=Sum("units"), last=Max("last_call_at")
         )
+        if calls
     }
     trends, keys, clients = _trends(used, days), _keys(used), _clients(used)
     extensions = {row.tenant_id: row for row in schedule.extensions.select_related("approved_by")}
@@ -136,24 +138,28 @@ def impact(*, schedule: DeprecationSchedule) -> Impact:
     return Impact(schedule, days, tuple(rows), len(others))
 
 
-def _trends(used: QuerySet[VersionUse], days: Sequence[dt.date]) -> Mapping[int, tuple[int, ...]]:
+def _trends(used: QuerySet[Any], days: Sequence[dt.date]) -> Mapping[int, tuple[int, ...]]:
     by_day: dict[int, dict[dt.date, int]] = defaultdict(dict)
-    for tenant, day, calls in used.values_list("tenant", "day").annotate(n=Sum("calls")):
+    for tenant, day, calls in used.values_list("tenant", "day").annotate(n=Sum("subject_calls")):
         by_day[tenant][day] = calls
     return {tenant: tuple(found.get(day, 0) for day in days) for tenant, found in by_day.items()}
 
 
-def _keys(used: QuerySet[VersionUse]) -> Mapping[int, list[Part]]:
+def _keys(used: QuerySet[Any]) -> Mapping[int, list[Part]]:
     names = dict(ApiKey.objects.filter(uid__in=used.values("key_uid")).values_list("uid", "name"))
     found: dict[int, list[Part]] = defaultdict(list)
-    for tenant, uid, calls in used.values_list("tenant", "key_uid").annotate(n=Sum("calls")).order_by("-n", "key_uid"):
+    for tenant, uid, calls in (
+        used.values_list("tenant", "key_uid").annotate(n=Sum("subject_calls")).order_by("-n", "key_uid")
+    ):
         found[tenant].append(Part(names.get(uid, uid) or NO_KEY, calls, uid))
     return found
 
 
-def _clients(used: QuerySet[VersionUse]) -> Mapping[int, list[Part]]:
+def _clients(used: QuerySet[Any]) -> Mapping[int, list[Part]]:
     found: dict[int, list[Part]] = defaultdict(list)
-    for tenant, client, calls in used.values_list("tenant", "client").annotate(n=Sum("calls")).order_by("-n", "client"):
+    for tenant, client, calls in (
+        used.values_list("tenant", "client").annotate(n=Sum("subject_calls")).order_by("-n", "client")
+    ):
         found[tenant].append(Part(client or NO_CLIENT, calls))
     return found
 
@@ -161,12 +167,14 @@ def _clients(used: QuerySet[VersionUse]) -> Mapping[int, list[Part]]:
 def use_of_all() -> Mapping[tuple[str, str], Use]:
     """The use of every API version and model version in the last 30 days, by kind and subject; two queries."""
     first = clock.now().date() - dt.timedelta(days=LOOKED_BACK_DAYS - 1)
-    used = VersionUse.objects.filter(day__gte=first, calls__gt=0).order_by()
-    sums = {"tenants": Count("tenant", distinct=True), "total": Sum("calls")}
+    used = VersionUse.objects.filter(day__gte=first).order_by()
+    tenants_n = Count("tenant", distinct=True)
     found: dict[tuple[str, str], Use] = {}
-    for name, tenants, total in used.exclude(api_version="").values_list("api_version").annotate(**sums):
+    of_api = used.filter(calls__gt=0).exclude(api_version="").values_list("api_version")
+    for name, tenants, total in of_api.annotate(tenants=tenants_n, total=Sum("calls")):
         found[SubjectKind.API_VERSION.value, name] = Use(tenants, total)
-    for model, version, tenants, total in used.exclude(model="").values_list("model", "model_version").annotate(**sums):
+    of_model = used.filter(version_calls__gt=0).exclude(model="").values_list("model", "model_version")
+    for model, version, tenants, total in of_model.annotate(tenants=tenants_n, total=Sum("version_calls")):
         found[SubjectKind.MODEL_VERSION.value, f"{model}@{version}"] = Use(tenants, total)
     return found
 
@@ -180,7 +188,7 @@ def ending_soon(*, within: dt.timedelta) -> list[tuple[DeprecationSchedule, list
     found = []
     for row in rows:
         later = row.extensions.filter(until__gt=F("schedule__sunset_at")).values("tenant")
-        used = version_use.of_subject(row.kind, row.subject).filter(calls__gt=0).exclude(tenant__in=later)
+        used = version_use.of_subject(row.kind, row.subject).filter(subject_calls__gt=0).exclude(tenant__in=later)
         names = list(
             Tenant.objects.filter(pk__in=used.order_by().values("tenant"))
             .order_by("name")

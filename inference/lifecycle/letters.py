@@ -80,10 +80,10 @@ def uses(schedule: Schedule, tenant: Tenant) -> list[KeyUse]:
     """With which keys the tenant used the subject in the last 30 days, the busiest first."""
     rows = list(
         version_use.of_subject(schedule.kind, schedule.subject)
-        .filter(tenant=tenant, calls__gt=0)
+        .filter(tenant=tenant, subject_calls__gt=0)
         .order_by()
         .values("key_uid")
-        .annotate(total=Sum("calls"), last=Max("last_call_at"))
+        .annotate(total=Sum("subject_calls"), last=Max("last_call_at"))
     )
     wanted = [row["key_uid"] for row in rows]
     names = {

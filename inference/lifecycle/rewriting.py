@@ -188,7 +188,7 @@ def _example_answer(ref: ModelRef) -> Answer:
 
 def _used(tenant_id: int, schedule: Ending) -> tuple[str, str] | None:
     """Model and API version of the tenant's latest calls, as its usage has them."""
-    rows = version_use.of_subject(schedule.kind, schedule.subject).filter(tenant_id=tenant_id, calls__gt=0)
+    rows = version_use.of_subject(schedule.kind, schedule.subject).filter(tenant_id=tenant_id)
     row = rows.exclude(model="").exclude(api_version="").order_by("-last_call_at").first()
     if row is None:
         return None

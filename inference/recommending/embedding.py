@@ -59,7 +59,8 @@ def embed(
 ) -> Embeddings:
     """All texts in one call, or its problem: the first of any text, which ``paths`` and ``field`` name.
 
-    What was computed before a problem is charged, and cached, so that the same call again costs only the cached price.
+    A text that cannot be read is refused before anything is charged. What was computed before a later problem is charged,
+    without the fee, and cached, so that the same call again costs only the cached price.
     """
     if not texts:
         return Embeddings((), 0, None)
@@ -68,7 +69,7 @@ def embed(
         PredictRequest(model=EMBEDDER, input=text, path=path, field=field, truncate=TO_LIMIT)
         for text, path in zip(texts, named, strict=True)
     ]
-    answer = predict.predict_many(caller, requests, context)
+    answer = predict.predict_many(caller, requests, context, whole=True)
     return Embeddings(tuple(_embedded(result) for result in answer.results), answer.units, answer.decision)
 
 

@@ -12,6 +12,7 @@ from inference.models import Item
 from inference.recommending.audience import Kept, too_many
 from inference.recommending.embedding import Embedded, embed, embedder, name_of, text_of
 from inference.recommending.entries import ItemEntry
+from inference.recommending.quoting import Quote, quote
 from inference.truncation import TextLength
 from inference.types import CallContext
 from mlplatform.lib import clock
@@ -28,37 +29,64 @@ _Text = tuple[str, str, list[str]]
 class KeptItems:
     """What a call did, how many texts were embedded for which units, and the limits after it (None: none was embedded).
 
-    ``truncated`` has for each entry the length of a text that was embedded now and is longer than the model reads.
+    ``quote`` is what the call could cost at most, and what a recommendation costs after it. ``truncated`` has for each entry
+    the length of a text that was embedded now and is longer than the model reads.
     """
 
     kept: Kept
     embedded: int
     units: int
     decision: Decision | None
+    quote: Quote
     truncated: tuple[TextLength | None, ...] = ()
 
 
-def upsert_items(caller: Caller, *, entries: Sequence[ItemEntry], context: CallContext) -> KeptItems:
+def upsert_items(
+    caller: Caller, *, entries: Sequence[ItemEntry], context: CallContext, dry_run: bool = False
+) -> KeptItems:
     """Keep every item as the entry has it; those that are there are replaced.
 
     Items whose text is new are embedded first, in one batch of the caller; when that is refused or fails, its problem is
-    raised and nothing is kept. Raises CONFLICT where there are too many.
+    raised and nothing is kept. A text that is there as it was, but embedded by another model version or not yet, is embedded
+    at the platform's expense. ``dry_run`` tells what would be done, and does nothing. Raises CONFLICT where there are too many.
     """
     known = _known(caller.tenant_id, entries)
-    _require_room(caller.tenant_id, len(entries) - len(known))
+    created = len(entries) - len(known)
+    count = _require_room(caller.tenant_id, created)
     present = name_of(embedder())
-    wanted = [entry for entry in entries if known.get(entry.external_id) != (_text(entry), present)]
+    same: list[ItemEntry] = []
+    new: list[ItemEntry] = []
+    for entry in entries:
+        is_there = entry.external_id in known and known[entry.external_id][0] == _text(entry)
+        (same if is_there else new).append(entry)
+    quoted = quote(new_texts=len(new), items=count + created)
+    if dry_run:
+        return KeptItems(Kept(created, len(known)), 0, 0, None, quoted)
+    stale = [entry for entry in same if known[entry.external_id][1] != present]
+    found, units, decision = _embedded(caller, new, context)
+    # After what may be refused: whatever the platform gives is given once.
+    given, _, _ = _embedded(caller, stale, replace(context, free=True))
+    made = {**given, **found}
+    kept = _keep(caller.tenant_id, entries, made)
+    embedded = (made.get(entry.external_id) for entry in entries)
+    truncated = tuple(one.truncated if one is not None else None for one in embedded)
+    return KeptItems(kept, len(made), units, decision, quoted, truncated)
+
+
+def _embedded(
+    caller: Caller, entries: Sequence[ItemEntry], context: CallContext
+) -> tuple[dict[str, Embedded], int, Decision | None]:
     made = embed(
         caller,
-        [text_of(entry.title, entry.description, entry.categories) for entry in wanted],
+        [text_of(entry.title, entry.description, entry.categories) for entry in entries],
         replace(context, operation=Operation.BATCH.value),
-        paths=[entry.path for entry in wanted],
+        paths=[entry.path for entry in entries],
     )
-    found = {entry.external_id: one for entry, one in zip(wanted, made.found, strict=True)}
-    kept = _keep(caller.tenant_id, entries, found)
-    embedded = (found.get(entry.external_id) for entry in entries)
-    truncated = tuple(one.truncated if one is not None else None for one in embedded)
-    return KeptItems(kept, len(found), made.units, made.decision, truncated)
+    return (
+        {entry.external_id: one for entry, one in zip(entries, made.found, strict=True)},
+        made.units,
+        made.decision,
+    )
 
 
 @transaction.atomic
@@ -117,6 +145,9 @@ def _text(entry: ItemEntry) -> _Text:
     return entry.title, entry.description, list(entry.categories)
 
 
-def _require_room(tenant_id: int, new: int) -> None:
-    if new > 0 and Item.objects.filter(tenant_id=tenant_id).count() + new > MAX_ITEMS:
+def _require_room(tenant_id: int, new: int) -> int:
+    """How many items there are. Raises CONFLICT where so many new ones are too many."""
+    count = Item.objects.filter(tenant_id=tenant_id).count()
+    if new > 0 and count + new > MAX_ITEMS:
         raise too_many("items", MAX_ITEMS)
+    return count

@@ -53,9 +53,10 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A result or problem for each user, in order; the units of all with fees and embeddings; the limits after it.
+    """A result or problem for each user, in order; the units of all with fees; the limits after it.
 
-    ``decision`` is None when nothing had to be computed. ``embedded`` counts items that had to be embedded first.
+    ``decision`` is None when nothing had to be computed. ``embedded`` counts items that had to be embedded first,
+    at the platform's expense.
     """
 
     results: tuple[Recommendations | PlatformError, ...]
@@ -93,18 +94,18 @@ def answer(caller: Caller, *, users: Sequence[EndUser], limit: int, context: Cal
     filled = missing.fill_in(caller, rows, _scored(tastes), context, embedded_by=form.embedded_by)
     asked = [list(forms.inputs(taste, rows, form)) for taste in tastes]
     requests = [PredictRequest(model=RECOMMENDER, input=tensor) for inputs in asked for _, tensor in inputs]
-    units, decision = filled.units, filled.decision
+    units, decision = 0, None
     scored: Iterator[PredictResult | PlatformError] = iter(())
     if requests:
         made = predict.predict_many(caller, requests, context)
-        units, decision, scored = units + made.units, made.decision, iter(made.results)
+        units, decision, scored = made.units, made.decision, iter(made.results)
     results = tuple(
         _ranked([(part, next(scored)) for part, _ in inputs], taste, limit)
         if inputs
         else _newest(taste, rows, form, limit)
         for taste, inputs in zip(tastes, asked, strict=True)
     )
-    return Answer(results, units, filled.items, decision)
+    return Answer(results, units, filled, decision)
 
 
 def _few(tastes: Iterable[Taste], users: int, form: Form) -> list[Taste]:

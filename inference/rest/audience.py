@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Final
 
 from django.conf import settings
@@ -139,8 +140,14 @@ class ItemsView(KeyedView):
             found = entries.items(call.json_object(), at_most=settings.MAX_BATCH_REQUESTS)
             # The guard first: a call that embeds nothing is not admitted anywhere, and a revoked key must change nothing.
             before = peek(contract_of(caller))
-            made = items.upsert_items(caller, entries=found, context=context(call, Operation.BATCH, api_version))
-            body = _kept(made.kept) | {"usage": {"units": made.units, "embedded_items": made.embedded}}
+            made = items.upsert_items(
+                caller,
+                entries=found,
+                context=context(call, Operation.BATCH, api_version),
+                dry_run=_flag(call, "dry_run"),
+            )
+            usage = {"units": made.units, "embedded_items": made.embedded}
+            body = _kept(made.kept) | {"usage": usage, "quote": asdict(made.quote)}
             return Reply(body, headers=truncation.told(made.truncated)), made.decision or before
 
         return self.answer(request, handle)
@@ -206,6 +213,13 @@ def _number(call: RestCall, name: str, *, default: int, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= most):
         raise invalid(name, f"The {name} is a whole number from 1 to {most:,}.")
     return int(text)
+
+
+def _flag(call: RestCall, name: str) -> bool:
+    text = call.query_once(name)
+    if text not in {"", "true", "false"}:
+        raise invalid(name, f"Write {name}=true or {name}=false.")
+    return text == "true"
 
 
 def _cursor(call: RestCall) -> str:

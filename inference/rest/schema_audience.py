@@ -133,7 +133,7 @@ class UserLike(audience.UserLikeView):
         summary="Recommend items to an end user",
         description="The items that the user has not liked and that fit its taste best. One call of the scope `predict` beside "
         f"`{audience.READ}`: each 128 items that are looked at are one input of the model `recommender`, at the price of "
-        "`predict`. Items without a vector of the present embedding model get one first, at the price of `predict` with it.",
+        "`predict`. Items without a vector of the present embedding model get one first, free of charge.",
         answer=ref("Recommendations"),
         kinds=_CHARGED,
         parameters=[
@@ -166,13 +166,22 @@ class Recommendations(audience.RecommendationsView):
         tag=_TAG,
         summary="Add or replace items",
         description="All of them or none. Items whose text is new are turned into vectors by the model `minilm` in the same call,"
-        " of which a longer text's beginning counts (the header `X-Input-Truncated` then says so), and "
-        f"which is charged as a batch of them; the others cost nothing. Needs the scope `{audience.WRITE}`, and `batch` where "
-        "a text is new.",
+        " of which a longer text's beginning counts (the header `X-Input-Truncated` then says so), and which is charged as a "
+        "batch of them; the others cost nothing. When that is refused or fails, nothing is kept. With "
+        "`dry_run=true` nothing is kept or charged, and `quote` says what it would cost. "
+        f"Needs the scope `{audience.WRITE}`, and `batch` where a text is new.",
+        parameters=[
+            OpenApiParameter(
+                "dry_run",
+                {"type": "string", "enum": ["true", "false"], "default": "false"},
+                OpenApiParameter.QUERY,
+                description="Only say what the call would do and cost.",
+            ),
+            CUT,
+        ],
         request=ref("ItemsRequest"),
         answer=ref("ItemsUpserted"),
         kinds=(*_BODY, *_CHARGED, ErrorKind.CONFLICT),
-        parameters=[CUT],
         examples=_example(
             {
                 "items": [

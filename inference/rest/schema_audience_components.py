@@ -46,6 +46,21 @@ _EMBEDDED: Final = _object(
     }
 )
 
+_QUOTE: Final = _object(
+    {
+        "embedding_units": COUNT
+        | {
+            "description": "The most that the call costs: the fee and each new text; less where the cache has its vector."
+        },
+        "recommendation_units": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "description": "The most that a recommendation for one user costs with the items that are there then; null while "
+            "no recommender is live.",
+        },
+    }
+) | {"description": "By the prices of now."}
+
 SCHEMAS: Final[dict[str, Schema]] = {
     "Preferences": _closed([], {"categories": _CATEGORIES}),
     "EndUserEntry": _closed(["external_id"], {"external_id": ID, "name": _NAME, "preferences": ref("Preferences")}),
@@ -86,7 +101,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Like": _object({"item_id": ID, "title": _TITLE, "at": _MOMENT}),
     "Likes": _pages("likes", "Like"),
     "Upserted": _object({"created": COUNT, "updated": COUNT}),
-    "ItemsUpserted": _object({"created": COUNT, "updated": COUNT, "usage": _EMBEDDED}),
+    "ItemsUpserted": _object({"created": COUNT, "updated": COUNT, "usage": _EMBEDDED, "quote": _QUOTE}),
     "LikesAdded": _object({"created": COUNT, "existing": COUNT}),
     "Deleted": _object({"deleted": {"type": "boolean"}}),
     "RecommendedItem": _object(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from billing import admission, charging, contracts, pricing
-from billing.admission import Charge, Decision, Settlement
+from billing.admission import Charge, Decision, LimitState, Settlement
 from billing.contracts import Contract
 from billing.models import Operation
 from inference.computing import HOLD_MARGIN_S
@@ -60,13 +60,15 @@ def hold(call: GraphQLCall, cost: Cost) -> Hold:
         inputs=0,
         cached=False,
         requests=requests,
+        model_requests=1,
+        version_requests=0,
         held_units=units,
         client=call.client,
     )
     decision = charging.charge(
         contract=contract,
         limits=contract.limits_for(()),
-        charges=[Charge(hold_id, "", units, requests, record)],
+        charges=[Charge(hold_id, "", units, requests, record, 1)],
         request_id=call.request_id,
         hold_ttl_s=call.timeout_s + HOLD_MARGIN_S,
         settle_now=False,
@@ -93,19 +95,13 @@ def report(
 
 
 def _throttle(decision: Decision) -> dict[str, Any]:
-    policies = [
-        {
-            "name": state.limit.name,
-            "counts": state.limit.counts,
-            "limit": state.limit.amount,
-            "remaining": max(0, state.remaining),
-            "resetSeconds": math.ceil(state.reset_s),
-        }
-        for state in decision.states
-    ]
-    tightest = min(policies, key=_share)
-    return {name: tightest[name] for name in ("limit", "remaining", "resetSeconds")} | {"policies": policies}
+    policies = [{"name": state.limit.name, "counts": state.limit.counts, **_left(state)} for state in decision.states]
+    return _left(admission.tightest(decision)) | {"policies": policies}
 
 
-def _share(policy: dict[str, Any]) -> float:
-    return policy["remaining"] / policy["limit"] if policy["limit"] else 0.0
+def _left(state: LimitState) -> dict[str, int]:
+    return {
+        "limit": state.limit.amount,
+        "remaining": max(0, state.remaining),
+        "resetSeconds": math.ceil(state.reset_s),
+    }

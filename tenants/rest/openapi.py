@@ -190,7 +190,11 @@ _COMMON: Final = (
         "What is left of every limit, `r`, and in how many seconds `t` it is whole again, or lets a refused call pass.",
         {"type": "string", "examples": ['"burst";r=1990;t=1']},
     ),
-    header("X-RateLimit-Limit", "Quota of the tightest limit.", _COUNT),
+    header(
+        "X-RateLimit-Limit",
+        "Quota of the tightest limit: the one that would refuse first, were more calls of this price to follow.",
+        _COUNT,
+    ),
     header("X-RateLimit-Remaining", "What is left of the tightest limit.", _COUNT),
     header("X-RateLimit-Reset", "Seconds until the tightest limit is whole again.", _COUNT),
     header(

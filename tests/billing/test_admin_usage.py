@@ -75,6 +75,26 @@ def test_the_totals_tell_what_caches_did(admin: Client, acme: Customer) -> None:
     assert [row["saved_units"] for row in rows] == ["5715", "5715"]
 
 
+def test_calls_are_told_apart_from_calls_of_a_model_and_what_has_no_model_is_named(
+    admin: Client, acme: Customer
+) -> None:
+    """A batch over two models with a fee: one call, on the row of the call itself, and a call of each model."""
+    for model, calls, units in (("", 1, 50), ("digits", 0, 1), ("minilm", 0, 1)):
+        day(acme, 0, model, units)
+        UsageRollup.objects.filter(model=model).update(calls=calls, model_calls=1)
+    page = admin.get(DAYS).content.decode()
+    assert "<strong>1</strong> calls" in page
+    assert "<strong>3</strong> calls of models" in page
+    rows = list(csv.DictReader(io.StringIO(admin.get(DAYS, {"export": "csv"}).getvalue().decode())))
+    assert {row["model"]: (row["calls"], row["calls_of_model"], row["units"]) for row in rows} == {
+        "(call fee)": ("1", "1", "50"), "digits": ("0", "1", "1"), "minilm": ("0", "1", "1"),
+    }  # fmt: skip
+    one = record(acme, "a-fee")
+    UsageRecord.objects.update(model="", model_version="")
+    assert "(call fee)" in admin.get(RECORDS, {"q": "a-fee"}).content.decode()
+    assert admin.get(f"{RECORDS}{one.pk}/change/").status_code == 200
+
+
 def test_a_tenants_page_tells_what_caches_did_for_it(admin: Client, acme: Customer, globex: Customer) -> None:
     for back in (0, 29, 31):
         day(acme, back, "digits", 1000)

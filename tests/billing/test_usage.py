@@ -1,21 +1,23 @@
 """From the streams to the ledger: every metered fact is stored and summed once, whoever dies and whatever comes again."""
 
 import datetime as dt
+import importlib
 import threading
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import msgspec
 import pytest
+from django.apps import apps
 from django.db import IntegrityError, OperationalError, connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from billing import charging, contracts, usage, usage_entries
+from billing import charging, contracts, usage, usage_entries, usage_reports
 from billing.admission import Limit, LimitKind, Subject
 from billing.admission.keys import usage_stream
-from billing.models import UsageRecord, UsageRollup
+from billing.models import UsageRecord, UsageRollup, VersionUse
 from billing.tasks import drain_usage
 from mlplatform.lib import clock, redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -33,7 +35,8 @@ HOUR = 3_600_000_000
 def sums() -> list[tuple[Any, ...]]:
     """Every roll-up, without its row's number."""
     fields = (
-        "day", "tenant", "key_uid", "model", "api_version", "operation", "calls", "inputs", "cached_inputs", "units",
+        "day", "tenant", "key_uid", "model", "api_version", "operation", "calls", "model_calls",
+        "inputs", "cached_inputs", "units",
     )  # fmt: skip
     return sorted(UsageRollup.objects.values_list(*fields))
 
@@ -109,7 +112,7 @@ def test_what_a_cached_answer_cost_less_is_counted_as_saved(acme: Customer, mete
     assert sorted(UsageRecord.objects.values_list("units", "saved_units")) == [
         (1, 9), (1, 9), (3, 0), (4, 0), (5, 0), (10, 0),
     ]  # fmt: skip
-    (line,) = usage.summary(tenant_id=acme.tenant.pk, first=DAY, last=DAY, by="day")
+    (line,) = usage_reports.summary(tenant_id=acme.tenant.pk, first=DAY, last=DAY, by="day").lines
     assert (line.inputs, line.cached_inputs, line.units, line.saved_units) == (5, 4, 24, 18)
     UsageRollup.objects.update(saved_units=0)
     usage.rebuild_day(DAY)
@@ -463,9 +466,9 @@ def test_usage_is_grouped_for_the_tenant_and_the_days_that_are_asked_for(
     usage.drain()
 
     def lines(
-        by: usage.Grouping, first: dt.date = DAY, last: dt.date = DAY + dt.timedelta(1)
+        by: usage_reports.Grouping, first: dt.date = DAY, last: dt.date = DAY + dt.timedelta(1)
     ) -> list[tuple[str, int, int, int, int]]:
-        found = usage.summary(tenant_id=acme.tenant.pk, first=first, last=last, by=by)
+        found = usage_reports.summary(tenant_id=acme.tenant.pk, first=first, last=last, by=by).lines
         return [(line.value, line.calls, line.inputs, line.cached_inputs, line.units) for line in found]
 
     assert lines("day") == [("2026-03-01", 1, 1, 0, 51), ("2026-03-02", 1, 1, 0, 10)]
@@ -475,6 +478,22 @@ def test_usage_is_grouped_for_the_tenant_and_the_days_that_are_asked_for(
     assert sorted(lines("key")) == sorted([(acme.key.uid, 2, 2, 0, 11), ("key_other", 0, 0, 0, 50)])
     assert lines("model", DAY - dt.timedelta(1), DAY - dt.timedelta(1)) == [("small", 1, 1, 1, 0)]
     assert lines("day", DAY + dt.timedelta(2), DAY + dt.timedelta(9)) == []
+
+
+@pytest.mark.django_db
+def test_what_an_older_release_wrote_counts_as_it_did(acme: Customer, meter: Meter) -> None:
+    """In the stream, and in rows of the past: the number of calls of a model is known, and taken for that of its version."""
+    meter(acme, requests=1)
+    meter(acme, requests=0)
+    usage.drain()
+    rows = UsageRecord.objects.order_by("pk").values_list("requests", "model_requests", "version_requests")
+    assert list(rows) == [(1, 1, 1), (0, 0, 0)]
+    UsageRecord.objects.update(model_requests=1, version_requests=1)
+    UsageRollup.objects.update(model_calls=0)
+    VersionUse.objects.update(version_calls=0)
+    importlib.import_module("billing.migrations.0005_calls_and_inputs").fill(apps, None)
+    assert list(rows.all()) == [(1, 1, 1), (0, 0, 0)]
+    assert UsageRollup.objects.get().model_calls == VersionUse.objects.get().version_calls == 1
 
 
 RECORDS = st.lists(
@@ -489,6 +508,8 @@ RECORDS = st.lists(
             "inputs": st.integers(0, 3),
             "cached": st.booleans(),
             "requests": st.integers(0, 1),
+            "model_requests": st.integers(0, 1),
+            "version_requests": st.integers(0, 1),
         }
     ),
     max_size=12,

@@ -255,6 +255,7 @@ def test_the_list_shows_the_live_version_its_accuracy_and_the_calls(admin: Clien
             key_uid=acme.key.uid,
             model="digits",
             calls=calls,
+            model_calls=calls,
             inputs=calls,
             cached_inputs=calls // 2,
             saved_units=7 * calls,

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from billing.models import LimitRule
 from inference.lifecycle import samples
 from tests.conftest import Customer
 from tests.parity import faces
@@ -107,6 +108,13 @@ def test_limits_and_the_request_id_are_told(acme: Customer, face_name: str, face
     assert said.headers["traceparent"].startswith("00-")
     (record,) = ledger.records(acme.tenant)
     assert record.body["request_id"] == ("parity-1.1" if face_name == "grpc-stream" else "parity-1")
+
+
+def test_the_tightest_limit_is_the_one_that_stops_the_caller(acme: Customer, face: Face) -> None:
+    LimitRule.objects.filter(plan=acme.plan).update(amount=3, rate=0.0001)
+    for left in ("2", "1"):
+        said = face(acme.secret, Ask("sentiment", (f"hello {left}",)))
+        assert (said.headers["x-ratelimit-limit"], said.headers["x-ratelimit-remaining"]) == ("3", left)
 
 
 def test_a_pinned_version_that_ends_says_so(acme: Customer, face: Face, published_at_once: None) -> None:

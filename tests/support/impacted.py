@@ -59,6 +59,7 @@ def use(
         key_uid=key,
         client=client,
         calls=calls,
+        version_calls=calls,
         units=more.pop("units", 2 * calls),
         last_call_at=moment,
         **{"api_version": "v1", "model": "sentiment", "model_version": "1.0.0", **more},

@@ -72,7 +72,13 @@ def used(model: str, tenants: Iterable[Tenant], *, days_ago: int = 0) -> None:
     moment = clock.now() - dt.timedelta(days=days_ago)
     for tenant in tenants:
         VersionUse.objects.create(
-            day=moment.date(), tenant=tenant, model=model, model_version="1.0.0", calls=1, last_call_at=moment
+            day=moment.date(),
+            tenant=tenant,
+            model=model,
+            model_version="1.0.0",
+            calls=1,
+            version_calls=1,
+            last_call_at=moment,
         )
 
 

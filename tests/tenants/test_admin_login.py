@@ -2,6 +2,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from tenants import logins
 from tests.support import staff
 from tests.support.redis_server import RedisServer
 
@@ -39,6 +40,44 @@ def test_too_many_tries_for_one_account_are_refused_with_the_wait(settings: Sett
     assert "Too many attempts to sign in. Please wait" in answer
     assert "_auth_user_id" not in client.session
     assert sign_in(Client(), "somebody@staff.example", "x", REMOTE_ADDR="203.0.113.99").count("Too many") == 0
+
+
+def test_a_stranger_locks_nobody_out_of_a_browser_that_signed_in_before(settings: Settings) -> None:
+    settings.LOGINS_PER_ACCOUNT = "3/h"
+    settings.LOGINS_PER_ADDRESS = "5/h"
+    browser = Client()
+    assert sign_in(browser, "ada@staff.example") == "/admin/"
+    cookie = browser.cookies[logins.COOKIE]
+    assert (cookie["httponly"], cookie["samesite"], "ada" in cookie.value) == (True, "Lax", False)
+    browser.post("/admin/logout/")
+    for _ in range(6):  # Behind the same address as Ada, at her account, then at others.
+        sign_in(Client(), "ada@staff.example", "wrong")
+    assert "Too many attempts" in sign_in(Client(), "ada@staff.example")
+    assert sign_in(browser, "ADA@staff.example") == "/admin/"
+    # It is one more way to guess for whoever has the browser, and is bounded as such.
+    for _ in range(3):
+        sign_in(browser, "ada@staff.example", "wrong")
+    assert "Too many attempts" in sign_in(browser, "ada@staff.example")
+
+
+def test_a_browser_is_known_to_the_account_that_it_signed_in_to_alone(settings: Settings) -> None:
+    settings.LOGINS_PER_ACCOUNT = "2/h"
+    browser = Client()
+    assert sign_in(browser, "ada@staff.example") == "/admin/"
+    for _ in range(2):
+        sign_in(Client(), "bob@staff.example", "wrong")
+    assert "Too many attempts" in sign_in(browser, "bob@staff.example", "wrong")
+    sign_in(Client(), "ada@staff.example", "wrong")
+    for forged in ("", "x", browser.cookies[logins.COOKIE].value[:-1] + "_", "W10:1:1"):
+        stranger = Client()
+        stranger.cookies[logins.COOKIE] = forged
+        assert "Too many attempts" in sign_in(stranger, "ada@staff.example")
+
+
+def test_a_wrong_password_makes_no_browser_known() -> None:
+    browser = Client()
+    sign_in(browser, "ada@staff.example", "wrong")
+    assert logins.COOKIE not in browser.cookies
 
 
 def test_too_many_tries_from_one_address_are_refused(settings: Settings) -> None:

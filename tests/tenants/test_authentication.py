@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 from pytest_django import DjangoAssertNumQueries
 
-from mlplatform.lib import clock
+from mlplatform.lib import clock, ids
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_keys, authentication, tenancy
 from tenants.authentication import authenticate
@@ -132,3 +132,37 @@ def test_a_suspended_tenant_is_refused_until_it_is_resumed(acme: Customer, globe
 @pytest.mark.parametrize("secret", ["", "\ud800", "é" * 40, "x" * 100_000, "mlp_live_\x00"])
 def test_any_text_is_refused_and_nothing_else_happens(secret: str) -> None:
     assert kind_of_refusal(secret) is ErrorKind.UNAUTHENTICATED
+
+
+def test_an_unknown_secret_costs_one_look_up_in_five_seconds_and_a_revoked_one_too(
+    acme: Customer, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: start)
+    head = f"mlp_live_{ids.base62_token(22)}"
+    unknown = f"{head}_{ids.base62_checksum(head, 6)}"
+    revoked = api_keys.issue(tenant=acme.tenant, name="Old")
+    api_keys.revoke(key=revoked.key)
+    for secret in (unknown, revoked.secret):
+        with django_assert_num_queries(1):
+            assert kind_of_refusal(secret) is ErrorKind.UNAUTHENTICATED
+            assert kind_of_refusal(secret) is ErrorKind.UNAUTHENTICATED
+    with django_assert_num_queries(0):
+        assert kind_of_refusal(unknown[:-1]) is ErrorKind.UNAUTHENTICATED
+    monkeypatch.setattr(clock, "monotonic", lambda: start + 5)
+    with django_assert_num_queries(2):
+        assert kind_of_refusal(unknown) is ErrorKind.UNAUTHENTICATED
+        assert kind_of_refusal(unknown, fresh=True) is ErrorKind.UNAUTHENTICATED
+
+
+def test_the_memory_of_refused_secrets_is_bounded(
+    db: None, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authentication, "_MAX_REFUSED", 2)
+    heads = [f"mlp_live_{ids.base62_token(22)}" for _ in range(3)]
+    guesses = [f"{head}_{ids.base62_checksum(head, 6)}" for head in heads]
+    for guess in guesses:
+        kind_of_refusal(guess)
+    with django_assert_num_queries(1):
+        for guess in reversed(guesses):
+            kind_of_refusal(guess)

@@ -99,14 +99,23 @@ class World:
     def fresh_id(self) -> str:
         return f"hold{next(self._numbers):08d}"
 
-    def charge(self, units: int = 1, *, hold_id: str = "", model: str = "sentiment", requests: int = 1) -> Charge:
-        """One input; its record is no UTF-8 on purpose."""
+    def charge(
+        self,
+        units: int = 1,
+        *,
+        hold_id: str = "",
+        model: str = "sentiment",
+        requests: int = 1,
+        model_requests: int | None = None,
+    ) -> Charge:
+        """One input, which counts for its model as it counts for the call; its record is no UTF-8 on purpose."""
         return Charge(
             hold_id=hold_id or self.fresh_id(),
             model=model,
             units=units,
             requests=requests,
             record=b"\xff\x00record",
+            model_requests=requests if model_requests is None else model_requests,
         )
 
     def admit(

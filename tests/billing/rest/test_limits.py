@@ -73,6 +73,20 @@ def test_the_simple_headers_tell_the_tightest_limit(acme: Customer, live_worker:
     assert 1 <= int(answer.headers["X-RateLimit-Reset"]) <= 3600
 
 
+def test_a_bucket_that_stops_the_caller_soon_is_told_before_a_month_that_is_nearly_whole(
+    acme: Customer, live_worker: LiveWorker
+) -> None:
+    LimitRule.objects.filter(plan=acme.plan).update(amount=3, rate=0.0001)
+    api = Api(acme)
+    assert api.get("/v2/me").headers["X-RateLimit-Remaining"] == "3"
+    told = [predict(api, text=f"Text {number}.").headers["X-RateLimit-Remaining"] for number in range(3)]
+    assert told == ["2", "1", "0"]
+    refused = predict(api, text="One more.")
+    assert_problem(refused, ErrorKind.QUOTA_EXCEEDED, "'burst'")
+    assert (refused.headers["X-RateLimit-Limit"], refused.headers["X-RateLimit-Remaining"]) == ("3", "0")
+    assert refused.headers["X-RateLimit-Reset"] == refused.headers["Retry-After"]
+
+
 def test_limits_tells_every_limit_and_who_set_it(acme: Customer, live_worker: LiveWorker) -> None:
     LimitRule.objects.create(
         tenant=acme.tenant,

@@ -84,7 +84,9 @@ def test_no_key_or_none_of_ours(
     ledger.assert_untouched(acme)
 
 
-def test_many_wrong_keys_from_one_address_are_stopped(grpc_target: str, acme: Customer, settings: Any) -> None:
+def test_many_wrong_keys_from_one_address_are_stopped_and_good_ones_pass(
+    grpc_target: str, acme: Customer, tiny: ModelVersion, settings: Any
+) -> None:
     settings.WRONG_KEYS_PER_ADDRESS = "2/h"
     with Grpc(grpc_target, secret=WRONG_KEY) as guesser:
         for _ in range(2):
@@ -94,6 +96,8 @@ def test_many_wrong_keys_from_one_address_are_stopped(grpc_target: str, acme: Cu
     retry: Any = problem.details["RetryInfo"]
     assert 1 <= retry.retry_delay.seconds <= 3600
     assert int(problem.trailers["retry-after"]) >= 1
+    with Grpc(grpc_target, secret=acme.secret) as api:
+        assert_problem(refused(api, model_name="nothing", text="x"), ErrorKind.NOT_FOUND, Code.NOT_FOUND)
 
 
 def test_a_forwarded_address_counts_as_far_as_proxies_are_trusted(

@@ -52,7 +52,7 @@ def used(customer: Customer, *, calls: int = 3, api_version: str = "v1", model: 
         model=model,
         model_version="1.0.0",
         client="acme-app/3.1",
-        defaults={"calls": calls, "units": calls, "last_call_at": clock.now()},
+        defaults={"calls": calls, "version_calls": calls, "units": calls, "last_call_at": clock.now()},
     )
 
 

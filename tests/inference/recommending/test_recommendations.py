@@ -1,6 +1,8 @@
 """Recommendations: what fits comes first, strictly within a tenant, and every input is charged once."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +10,15 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from billing import contracts
+from billing import contracts, usage, usage_reports
 from billing.charging import Refused
-from billing.models import LimitRule
+from billing.models import LimitKind, LimitRule, Price
 from inference import registry
 from inference.models import EndUser, Item, Like, MLModel, ModelVersion, VersionState
 from inference.recommending import audience, catalogue, embedding, recommendations
 from inference.recommending.recommendations import Answer, Recommendations
+from mlplatform import demo_data
+from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_keys
 from tenants.authentication import authenticate
@@ -22,6 +26,7 @@ from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.audience import GARDEN, SPACE, books, call, caller_of, entry, make_user, upsert
 from tests.support.live_worker import LiveWorker
+from tests.support.rest import Api
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -192,7 +197,7 @@ def test_more_items_than_fit_one_input_are_still_one_call(acme: Customer, live_w
     answer = ask(acme, make_user(acme, likes=("n7",)), limit=100)
     found = one(answer)
     assert answer.units == 3  # 299 candidates
-    assert charged(acme) == [("predict", "recommender", 1)] * 3
+    assert charged(acme) == [("predict", "", 0), *[("predict", "recommender", 1)] * 3], "the first counts the call"
     assert sum(record.body["requests"] for record in ledger.records(acme.tenant)) == 1
     liked = np.frombuffer(Item.objects.get(external_id="n7").embedding or b"", "<f4")
     cosines = {row.external_id: float(np.frombuffer(row.embedding or b"", "<f4") @ liked) for row in Item.objects.all()}
@@ -323,16 +328,38 @@ def bare(customer: Customer) -> None:
     )
 
 
-def test_items_without_a_vector_get_one_within_the_call(acme: Customer, live_worker: LiveWorker) -> None:
+def test_items_without_a_vector_get_one_within_the_call_at_the_platforms_expense(
+    acme: Customer, live_worker: LiveWorker
+) -> None:
+    """A recommendation costs what the document says, whoever brought the items, and takes nothing else from any limit."""
     bare(acme)
+    LimitRule.objects.create(
+        plan=acme.plan, name="calls", kind=LimitKind.FIXED_WINDOW, window_s=3600, counts="requests", amount=1
+    )
+    LimitRule.objects.filter(plan=acme.plan, name="burst").update(amount=1, rate=0.001)
     user = make_user(acme, likes=("g1", "g2"))
     answer = ask(acme, user)
     assert set(ids(one(answer))[:2]) == {"g3", "g4"}
-    assert (answer.units, answer.embedded, one(answer).units) == (9, 8, 1)
-    assert charged(acme) == sorted([*[("predict", "minilm", 1)] * 8, ("predict", "recommender", 1)])
+    assert (answer.units, answer.embedded, one(answer).units) == (1, 8, 1)
+    assert charged(acme) == sorted([*[("predict", "minilm", 0)] * 8, ("predict", "recommender", 1)])
+    assert [r.body["requests"] for r in ledger.records(acme.tenant) if r.body["model"] == "minilm"] == [0] * 8
     assert set(Item.objects.values_list("embedded_by", flat=True)) == {"minilm@1.0.0"}
-    again = ask(acme, user)
-    assert (again.embedded, again.units) == (0, 0)
+    usage.drain()
+    today = clock.now().date()
+    report = usage_reports.summary(tenant_id=acme.tenant.pk, first=today, last=today, by="day")
+    assert (report.total.calls, report.total.inputs, report.total.units) == (1, 9, 1)
+
+
+def test_the_first_recommendation_of_the_demo_costs_one_unit(
+    live_worker: LiveWorker, settings: Settings, tmp_path: Path
+) -> None:
+    """By the demo's own prices, where an embedding is 5 units; it cost 201."""
+    Price.objects.all().delete()
+    settings.DATA_DIR = tmp_path
+    secret = json.loads(demo_data.seed().read_text())["tenants"]["acme"]["api_key"]
+    for expected in ({"units": 1, "embedded_items": 40}, {"units": 0, "embedded_items": 0}):
+        answer = Api(secret=secret).get("/v2/users/reader-1/recommendations")
+        assert answer.body["usage"] == expected
 
 
 def promote_copy(live_worker: LiveWorker) -> None:
@@ -363,16 +390,19 @@ def test_vectors_of_two_versions_do_not_mix(acme: Customer, live_worker: LiveWor
     assert set(Item.objects.values_list("embedded_by", flat=True)) == {"minilm@2.0.0"}
 
 
-def test_where_a_limit_is_smaller_than_the_work_it_is_done_bit_by_bit(acme: Customer, live_worker: LiveWorker) -> None:
-    bare(acme)
-    user = make_user(acme, likes=("g1",))
-    LimitRule.objects.filter(plan=acme.plan).update(amount=5, rate=1000.0)
+def test_a_change_of_the_model_costs_the_customer_nothing(acme: Customer, live_worker: LiveWorker) -> None:
+    """Neither with the next recommendation, nor where the items are sent again as they were."""
+    upsert(acme)
+    user = make_user(acme, likes=("g1", "g2"))
+    assert ask(acme, user).units == 1
+    promote_copy(live_worker)
+    spent = ledger.units(acme.tenant)
+    made = upsert(acme, *books()[:4], entry("new", "A new one"))
+    assert (made.embedded, made.units, made.quote.embedding_units) == (5, FEE + 1, FEE + 1)
     answer = ask(acme, user)
-    assert answer.embedded == 4
-    assert Item.objects.exclude(embedded_by="").count() == 4
-    while one(answer) and answer.embedded:
-        answer = ask(acme, user)
-    assert len(one(answer).items) == 7
+    assert (answer.embedded, answer.units) == (4, 1)
+    assert ledger.units(acme.tenant) == spent + FEE + 1 + 1
+    assert set(Item.objects.values_list("embedded_by", flat=True)) == {"minilm@2.0.0"}
 
 
 def test_a_text_that_changed_meanwhile_keeps_no_vector_of_the_old(

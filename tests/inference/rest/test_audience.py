@@ -45,7 +45,12 @@ def fill(customer: Customer) -> Api:
 def test_from_nothing_to_recommendations(acme: Customer, live_worker: LiveWorker) -> None:
     api = Api(acme)
     answer = api.post("/v2/items", {"items": BODIES})
-    assert answer.body == {"created": 8, "updated": 0, "usage": {"units": FEE + 8, "embedded_items": 8}}
+    assert answer.body == {
+        "created": 8,
+        "updated": 0,
+        "usage": {"units": FEE + 8, "embedded_items": 8},
+        "quote": {"embedding_units": FEE + 8, "recommendation_units": 1},
+    }
     assert assert_limit_headers(answer)["included"]["r"] == 1_000_000 - FEE - 8
     assert api.post("/v2/users", {"users": [ADA]}).body == {"created": 1, "updated": 0}
     answer = api.post(
@@ -331,6 +336,42 @@ def test_a_refused_charge_keeps_nothing_and_says_when(acme: Customer, live_worke
     assert_problem(answer, ErrorKind.QUOTA_EXCEEDED)
     assert rows() == (0, 4, 0)
     assert ledger.units(acme.tenant) == spent
+
+
+def test_what_items_and_recommendations_cost_is_said_before(acme: Customer, live_worker: LiveWorker) -> None:
+    api = Api(acme)
+    expected = {
+        "created": 8,
+        "updated": 0,
+        "usage": {"units": 0, "embedded_items": 0},
+        "quote": {"embedding_units": FEE + 8, "recommendation_units": 1},
+    }
+    answer = api.post("/v2/items?dry_run=true", {"items": BODIES})
+    assert (answer.status, answer.body) == (200, expected)
+    assert rows() == (0, 0, 0)
+    assert live_worker.inputs == 0
+    ledger.assert_untouched(acme)
+    assert_problem(api.post("/v2/items?dry_run=yes", {"items": BODIES}), ErrorKind.INVALID_INPUT, "dry_run=true")
+    charged = api.post("/v2/items?dry_run=false", {"items": BODIES}).body
+    assert charged["usage"]["units"] == expected["quote"]["embedding_units"]  # type: ignore[index]
+    changed = [BODIES[0] | {"title": "Something else"}, *BODIES[1:]]
+    answer = api.post("/v2/items?dry_run=true", {"items": changed})
+    assert (answer.body["created"], answer.body["updated"]) == (0, 8)
+    assert answer.body["quote"] == {"embedding_units": FEE + 1, "recommendation_units": 1}
+    assert "Something else" not in str(api.get("/v2/items").body)
+
+
+def test_the_quote_of_a_recommendation_grows_with_the_items(
+    acme: Customer, live_worker: LiveWorker, prices: None
+) -> None:
+    Item.objects.bulk_create(
+        Item(tenant=acme.tenant, external_id=f"bare-{number}", title="Bare") for number in range(125)
+    )
+    quoted = [
+        Api(acme).post("/v2/items?dry_run=true", {"items": BODIES[:count]}).body["quote"]["recommendation_units"]
+        for count in (3, 4)
+    ]
+    assert quoted == [1, 2], "128 candidates are one input"
 
 
 def test_a_full_catalogue_says_so(acme: Customer, live_worker: LiveWorker, monkeypatch: pytest.MonkeyPatch) -> None:

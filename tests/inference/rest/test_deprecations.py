@@ -53,7 +53,8 @@ def use(customer: Customer, *, calls: int = 3, days_ago: int = 0, **fields: Any)
     return VersionUse.objects.create(
         **{
             "tenant": customer.tenant, "day": moment.date(), "key_uid": customer.key.uid, "api_version": "v1",
-            "model": "sentiment", "model_version": "1.0.0", "client": "curl/8", "calls": calls, "units": calls,
+            "model": "sentiment", "model_version": "1.0.0", "client": "curl/8", "calls": calls, "version_calls": calls,
+            "units": calls,
             "last_call_at": moment, **fields,
         }
     )  # fmt: skip

@@ -43,6 +43,7 @@ def test_a_query_is_answered_and_charged(acme: Customer) -> None:
     cost = answer.body["extensions"]["cost"]
     assert (cost["requested"], cost["actual"]) == (1, 1)
     assert cost["throttle"]["policies"][0]["name"] == "burst"
+    assert cost["throttle"]["limit"] == 1000
     limits = assert_limit_headers(answer)
     assert {policy["name"]: policy["remaining"] for policy in cost["throttle"]["policies"]} == {
         name: limit["r"] for name, limit in limits.items()
