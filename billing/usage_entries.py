@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 import msgspec
@@ -10,6 +11,9 @@ from msgspec import Meta
 from billing.models import UsageRecord
 
 _MAX_BIGINT: Final = 2**63 - 1
+_LONGEST_ID: Final = 64
+VOID_SUFFIX: Final = "-void"
+"""What the id of a record that takes another back has after the other's."""
 _Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
@@ -30,11 +34,36 @@ class _Body(msgspec.Struct):
     held_units: Annotated[int, Meta(ge=0, le=_MAX_BIGINT)] = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Void:
+    """That a hold's record takes nothing: its call was told that nothing was charged. ``at`` is when that was noted."""
+
+    hold_id: str
+    at: dt.datetime
+
+
 _decoder: Final = msgspec.msgpack.Decoder(_Body)
 
 
-def parse(fields: Mapping[bytes, bytes]) -> UsageRecord:
-    """The usage record that the entry is. Raises ValueError, which names the reason, for an entry that is none."""
+def parse(fields: Mapping[bytes, bytes]) -> UsageRecord | Void:
+    """The usage record or the void that the entry is. Raises ValueError, which names the reason, for an entry that is none."""
+    return _void(fields) if b"void" in fields else _record(fields)
+
+
+def _void(fields: Mapping[bytes, bytes]) -> Void:
+    try:
+        hold_id = fields[b"void"].decode()
+        at = dt.datetime.fromtimestamp(int(fields[b"at"]) / 1_000_000, dt.UTC)
+    except KeyError as error:
+        raise ValueError(f"the field {error} is missing") from error
+    except (OverflowError, OSError) as error:
+        raise ValueError(str(error)) from error
+    if not 0 < len(hold_id) <= _LONGEST_ID - len(VOID_SUFFIX):
+        raise ValueError("the id is out of range")
+    return Void(hold_id, at)
+
+
+def _record(fields: Mapping[bytes, bytes]) -> UsageRecord:
     try:
         body = _decoder.decode(fields[b"record"])
         record_id = fields[b"id"].decode()
@@ -44,7 +73,7 @@ def parse(fields: Mapping[bytes, bytes]) -> UsageRecord:
         raise ValueError(f"the field {error} is missing") from error
     except (msgspec.MsgspecError, OverflowError, OSError) as error:
         raise ValueError(str(error)) from error
-    if not 0 <= units <= _MAX_BIGINT or not 0 < len(record_id) <= 64:
+    if not 0 <= units <= _MAX_BIGINT or not 0 < len(record_id) <= _LONGEST_ID:
         raise ValueError("units or id are out of range")
     texts = (record_id, body.key_id, body.request_id, body.operation, body.model, body.model_version, body.api_version)
     if any("\x00" in text for text in (*texts, body.client)):

@@ -13,7 +13,7 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision
 from billing.charging import Refused
 from billing.contracts import Contract
-from inference.computing import HOLD_MARGIN_S, Computation, release, require_in_time
+from inference.computing import HOLD_MARGIN_S, Computation, require_in_time
 from inference.preparing import Prepared, prepare
 from inference.rollouts import observing
 from inference.slots import slots
@@ -193,7 +193,7 @@ class Started:
             held = [call for call in self.calls if not call.metered]
             _leave(item for call in held for item in call.items)
             fees = [call.fee_hold_id for call in held if call.fee_hold_id]
-            release(self.contract, *fees, *(item.hold_id for call in held for item in call.items))
+            charging.take_back(self.contract.subject, *fees, *(item.hold_id for call in held for item in call.items))
             raise
 
     def _admit_alone(self, call: _Call) -> None:
@@ -313,16 +313,16 @@ class Started:
                 settled.append(admission.Settlement(hold_id=call.fee_hold_id))
             elif call.fee_hold_id:
                 unearned.append(call.fee_hold_id)
+        subject = self.contract.subject
         if unearned:
-            release(self.contract, *unearned)
+            charging.take_back(subject, *unearned)
         if settled:
-            subject = self.contract.subject
             try:
                 admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=settled)
             except PlatformError as problem:
                 # What workers have settled is paid and is given; what could not be settled is not.
                 failed = {hold.hold_id for hold in settled}
-                release(self.contract, *failed)
+                charging.take_back(subject, *failed)
                 outcomes.update(dict.fromkeys(failed, problem))
                 for call in self.calls:
                     call.fee = 0 if call.fee_hold_id in failed else call.fee

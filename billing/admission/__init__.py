@@ -7,7 +7,9 @@ Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
 
 from billing.admission.deciding import MonthToDate, admit, peek
 from billing.admission.explaining import explain
-from billing.admission.settling import parse_settled, release, settle, settle_commands
+from billing.admission.failures import Unanswered
+from billing.admission.settling import parse_settled, release, settle, settle_commands, void
+from billing.admission.sweeping import sweep
 from billing.admission.types import (
     MAX_AMOUNT,
     MAX_CHARGES,
@@ -41,6 +43,7 @@ __all__ = [
     "Settlement",
     "StaleCaller",
     "Subject",
+    "Unanswered",
     "admit",
     "explain",
     "parse_settled",
@@ -48,4 +51,6 @@ __all__ = [
     "release",
     "settle",
     "settle_commands",
+    "sweep",
+    "void",
 ]

@@ -1,12 +1,17 @@
 """The ledger: immutable usage records, and their daily sums."""
 
 from django.db import models
+from django.db.models import Q
 
 from tenants.models import Tenant
 
 
 class UsageRecord(models.Model):
-    """One immutable metered fact. Its id is the id of the hold that was settled, so it is stored once, however often it comes."""
+    """One immutable metered fact. Its id is the id of the hold that was settled, so it is stored once, however often it comes.
+
+    A record that ``voids`` another takes it back: the same with negative counts, in the same day, so that sums are as if
+    neither had been. The call had been told that nothing was charged.
+    """
 
     id = models.CharField(primary_key=True, max_length=64, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_records")
@@ -17,19 +22,32 @@ class UsageRecord(models.Model):
     model = models.CharField(max_length=63, blank=True)
     model_version = models.CharField(max_length=64, blank=True)
     api_version = models.CharField(max_length=16, blank=True)
-    inputs = models.PositiveIntegerField(default=1)
+    inputs = models.IntegerField(default=1)
     cached = models.BooleanField(default=False)
-    units = models.PositiveBigIntegerField()
-    saved_units = models.PositiveBigIntegerField(
-        default=0, help_text="What it would have cost more, had no cache answered it."
-    )
-    requests = models.PositiveSmallIntegerField(
+    units = models.BigIntegerField()
+    saved_units = models.BigIntegerField(default=0, help_text="What it would have cost more, had no cache answered it.")
+    requests = models.SmallIntegerField(
         default=1, help_text="1 for the record that counts the call; 0 for a batch's other inputs and its fee."
     )
     client = models.CharField(max_length=120, blank=True)
+    voids = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="voided_by",
+        help_text="The record that this one takes back, because its call was told that nothing was charged.",
+    )
 
     class Meta:
         ordering = ["-occurred_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="usage_negative_only_to_void",
+                condition=Q(voids__isnull=True, inputs__gte=0, units__gte=0, saved_units__gte=0, requests__gte=0)
+                | Q(voids__isnull=False, inputs__lte=0, units__lte=0, saved_units__lte=0, requests__lte=0),
+            )
+        ]
         indexes = [
             models.Index(fields=["tenant", "-occurred_at"], name="usage_tenant_time"),
             models.Index(fields=["-occurred_at"], name="usage_time"),

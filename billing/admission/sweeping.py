@@ -1,0 +1,56 @@
+"""The clockwork's look at every tenant: holds of processes that died end, also where no call comes any more, and marks go.
+
+The keys that order holds and marks are found by SCAN: they exist only for tenants that had calls within the last minutes.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import redis
+
+from billing.admission import connection, keys, scripts
+from mlplatform.lib.redis import state
+
+SEEN: Final = "admission:swept-at"
+"""When the clockwork looked last: the server's clock, in microseconds."""
+_SEEN_TTL_S: Final = 86_400
+_MOST: Final = 250
+_RUNS: Final = 2_000
+_PAGE: Final = 1_000
+_MICRO: Final = 1_000_000
+
+
+def sweep(*, client: redis.Redis | None = None) -> tuple[int, int]:
+    """End the holds whose time is over and drop old marks; the answer is how many of each.
+
+    Each script run ends at most 250 of each; after 2,000 runs the rest is left to the next look. A mark goes when it was
+    due at the last look already: while the server stood still nothing was looked at, so what came due meanwhile is kept
+    until calls that were told "nothing was charged" could be taken back. Raises what redis-py raises.
+    """
+    client = client or state()
+    last_us = _look(client)
+    ended = dropped = runs = 0
+    for shard, tenant_id in _tenants(client):
+        more = True
+        while more and runs < _RUNS:
+            names = keys.of_tenant(shard, tenant_id)
+            answer = connection.run(client, scripts.SWEEP, names, (b"%d" % last_us, b"%d" % _MOST))
+            ended, dropped, runs = ended + answer[0], dropped + answer[1], runs + 1
+            more = max(answer) >= _MOST
+    return ended, dropped
+
+
+def _look(client: redis.Redis) -> int:
+    """Note this look; the answer is the moment of the last one, 0 for the first."""
+    seconds, rest = client.time()
+    last = client.set(SEEN, seconds * _MICRO + rest, ex=_SEEN_TTL_S, get=True)
+    return int(last or 0)
+
+
+def _tenants(client: redis.Redis) -> Iterable[tuple[int, int]]:
+    found: set[tuple[int, int]] = set()
+    for name in client.scan_iter(match=keys.INDEXES, count=_PAGE, _type="zset"):
+        tenant = keys.tenant_of_index(name)
+        if tenant is not None:
+            found.add(tenant)
+    return sorted(found)
