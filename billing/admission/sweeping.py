@@ -14,6 +14,7 @@ from mlplatform.lib.redis import state
 SEEN: Final = "admission:swept-at"
 """When the clockwork looked last: the server's clock, in microseconds."""
 _SEEN_TTL_S: Final = 86_400
+_APART_S: Final = 10
 _MOST: Final = 250
 _RUNS: Final = 2_000
 _PAGE: Final = 1_000
@@ -24,8 +25,9 @@ def sweep(*, client: redis.Redis | None = None) -> tuple[int, int]:
     """End the holds whose time is over and drop old marks; the answer is how many of each.
 
     Each script run ends at most 250 of each; after 2,000 runs the rest is left to the next look. A mark goes when it was
-    due at the last look already: while the server stood still nothing was looked at, so what came due meanwhile is kept
-    until calls that were told "nothing was charged" could be taken back. Raises what redis-py raises.
+    due at the last look already, 10 seconds ago or more: while the server stood still nothing was looked at, so what came
+    due meanwhile is kept that long, for calls that were told "nothing was charged" and must be taken back. Raises what
+    redis-py raises.
     """
     client = client or state()
     last_us = _look(client)
@@ -41,10 +43,13 @@ def sweep(*, client: redis.Redis | None = None) -> tuple[int, int]:
 
 
 def _look(client: redis.Redis) -> int:
-    """Note this look; the answer is the moment of the last one, 0 for the first."""
+    """Note this look; the answer is the moment of the last one, 0 for the first and for one that comes too soon after it."""
     seconds, rest = client.time()
-    last = client.set(SEEN, seconds * _MICRO + rest, ex=_SEEN_TTL_S, get=True)
-    return int(last or 0)
+    now, last = seconds * _MICRO + rest, int(client.get(SEEN) or 0)
+    if 0 <= now - last < _APART_S * _MICRO:
+        return 0
+    client.set(SEEN, now, ex=_SEEN_TTL_S)
+    return last
 
 
 def _tenants(client: redis.Redis) -> Iterable[tuple[int, int]]:

@@ -32,6 +32,7 @@ def test_nothing_is_left_of_an_idle_tenant_but_the_state_of_its_limits(world: Wo
     world.release(*world.admit([MONTH, RUNNING], 9).hold_ids)
     world.pass_us(61 * SECOND)
     world.sweep()
+    world.pass_us(10 * SECOND)
     assert world.sweep() == (0, 3)
     fields = world.client.hkeys(LIMITS_KEY)
     assert sorted(fields) == [b"tenant:concurrency", b"tenant:monthly"]
@@ -48,6 +49,7 @@ def test_every_tenant_of_every_shard_is_looked_at_and_other_keys_are_left_alone(
         world.client.zadd(marks, {"+a": 1})
         world.client.zadd(expiry, {"+b": 1})  # as older releases kept marks
     world.sweep()
+    world.pass_us(10 * SECOND)
     assert world.sweep() == (0, 3)
     assert sorted(world.client.scan_iter("*:*:*")) == [b"{s1}:expiry:old", b"{s1}:other:5"]
 
