@@ -56,6 +56,11 @@ def require_room() -> None:
         raise unavailable("Usage cannot be checked at this moment; nothing was charged. Please try again.")
 
 
+def waiting() -> int:
+    """How many holds are still to be voided."""
+    return _waiting
+
+
 def give_back() -> None:
     """Void what waits, until Redis fails again."""
     for _ in range(_RUNS):

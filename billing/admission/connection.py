@@ -33,14 +33,14 @@ from mlplatform.lib.redis import Script
 _RECEIVE: Final = 8192
 _NOTHING: Final = object()
 
-_UNANSWERED: Final = "It was sent and got no answer: the server may have done it, or may yet do it."
+UNANSWERED: Final = "It was sent and got no answer: the server may have done it, or may yet do it."
 
 _threads: Final = threading.local()
 
 
 def may_be_done(error: BaseException) -> bool:
     """Whether what raised this may have run all the same, or run later: it was sent, and there was no answer."""
-    return _UNANSWERED in getattr(error, "__notes__", ())
+    return UNANSWERED in getattr(error, "__notes__", ())
 
 
 def run(
@@ -120,7 +120,7 @@ class _Line:
             return self._exchange(packed, answers)
         except BaseException as error:
             if self._sent:
-                error.add_note(_UNANSWERED)
+                error.add_note(UNANSWERED)
             raise
 
     def _exchange(self, packed: bytes, answers: int) -> list[Any]:
