@@ -105,9 +105,7 @@ def test_a_void_whose_record_never_comes_is_kept_aside_with_the_reason(
     void(acme, "never", at=NOON)
     void(acme, "x" * 60, at=NOON)
     usage.drain()
-    reasons = [
-        fields[b"reason"].decode() for _, fields in redis.state().xrange(usage.dead_stream(acme.tenant.shard))
-    ]
+    reasons = [fields[b"reason"].decode() for _, fields in redis.state().xrange(usage.dead_stream(acme.tenant.shard))]
     assert sorted(reasons) == ["the id is out of range", "there is no record never to take back"]
     assert redis.state().xlen(usage_stream(acme.tenant.shard)) == 0
 
@@ -124,7 +122,7 @@ def test_only_what_takes_back_may_be_negative(acme: Customer, meter: Meter) -> N
         with pytest.raises(IntegrityError), transaction.atomic():
             wrong.save()
     usage_voids.counter_record(record).save()
+    other = usage_voids.counter_record(record)
+    other.id = "another"
     with pytest.raises(IntegrityError), transaction.atomic():
-        other = usage_voids.counter_record(record)
-        other.id = "another"
         other.save(force_insert=True)

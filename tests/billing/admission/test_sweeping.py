@@ -126,6 +126,6 @@ def test_a_month_whose_counter_ended_is_read_from_the_ledger(world: World) -> No
 
 
 def test_the_clockwork_calls_it() -> None:
-    from billing.tasks import sweep_holds  # noqa: PLC0415 - tasks need Django's registry
+    from billing.tasks import sweep_holds
 
     assert admission.sweep() == sweep_holds() == (0, 0)
