@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from typing import Final
 
 import redis
+from prometheus_client import Counter
 
 from billing.admission import connection, keys, scripts
 from mlplatform.lib.redis import state
+
+_ended = Counter("mlplatform_holds_swept_total", "Holds that nobody ended in time, given back by the clockwork.")
 
 SEEN: Final = "admission:swept-at"
 """When the clockwork looked last: the server's clock, in microseconds."""
@@ -39,6 +42,7 @@ def sweep(*, client: redis.Redis | None = None) -> tuple[int, int]:
             answer = connection.run(client, scripts.SWEEP, names, (b"%d" % last_us, b"%d" % _MOST))
             ended, dropped, runs = ended + answer[0], dropped + answer[1], runs + 1
             more = max(answer) >= _MOST
+    _ended.inc(ended)
     return ended, dropped
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
 from functools import partial
 
 import psutil
 import pytest
 
 from inference.grpc.generated import ml_inference_pb2 as pb
+from mlplatform.run.environment import ROOT
 from tests.processes.conftest import (
     Client,
     assert_charged_as_told,
@@ -32,6 +35,9 @@ from tests.support.grpc import Grpc, listens
 from tests.support.http import NO_ANSWER, Answer, Http, Load
 from tests.support.stack import Process, Stack
 from tests.support.waiting import settle_down, until
+
+FAILURES = ROOT / "docs" / "failures.md"
+LASTING = "until (they|then|taken|staff|it)|a field|for ever"
 
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("stack")]
 
@@ -523,6 +529,21 @@ def test_jobs_worker_and_beat_end_in_good_order_and_the_ledger_goes_on(stack: St
     process.start()
     assert ended == 0, process.text()[-2000:]
     assert_charged_exactly(stack, client, [answer])
+
+
+def test_every_key_of_the_state_redis_is_declared_and_ends_as_declared(stack: Stack) -> None:
+    """After all that these tests did to the product."""
+    table = FAILURES.read_text().partition("## What lies in the state Redis")[2].partition("\n## ")[0]
+    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) > 10
+    lasting = {pattern for row in rows for pattern in re.findall("`([^`]+)`", row[1]) if re.search(LASTING, row[3])}
+    declared = {pattern for row in rows for pattern in re.findall("`([^`]+)`", row[1])}
+    keys: list[tuple[str, bool]] = stack.shell("keys_of_state")
+    assert {name.split(":")[1] for name, _ in keys if name.startswith("{s")} >= {"limits", "marks", "key", "tenant"}
+    for name, ends in keys:
+        matching = {pattern for pattern in declared if fnmatchcase(name, pattern)}
+        assert matching, f"{name} is not declared"
+        assert ends or matching & lasting, f"{name} lives for ever, and is not declared to"
 
 
 def test_no_secret_is_written_anywhere(stack: Stack, client: Client, clients: list[Client]) -> None:

@@ -68,6 +68,15 @@ def open_holds(*, tenant_id: int) -> int:
     return int(redis.state().zcard(expiry))
 
 
+def keys_of_state() -> list[list[Any]]:
+    """Every key of the state Redis, and whether it has a time to live."""
+    from mlplatform.lib import redis
+
+    client = redis.state()
+    lives = [(redis.as_bytes(name).decode(), client.ttl(name)) for name in client.scan_iter("*", count=1000)]
+    return [[name, ttl != -1] for name, ttl in lives]
+
+
 def end_holds(*, tenant_id: int) -> None:
     """As if the time of each of the tenant's holds were over, so that nobody has to wait for it."""
     from billing.admission import keys
@@ -214,6 +223,7 @@ _SERVICES = {
         ledger,
         remaining,
         open_holds,
+        keys_of_state,
         end_holds,
         revoke,
         promote,
