@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -105,7 +106,8 @@ def test_a_void_whose_record_never_comes_is_kept_aside_with_the_reason(
     void(acme, "never", at=NOON)
     void(acme, "x" * 60, at=NOON)
     usage.drain()
-    reasons = [fields[b"reason"].decode() for _, fields in redis.state().xrange(usage.dead_stream(acme.tenant.shard))]
+    entries: Any = redis.state().xrange(usage.dead_stream(acme.tenant.shard))
+    reasons = [fields[b"reason"].decode() for _, fields in entries]
     assert sorted(reasons) == ["the id is out of range", "there is no record never to take back"]
     assert redis.state().xlen(usage_stream(acme.tenant.shard)) == 0
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from functools import partial
+from operator import lt
 
 import psutil
 import pytest
@@ -275,11 +276,12 @@ def test_pauses_of_the_state_redis_under_mixed_batches_charge_what_was_answered(
         clients = [pool.submit(load, stack.webs[number % len(stack.webs)]) for number in range(32)]
         try:
             for _ in range(6):
-                answered, refused = seen(200), seen(503)
-                until(lambda: seen(200), lambda now, before=answered: now >= before + 60, within_s=90)
+                answered = seen(200)
+                until(partial(seen, 200), partial(lt, answered + 60), within_s=90)
+                refused = seen(503)
                 stack.state.pause()
                 try:
-                    until(lambda: seen(503), lambda now, before=refused: now >= before + 40, within_s=60)
+                    until(partial(seen, 503), partial(lt, refused + 40), within_s=60)
                 finally:
                     stack.state.resume()
         finally:

@@ -84,7 +84,8 @@ def end_holds(*, tenant_id: int) -> None:
     from tenants.models import Tenant
 
     _, expiry, *_ = keys.of_tenant(Tenant.objects.get(pk=tenant_id).shard, tenant_id)
-    redis.state().zadd(expiry, dict.fromkeys(redis.state().zrange(expiry, 0, -1), 1))
+    holds: Any = redis.state().zrange(expiry, 0, -1)
+    redis.state().zadd(expiry, dict.fromkeys(holds, 1))
 
 
 def revoke(*, key_id: int) -> None:
