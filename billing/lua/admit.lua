@@ -11,6 +11,7 @@ local REFUSED, REFUSED_ORDER, KEY_GUARD, TENANT_GUARD = KEYS[5], KEYS[6], KEYS[7
 local GRANTED, REFUSAL, STALE, UNKNOWN, CONFLICT, LATE = 0, 1, 2, 3, 4, 5
 local GUARD_TTL_S = 86400
 local SWEEP = 64
+local SELDOM = 16 -- Marks are the clockwork's work; small calls look after it one time in so many, by chance.
 local PEEKED = 1000 -- A look at the limits counts no hold that has ended.
 local REFUSALS_KEPT = 10000
 local REFUSALS_DROPPED = 100 -- at most so many in one run
@@ -187,7 +188,9 @@ local function admit()
     return {STALE, now}
   end
   sweep(now, #charges == 0 and PEEKED or SWEEP + 2 * #charges)
-  sweep_marks(now - MARKS_LEFT, SWEEP + 2 * #charges)
+  if #charges > SELDOM or now % SELDOM == 0 then
+    sweep_marks(now - MARKS_LEFT, SWEEP + 2 * math.max(SELDOM * SELDOM, #charges))
+  end
   local found = stored()
   local known, released = known_charges(found)
   if released or (known > 0 and known < #charges) then
