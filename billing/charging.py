@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from billing import admission, usage
-from billing.admission import Charge, Decision, Limit, LimitState
+from billing import admission, late_releases, usage
+from billing.admission import Charge, Decision, Limit, LimitState, Subject
 from billing.contracts import Contract
 from mlplatform.lib.errors import ErrorKind, PlatformError
 
@@ -75,16 +75,24 @@ def charge(
     hold_ttl_s: float,
     settle_now: bool,
 ) -> Decision:
-    """Admit all charges or none. Raises :class:`Refused`, ``StaleCaller``, or UNAVAILABLE while Redis is away."""
-    decision = admission.admit(
-        subject=contract.subject,
-        limits=limits,
-        charges=charges,
-        request_id=request_id,
-        hold_ttl_s=hold_ttl_s,
-        settle_now=settle_now,
-        month_to_date=usage.month_to_date,
-    )
+    """Admit all charges or none. Raises :class:`Refused`, ``StaleCaller``, or UNAVAILABLE while Redis is away.
+
+    An admission whose answer is lost may have taken what it asked for, so it is voided until that is certain.
+    """
+    late_releases.require_room()
+    try:
+        decision = admission.admit(
+            subject=contract.subject,
+            limits=limits,
+            charges=charges,
+            request_id=request_id,
+            hold_ttl_s=hold_ttl_s,
+            settle_now=settle_now,
+            month_to_date=usage.month_to_date,
+        )
+    except admission.Unanswered:
+        late_releases.owe(contract.subject, [charge.hold_id for charge in charges])
+        raise
     if decision.granted:
         return decision
     if any(state.refused and state.limit.amount == 0 for state in decision.states):
@@ -97,6 +105,24 @@ def charge(
     if math.isinf(decision.wait_s):
         raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision), decision, retry_after_s=None)
     raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision), decision, retry_after_s=decision.wait_s)
+
+
+def take_back(subject: Subject, *hold_ids: str) -> None:
+    """Make true that nothing was charged for these holds, settled or not; while Redis is away, as soon as it answers."""
+    try:
+        admission.void(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids)
+    except PlatformError:
+        late_releases.owe(subject, hold_ids)
+
+
+def release(subject: Subject, *hold_ids: str) -> bool:
+    """Give units back; False if they were settled already, which stays so. While Redis is away that cannot be known: then they
+    are taken back as soon as it answers, and the answer is True."""
+    try:
+        return admission.release(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids) > 0
+    except PlatformError:
+        late_releases.owe(subject, hold_ids)
+        return True
 
 
 def _too_large(decision: Decision) -> str:

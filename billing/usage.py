@@ -18,7 +18,7 @@ from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.db.models import F, Q, Sum
 from prometheus_client import Counter, Gauge
 
-from billing import usage_entries, version_use
+from billing import usage_entries, usage_voids, version_use
 from billing.admission import Limit, Subject
 from billing.admission.keys import usage_stream
 from billing.contracts import counts_one_key
@@ -96,12 +96,15 @@ def _drain_stream(stream: str, after_commit: Callable[[], None]) -> int:
         entries = claimed or _read(stream, consumer, "0") or _read(stream, consumer, ">")
         if not entries:
             return stored
-        number, dead = _store_entries(entries)
+        number, dead, early = _store_entries(entries)
         stored += number
         after_commit()
         ids = [entry_id for entry_id, _ in entries]
         pipe = client.pipeline(transaction=True)
         for entry_id, fields in entries:
+            if entry_id in early:
+                again: dict[Any, Any] = {**fields}
+                pipe.xadd(stream, again)  # It comes again after what it waits for.
             if entry_id in dead:
                 kept: dict[Any, Any] = {**fields, b"reason": dead[entry_id].encode(), b"entry": entry_id}
                 pipe.xadd(f"{stream}-dead", kept)
@@ -111,26 +114,39 @@ def _drain_stream(stream: str, after_commit: Callable[[], None]) -> int:
         for entry_id, reason in dead.items():
             _dead.inc()
             logger.error("entry %s of %s cannot be stored and went to its dead stream: %s", entry_id, stream, reason)
+        if len(early) == len(entries):
+            return stored  # The next drain looks at them again.
 
 
-def _store_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> tuple[int, dict[bytes, str]]:
-    """Store what can be stored; give the number of new records, and the reason for each entry that never will be."""
+def _store_entries(
+    entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]],
+) -> tuple[int, dict[bytes, str], set[bytes]]:
+    """Store what can be stored; give the number of new records, the reason for each entry that never will be, and voids
+    that came before their records."""
     dead: dict[bytes, str] = {}
     records: dict[bytes, UsageRecord] = {}
+    voids: dict[bytes, usage_entries.Void] = {}
     for entry_id, fields in entries:
         if not fields:
             continue  # Deleted from the stream while it was unacknowledged.
         try:
-            records[entry_id] = usage_entries.parse(fields)
+            parsed = usage_entries.parse(fields)
+            if isinstance(parsed, usage_entries.Void):
+                voids[entry_id] = parsed
+            else:
+                records[entry_id] = parsed
         except ValueError as error:
             dead[entry_id] = str(error)
     wanted = {record.tenant_id for record in records.values()}
     tenants = set(Tenant.objects.filter(pk__in=wanted).values_list("pk", flat=True))
     for entry_id in [entry_id for entry_id, record in records.items() if record.tenant_id not in tenants]:
         dead[entry_id] = f"there is no tenant {records.pop(entry_id).tenant_id}"
+    counter, early, lost = usage_voids.counter_records(voids, list(records.values()))
+    records |= counter
+    dead |= lost
     for _ in range(_TRIES):
         try:
-            return store(list(records.values())), dead
+            return store(list(records.values())), dead, early
         except (IntegrityError, DataError):
             logger.warning("usage records met another drainer, or one of them cannot be stored", exc_info=True)
     stored = 0
@@ -139,7 +155,7 @@ def _store_entries(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> tu
             stored += store([record])
         except (IntegrityError, DataError) as error:
             dead[entry_id] = str(error)
-    return stored, dead
+    return stored, dead, early
 
 
 def _read(stream: str, consumer: str, start: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:

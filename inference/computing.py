@@ -1,7 +1,6 @@
 """From admitted inputs to their scores: by the cache, by an equal computation that runs here or in another process, or by the
 batcher and a worker."""
 
-import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -9,9 +8,9 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import Counter
 
-from billing import admission
+from billing import charging
 from billing.contracts import Contract
-from inference import cache, claims, flights, following, giving_back
+from inference import cache, claims, flights, following
 from inference.batching.batcher import Batcher
 from inference.batching.transport import CeleryTransport
 from inference.batching.work import Hold
@@ -21,13 +20,12 @@ from inference.types import CallContext, ModelRef, Priority
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
-logger = logging.getLogger(__name__)
-
 _too_late = Counter(
     "mlplatform_inputs_too_late_total", "Inputs refused because their answers would come after their deadline."
 )
 
 _LATE: Final = "The model did not answer in time"
+_SETTLED_WAIT_S: Final = 1.0
 HOLD_MARGIN_S: Final = (
     15.0  # a hold outlives the caller's deadline, so that a late settle finds it or nobody has an answer
 )
@@ -60,7 +58,7 @@ class Computation:
                 _submit(ours)
             except PlatformError as problem:
                 self._outcomes.update((item.hold_id, problem) for item, _ in ours)
-                release(self._contract, *(item.hold_id for item, _ in ours))
+                charging.take_back(self._contract.subject, *(item.hold_id for item, _ in ours))
         except BaseException:
             self.lose()
             raise
@@ -99,7 +97,7 @@ class Computation:
             payload = item.unpacked(key_id=self._contract.subject.key_id, until=self._deadline)
         except PlatformError as problem:
             self._outcomes[item.hold_id] = problem
-            release(self._contract, item.hold_id)
+            charging.take_back(self._contract.subject, item.hold_id)
         else:
             self._begin_one(item, payload)
 
@@ -161,20 +159,21 @@ class Computation:
         return ours
 
     def _wait(self, item: Prepared, work: SharedWork) -> bytes | PlatformError:
-        cancellation = self._context.cancellation
+        cancellation, subject = self._context.cancellation, self._contract.subject
         if not work.wait(self._deadline, cancellation):
             # The worker may have settled in this very moment: then the answer is on its way and is the customer's.
-            released = release(self._contract, item.hold_id)
-            if released or not work.wait(clock.monotonic() + 1.0):
-                work.leave(unpaid=released and item.joined is None)
+            released = charging.release(subject, item.hold_id)
+            if released or not work.wait(clock.monotonic() + _SETTLED_WAIT_S):
+                if not released:
+                    charging.take_back(subject, item.hold_id)
+                work.leave(unpaid=item.joined is None)
                 what = "The call was taken back" if cancellation and cancellation.canceled else _LATE
                 return PlatformError(
-                    ErrorKind.TIMEOUT,
-                    f"{what}{'; nothing was charged' if released else ''}. Please try again.",
-                    retry_after_s=1.0,
+                    ErrorKind.TIMEOUT, f"{what}; nothing was charged. Please try again.", retry_after_s=1.0
                 )
         if work.scores is None:
-            release(self._contract, item.hold_id)
+            # Settled or not: a worker that died with its answer may have settled before.
+            charging.take_back(subject, item.hold_id)
             if work.length is not None:
                 return item.refused(work.length)
             # Calls that waited with one computation fail together, but each tells the problem in its own words.
@@ -226,19 +225,6 @@ def require_in_time(contract: Contract, items: Sequence[Prepared], *, timeout_s:
 
 def _submit_later(ref: ModelRef, work: SharedWork) -> None:
     batcher().submit([(ref, [work])])
-
-
-def release(contract: Contract, *hold_ids: str) -> bool:
-    """Give units back; False if they were settled already. While Redis is away that is put off until it answers."""
-    subject = contract.subject
-    try:
-        released = admission.release(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids)
-    except PlatformError:
-        logger.warning("units could not be given back now; it is tried again until their hold ends")
-        longest_s = settings.PREDICT_TIMEOUT_S + HOLD_MARGIN_S
-        giving_back.later(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids, within_s=longest_s)
-        return True
-    return released > 0
 
 
 @lru_cache(maxsize=1)

@@ -13,18 +13,19 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision
 from billing.charging import Refused
 from billing.contracts import Contract
-from inference.computing import HOLD_MARGIN_S, Computation, release, require_in_time
+from inference.computing import HOLD_MARGIN_S, Computation, require_in_time
 from inference.preparing import Prepared, prepare
 from inference.rollouts import observing
 from inference.slots import slots
 from inference.types import CallContext, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib import clock
-from mlplatform.lib.errors import PlatformError, unavailable
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.lib.ids import hex_id
 from tenants import scopes
 from tenants.authentication import Caller
 from tenants.guards import StaleCaller
 
+_OURS: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT, ErrorKind.OVERLOADED})
 _SCORE_DIGITS: Final = 6
 
 
@@ -61,8 +62,9 @@ def predict_many(
     """Many inputs, of several models if need be, admitted at once; each gets its result or its problem.
 
     With ``whole``, for protocols without partial answers, the problem of an input is raised before anything is admitted,
-    and the fee of the call is paid only when every input was answered. Raises ``PlatformError`` for what concerns the call
-    as a whole (scope, limits, a dependency that is away) and ``StaleCaller`` when the caller must be authenticated anew.
+    and the fee of the call is paid only when every input was answered; nothing is when it failed through no fault of its
+    inputs. Raises ``PlatformError`` for what concerns the call as a whole (scope, limits, a dependency that is away) and
+    ``StaleCaller`` when the caller must be authenticated anew.
     """
     return begin(caller, requests, context, whole=whole).finish()
 
@@ -208,7 +210,7 @@ class Started:
             held = [call for call in self.calls if not call.metered]
             _leave(item for call in held for item in call.items)
             fees = [call.fee_hold_id for call in held if call.fee_hold_id]
-            release(self.contract, *fees, *(item.hold_id for call in held for item in call.items))
+            charging.take_back(self.contract.subject, *fees, *(item.hold_id for call in held for item in call.items))
             raise
 
     def _admit_alone(self, call: _Call) -> None:
@@ -229,6 +231,7 @@ class Started:
         finally:
             self.leave_place()
         self._settle(outcomes)
+        self._take_back_whole(outcomes)
         fees = {call.items[0].hold_id: call.fee for call in self.calls if call.fee}
         results: list[PredictResult | PlatformError] = []
         for item in self.prepared:
@@ -341,19 +344,29 @@ class Started:
                 settled.append(admission.Settlement(hold_id=call.fee_hold_id, units=0))
             else:
                 unearned.append(call.fee_hold_id)
+        subject = self.contract.subject
         if unearned:
-            release(self.contract, *unearned)
+            charging.take_back(subject, *unearned)
         if settled:
-            subject = self.contract.subject
             try:
                 admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=settled)
             except PlatformError as problem:
                 # What workers have settled is paid and is given; what could not be settled is not.
                 failed = {hold.hold_id for hold in settled}
-                release(self.contract, *failed)
+                charging.take_back(subject, *failed)
                 outcomes.update(dict.fromkeys(failed, problem))
                 for call in self.calls:
                     call.fee = 0 if call.fee_hold_id in failed else call.fee
+
+    def _take_back_whole(self, outcomes: dict[str, bytes | PlatformError]) -> None:
+        """A call that gets no partial answer and failed through no fault of its inputs pays for none of them."""
+        problems = [outcome for outcome in outcomes.values() if isinstance(outcome, PlatformError)]
+        if self.whole and problems and all(problem.kind in _OURS for problem in problems):
+            items = self.admitted
+            fees = [call.fee_hold_id for call in self.calls if call.fee_hold_id]
+            charging.take_back(self.contract.subject, *fees, *(item.hold_id for item in items))
+            for item in items:
+                item.units = 0
 
     def _is_earned(self, call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
         """Whether the call pays its fee: something was answered, or all of it where no less would do."""

@@ -2,7 +2,8 @@
 
 Each input is looked at before any is admitted, so a bad one costs nothing. What can still fail for one input alone is
 the model itself; then the call fails and names the input. The others were computed, kept in the cache and charged by
-then, but the fee of the call is not; to send the call again costs what cached answers cost.
+then, but the fee of the call is not; to send the call again costs what cached answers cost. A call that the service could
+not answer, because a part of it is away or its time is over, is charged nothing.
 """
 
 from collections.abc import Sequence

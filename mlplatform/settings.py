@@ -184,6 +184,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_BEAT_SCHEDULE = {
     "drain-usage": {"task": "billing.drain_usage", "schedule": 1.0, "options": {"expires": 5}},
+    "sweep-holds": {"task": "billing.sweep_holds", "schedule": 20.0, "options": {"expires": 15}},
     "flush-last-used": {"task": "tenants.flush_last_used", "schedule": 60.0, "options": {"expires": 50}},
     "tell-deprecations": {"task": "inference.tell_deprecations", "schedule": 60.0, "options": {"expires": 50}},
     "sweep-rehearsals": {"task": "inference.sweep_rehearsals", "schedule": 30.0, "options": {"expires": 25}},

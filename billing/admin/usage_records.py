@@ -66,6 +66,7 @@ class UsageRecordAdmin(FactsAdmin[UsageRecord]):
         "units",
         "client",
         "id",
+        "taken_back",
     )
     readonly_fields = fields
 
@@ -91,7 +92,17 @@ class UsageRecordAdmin(FactsAdmin[UsageRecord]):
 
     @display(description="Answered", ordering="cached")
     def answered(self, record: UsageRecord) -> SafeString:
+        if record.voids_id is not None:
+            return formats.badge("taken back", "warning")
         return formats.badge("from cache", "neutral") if record.cached else formats.badge("computed", "info")
+
+    @display(description="Taken back")
+    def taken_back(self, record: UsageRecord) -> str:
+        """Both of a pair name each other: the call was told that nothing was charged, so the second takes the first back."""
+        if record.voids_id is not None:
+            return f"this takes {record.voids_id} back: the call was told that nothing was charged"
+        by = UsageRecord.objects.filter(voids=record).values_list("pk", flat=True).first()
+        return f"by {by}" if by else "no"
 
     @display(description="Units", ordering="units")
     def units_n(self, record: UsageRecord) -> SafeString:

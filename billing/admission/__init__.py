@@ -7,7 +7,9 @@ Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
 
 from billing.admission.deciding import MonthToDate, admit, peek
 from billing.admission.explaining import explain
-from billing.admission.settling import parse_settled, release, settle, settle_commands
+from billing.admission.failures import Unanswered
+from billing.admission.settling import parse_settled, release, settle, settle_commands, void
+from billing.admission.sweeping import sweep
 from billing.admission.tightest import asked, tightest
 from billing.admission.types import (
     MAX_AMOUNT,
@@ -42,6 +44,7 @@ __all__ = [
     "Settlement",
     "StaleCaller",
     "Subject",
+    "Unanswered",
     "admit",
     "asked",
     "explain",
@@ -50,5 +53,7 @@ __all__ = [
     "release",
     "settle",
     "settle_commands",
+    "sweep",
     "tightest",
+    "void",
 ]

@@ -33,7 +33,14 @@ from mlplatform.lib.redis import Script
 _RECEIVE: Final = 8192
 _NOTHING: Final = object()
 
+UNANSWERED: Final = "It was sent and got no answer: the server may have done it, or may yet do it."
+
 _threads: Final = threading.local()
+
+
+def may_be_done(error: BaseException) -> bool:
+    """Whether what raised this may have run all the same, or run later: it was sent, and there was no answer."""
+    return UNANSWERED in getattr(error, "__notes__", ())
 
 
 def run(
@@ -87,6 +94,7 @@ class _Line:
         self._connection: Any = pool.connection_class(**pool.connection_kwargs)
         self._plain: socket.socket | None = None
         self._reader: Any = None
+        self._sent = False
 
     def ask(self, command: tuple[str | bytes, ...]) -> Any:
         """Send one command and read its answer. Raises what redis-py raises.
@@ -102,17 +110,24 @@ class _Line:
     def ask_all(self, packed: bytes, *, answers: int) -> list[Any]:
         """The same for several packed commands; an error that a command got stands in its place."""
         used_before = self._connection._sock is not None
+        self._sent = False
         try:
+            try:
+                return self._exchange(packed, answers)
+            except Disconnected:
+                if not used_before:
+                    raise
             return self._exchange(packed, answers)
-        except Disconnected:
-            if not used_before:
-                raise
-        return self._exchange(packed, answers)
+        except BaseException as error:
+            if self._sent:
+                error.add_note(UNANSWERED)
+            raise
 
     def _exchange(self, packed: bytes, answers: int) -> list[Any]:
         try:
             if self._connection._sock is None:
                 self._open()
+            self._sent = True
             if self._plain is not None:
                 return self._exchange_plainly(self._plain, packed, answers)
             self._connection.send_packed_command([packed], check_health=False)

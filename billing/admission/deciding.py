@@ -9,9 +9,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from prometheus_client import Counter
 
-from billing.admission import connection, keys, packing, scripts
+from billing.admission import connection, keys, packing, scripts, server_clock
 from billing.admission.failures import closed_on_failure, failed, reason_of
-from billing.admission.server_clock import ServerClock
 from billing.admission.types import MAX_HOLD_TTL_S, Charge, Decision, Limit, LimitState, Subject
 from mlplatform.lib import tally
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -26,7 +25,6 @@ ADMISSIONS: Final = Counter("mlplatform_admissions_total", "Decisions of admissi
 _granted, _refused, _stale = (ADMISSIONS.labels(outcome) for outcome in ("granted", "refused", "stale"))
 _TRIES = 4
 _SECONDS = 1e-6
-_server_clock = ServerClock()
 
 
 # The script's answers.
@@ -114,14 +112,15 @@ def _ask(
             request_id=request_id,
             hold_ttl_s=hold_ttl_s,
             settle_now=settle_now,
-            deadline_us=_server_clock.deadline_us(patience_s=settings.REDIS_TIMEOUT_S),
+            deadline_us=server_clock.OF_STATE.deadline_us(patience_s=settings.REDIS_TIMEOUT_S),
+            lifetime_us=packing.lifetime_us(limits),
         )
         try:
             answer: list[int] = connection.run(client, scripts.ADMIT, names, (packed_limits, call))
         except FAILURES as error:
             raise failed(reason_of(error), error) from error
         outcome = answer[0]
-        _server_clock.learn(answer[1], anew=outcome == _LATE)
+        server_clock.OF_STATE.learn(answer[1], anew=outcome == _LATE)
         if outcome in {_GRANTED, _REFUSED}:
             return answer
         if outcome == _STALE:
@@ -150,7 +149,8 @@ def _rebuild(
     except DatabaseError as error:
         raise failed("ledger", error) from error
     with closed_on_failure():
-        connection.run(client, scripts.REBUILD, names[:1], (packing.message(counters),))
+        lifetime_ms = str(packing.SHORTEST_LIFETIME_S * 1000).encode()
+        connection.run(client, scripts.REBUILD, names[:1], (packing.message(counters), lifetime_ms))
 
 
 def _decision(answer: list[int], limits: Sequence[Limit], charges: tuple[Charge, ...]) -> Decision:

@@ -8,7 +8,8 @@ from typing import Final
 import redis.exceptions as errors
 from prometheus_client import Counter
 
-from mlplatform.lib.errors import PlatformError, unavailable
+from billing.admission.connection import may_be_done
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.lib.redis import FAILURES
 
 logger = logging.getLogger(__name__)
@@ -37,15 +38,25 @@ def reason_of(error: Exception) -> str:
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "other")
 
 
+_WORDS: Final = "Usage cannot be checked at this moment; nothing was charged. Please try again."
+
+
+class Unanswered(PlatformError):
+    """The server may have done it all the same. For the words to be true, what it may have taken must be voided."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorKind.UNAVAILABLE, _WORDS, retry_after_s=1.0)
+
+
 def failed(reason: str, error: Exception | None = None) -> PlatformError:
-    """Count and log a failure; returns the error to raise."""
+    """Count and log a failure; returns the error to raise, :class:`Unanswered` where the server may have run the script."""
     FAILED.labels(reason).inc()
     # A script's own error arrives as a refusal by the server: that is our bug, so it is logged with its traceback.
     if reason in {"refused_by_server", "other"}:
         logger.error("admission failed: %s", error, exc_info=error)
     else:
         logger.warning("admission failed (%s): %s", reason, error)
-    return unavailable("Usage cannot be checked at this moment; nothing was charged. Please try again.")
+    return Unanswered() if error is not None and may_be_done(error) else unavailable(_WORDS)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The names of a tenant's admission state in Redis: all of one hash tag, so that one script may touch them all."""
 
+import re
 from functools import lru_cache
 from typing import Final
 
@@ -15,9 +16,22 @@ def usage_stream(shard: int) -> str:
 
 @lru_cache(maxsize=CACHED)
 def of_tenant(shard: int, tenant_id: int) -> tuple[bytes, ...]:
-    """KEYS of the scripts that end holds: limits and holds, their expiry, usage."""
-    names = (f"{{s{shard}}}:{what}:{tenant_id}" for what in ("limits", "expiry"))
-    return tuple(name.encode() for name in (*names, usage_stream(shard)))
+    """KEYS of the scripts that end holds: limits and holds, the holds' expiry, usage, the marks' order."""
+    limits, expiry, marks = (f"{{s{shard}}}:{what}:{tenant_id}" for what in ("limits", "expiry", "marks"))
+    return tuple(name.encode() for name in (limits, expiry, usage_stream(shard), marks))
+
+
+INDEXES: Final = "{s*}:*:*"
+"""Matches, among others, every key that orders holds or marks."""
+
+
+def tenant_of_index(name: bytes) -> tuple[int, int] | None:
+    """Shard and tenant id of a key that orders holds or marks; None for any other key."""
+    found = _INDEX.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+_INDEX: Final = re.compile(rb"\{s(\d{1,4})\}:(?:expiry|marks):(\d{1,18})")
 
 
 @lru_cache(maxsize=CACHED)

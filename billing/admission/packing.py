@@ -3,6 +3,7 @@
 Redis's msgpack knows no binary type, so bytes travel under the head of a string; the scripts never look inside.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -12,6 +13,7 @@ import msgspec
 from billing.admission.types import MAX_CHARGES, Charge, Limit, LimitKind, Subject
 
 MICRO: Final = 1_000_000
+_A_DAY_S: Final = 86_400
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -21,6 +23,27 @@ def limits(of: tuple[Limit, ...]) -> bytes:
     if len({limit.id for limit in of}) < len(of):
         raise ValueError("two limits of one call share an id, and so their state")
     return _encode([_limit(limit) for limit in of])
+
+
+SHORTEST_LIFETIME_S: Final = 32 * 86_400
+"""How long a tenant's state is kept after the last write at least: its counters of a month are made anew from the ledger."""
+
+
+@lru_cache(maxsize=20_000)
+def lifetime_us(of: tuple[Limit, ...]) -> int:
+    """How long the state of these limits is kept after the last write: until each of them would be whole again."""
+    needed = [SHORTEST_LIFETIME_S, *(_whole_after_s(limit) + _A_DAY_S for limit in of)]
+    return max(needed) * MICRO
+
+
+def _whole_after_s(limit: Limit) -> int:
+    match limit.kind:
+        case LimitKind.TOKEN_BUCKET:
+            return math.ceil(limit.amount / limit.rate)
+        case LimitKind.FIXED_WINDOW | LimitKind.SLIDING_WINDOW:
+            return 2 * limit.window_s
+        case _:
+            return 0
 
 
 def _limit(limit: Limit) -> list[str | int]:
@@ -48,6 +71,7 @@ def call(
     hold_ttl_s: float,
     settle_now: bool,
     deadline_us: int,
+    lifetime_us: int,
 ) -> bytes:
     """ARGV[2] of the admission script. Raises ValueError for too many charges or one hold id used twice."""
     if len(charges) > 1 and (len(charges) > MAX_CHARGES or len({charge.hold_id for charge in charges}) < len(charges)):
@@ -64,6 +88,7 @@ def call(
                 (each.hold_id, each.model, each.units, each.requests, _text(each.record), each.model_requests)
                 for each in charges
             ],
+            lifetime_us,
         )
     )
 

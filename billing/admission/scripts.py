@@ -34,4 +34,5 @@ class JoinedScript(Script):
 ADMIT: Final = JoinedScript("admit.lua", libraries=("time.lua", "calendar.lua", "limits.lua", "holds.lua"))
 SETTLE: Final = JoinedScript("settle.lua", libraries=("time.lua", "holds.lua"))
 RELEASE: Final = JoinedScript("release.lua", libraries=("time.lua", "holds.lua"))
+SWEEP: Final = JoinedScript("sweep.lua", libraries=("time.lua", "holds.lua"))
 REBUILD: Final = JoinedScript("rebuild.lua", libraries=())

@@ -42,3 +42,7 @@ class ServerClock:
         if sample.at_s == -math.inf:
             return 0
         return int(sample.offset_us + (clock.monotonic() + patience_s) * MICRO)
+
+
+OF_STATE: Final = ServerClock()
+"""The clock of the state Redis, as this process heard it in answers to admissions and settlements."""

@@ -2,20 +2,23 @@
 -- Decides over every limit of a caller at once: takes from all of them or from none. See docs/adr/0001.
 --
 -- ARGV[1]: the limits (msgpack, see limits.lua). ARGV[2]: msgpack of tenant version, key version, request id, hold
--- time to live, settle now, deadline, charges {{hold id, model, units, requests, record, requests of the model}, ...}.
--- Times: microseconds.
+-- time to live, settle now, deadline, charges {{hold id, model, units, requests, record, requests of the model}, ...}, and
+-- how long the state lives from now on. Times: microseconds.
 -- Answers {outcome, now, ...}. Granted and refused: then room, reset and wait of each limit, where wait is 0 when the
 -- limit does not refuse and -1 when it never can let this pass. Unknown: the positions of months without a counter.
 
-local REFUSED, REFUSED_ORDER, KEY_GUARD, TENANT_GUARD = KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local REFUSED, REFUSED_ORDER, KEY_GUARD, TENANT_GUARD = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local GRANTED, REFUSAL, STALE, UNKNOWN, CONFLICT, LATE = 0, 1, 2, 3, 4, 5
 local GUARD_TTL_S = 86400
 local SWEEP = 64
+local SELDOM = 16 -- Marks are the clockwork's work; small calls look after it one time in so many, by chance.
+local PEEKED = 1000 -- A look at the limits counts no hold that has ended.
 local REFUSALS_KEPT = 10000
 local REFUSALS_DROPPED = 100 -- at most so many in one run
 
 local limits = cmsgpack.unpack(ARGV[1])
-local tenant_version, key_version, request_id, ttl, settle_now, deadline, charges = unpack(cmsgpack.unpack(ARGV[2]), 1, 7)
+local tenant_version, key_version, request_id, ttl, settle_now, deadline, charges, lifetime =
+  unpack(cmsgpack.unpack(ARGV[2]), 1, 8)
 
 -- False when someone has published a newer version of the key or the tenant than the caller was read with.
 local function caller_is_fresh()
@@ -123,7 +126,8 @@ local function take_from(opened, takes, granted)
   return written
 end
 
-local function packed_hold(charge, opened, expires)
+-- What a charge takes, in fours; see holds.lua.
+local function takes_from(charge, opened)
   local takes = {}
   for i, limit in ipairs(limits) do
     if applies(limit, charge) then
@@ -133,23 +137,30 @@ local function packed_hold(charge, opened, expires)
       takes[n + 4] = opened[i].stamp
     end
   end
-  return cmsgpack.pack({expires, charge[3], charge[4], charge[5], takes, charge[6]})
+  return takes
 end
 
 -- Adds to what is written a hold for each charge, or the mark of a settled one whose usage is metered at once.
 local function hold_or_meter(written, opened, now)
-  local expires, scores = now + (settle_now and MARK_TTL or ttl), {}
+  local expires, scores, takes_of = now + (settle_now and MARK_TTL or ttl), {}, {}
   for i, charge in ipairs(charges) do
-    local field = HOLD .. charge[1]
-    if settle_now then
-      meter(charge[1], now, charge[3], charge[5])
+    local field, takes = HOLD .. charge[1], takes_of[charge[2]]
+    if not takes then
+      takes = takes_from(charge, opened)
+      takes = settle_now and cmsgpack.pack(takes) or takes
+      takes_of[charge[2]] = takes -- Charges of one model take from the same limits.
     end
     written[#written + 1] = field
-    written[#written + 1] = settle_now and SETTLED or packed_hold(charge, opened, expires)
+    if settle_now then
+      meter(charge[1], now, charge[3], charge[5])
+      written[#written + 1] = settled_mark(charge[3], charge[4], charge[6], takes)
+    else
+      written[#written + 1] = cmsgpack.pack({expires, charge[3], charge[4], charge[5], takes, charge[6]})
+    end
     scores[2 * i - 1], scores[2 * i] = expires, field
   end
   if #scores > 0 then
-    redis.call('ZADD', EXPIRY, unpack(scores))
+    redis.call('ZADD', settle_now and MARKS or EXPIRY, unpack(scores))
   end
 end
 
@@ -177,7 +188,10 @@ local function admit()
   if not caller_is_fresh() then
     return {STALE, now}
   end
-  sweep(now, SWEEP + 2 * #charges)
+  sweep(now, #charges == 0 and PEEKED or SWEEP + 2 * #charges)
+  if #charges > SELDOM or now % SELDOM == 0 then
+    sweep_marks(now - MARKS_LEFT, SWEEP + 2 * math.max(SELDOM * SELDOM, #charges))
+  end
   local found = stored()
   local known, released = known_charges(found)
   if released or (known > 0 and known < #charges) then
@@ -206,6 +220,7 @@ local function admit()
   end
   if #written > 0 then
     redis.call('HSET', STATE, unpack(written))
+    renew(settle_now and MARKS or EXPIRY, lifetime / 1000)
   end
   return answer
 end

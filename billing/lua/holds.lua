@@ -3,14 +3,21 @@
 -- STATE is one hash of everything that limits a tenant, so that no part can be lost without the rest. A field is a
 -- limit's id, or '+' and a hold's id. A hold is {expires, units, requests, record, takes, requests of the model}, where takes
 -- lists, in fours, the limits that it was taken from: field, letter of the kind, what the limit counts ('u' units, 'r'
--- requests, 'm' requests of the model; an older release took those as 'r' and wrote no sixth element), window. A hold
--- that ended leaves a mark for a minute, so that a retry is recognised. EXPIRY orders the fields of holds and marks by
--- the moment when they may be dropped.
+-- requests, 'm' requests of the model; an older release took those as 'r' and wrote no sixth element), window. EXPIRY
+-- orders the fields of holds by the moment when they end.
+--
+-- A hold that ended leaves a mark, so that a retry is recognised: 'r' when it was released; when it was settled 's' and
+-- four msgpack values of what stays taken, units, requests, requests of the model, takes, by which the settlement can be
+-- reversed. MARKS orders the fields of marks by the moment when they may be dropped. That is the clockwork's work
+-- (sweep.lua), which knows whether the server stood still meanwhile; admissions drop only what the clockwork has left for
+-- ten minutes.
 
-local STATE, EXPIRY, USAGE = KEYS[1], KEYS[2], KEYS[3]
+local STATE, EXPIRY, USAGE, MARKS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local HOLD, SETTLED, RELEASED = '+', 's', 'r'
 local MARK_TTL = 60 * SECOND
+local MARKS_LEFT = 600 * SECOND
 local LONGEST_TTL = DAY
+local STATE_TTL_MS = 32 * DAY / 1000 -- a counter of a month outlives it, and is made anew from the ledger otherwise
 
 -- States that were given back to in this run, by field; false where the limit has no state (any more).
 local given = {}
@@ -67,7 +74,30 @@ end
 
 local function mark(field, how, now)
   redis.call('HSET', STATE, field, how)
-  redis.call('ZADD', EXPIRY, now + MARK_TTL, field)
+  redis.call('ZREM', EXPIRY, field)
+  redis.call('ZADD', MARKS, now + MARK_TTL, field)
+end
+
+-- What has to be kept of a settled hold: what stays taken, where `takes` is packed. Concurrency was given back.
+local function settled_mark(units, requests, model_requests, takes)
+  return SETTLED .. cmsgpack.pack(units, requests, model_requests or 0) .. takes
+end
+
+local function is_settled(packed)
+  return packed and string.sub(packed, 1, 1) == SETTLED
+end
+
+-- Nothing that is written here stays for ever. The keys live `ttl` milliseconds from their last write, give or take a
+-- day: the index is looked at, and when it is new or its time was not renewed for a day, so is that of all.
+local function renew(index, ttl)
+  if redis.call('PTTL', index) >= ttl - DAY / 1000 then
+    return
+  end
+  for _, key in ipairs({STATE, EXPIRY, MARKS}) do
+    if redis.call('PTTL', key) < ttl then
+      redis.call('PEXPIRE', key, ttl)
+    end
+  end
 end
 
 local function meter(id, now, units, record)
@@ -75,23 +105,36 @@ local function meter(id, now, units, record)
 end
 
 local function is_hold(packed)
-  return packed and packed ~= SETTLED and packed ~= RELEASED
+  return packed and packed ~= RELEASED and not is_settled(packed)
 end
 
--- No hold lives longer than a day, so a later expiry was written before the clock stepped back. Such holds end in a
--- minute of the present.
+-- No hold lives longer than a day, so a later expiry was written before the clock stepped back. Such holds, and marks,
+-- end in a minute of the present.
 local function bring_to_present(now, most)
   local beyond = '(' .. string.format('%.0f', now + LONGEST_TTL)
-  for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', EXPIRY, '+inf', beyond, 'LIMIT', 0, most)) do
-    redis.call('ZADD', EXPIRY, now + MARK_TTL, field)
+  for _, index in ipairs({EXPIRY, MARKS}) do
+    for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', index, '+inf', beyond, 'LIMIT', 0, most)) do
+      redis.call('ZADD', index, now + MARK_TTL, field)
+    end
   end
 end
 
--- Drops at most `most` holds and marks whose time is over and gives back what the holds took.
+-- Drops at most `most` marks that might be dropped at `due`; answers how many.
+local function sweep_marks(due, most)
+  local old = redis.call('ZRANGEBYSCORE', MARKS, '-inf', due, 'LIMIT', 0, most)
+  if #old > 0 then
+    redis.call('HDEL', STATE, unpack(old))
+    redis.call('ZREM', MARKS, unpack(old))
+  end
+  return #old
+end
+
+-- Drops at most `most` holds whose time is over and gives back what they took; answers how many. (Releases before 2026-12
+-- kept marks in the same index.)
 local function sweep(now, most)
   local due = redis.call('ZRANGEBYSCORE', EXPIRY, '-inf', now, 'LIMIT', 0, most)
   if #due == 0 then
-    return
+    return 0
   end
   for _, packed in ipairs(redis.call('HMGET', STATE, unpack(due))) do
     if is_hold(packed) then
@@ -102,4 +145,5 @@ local function sweep(now, most)
   redis.call('ZREM', EXPIRY, unpack(due))
   store_given()
   bring_to_present(now, most)
+  return #due
 end

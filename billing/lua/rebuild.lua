@@ -2,7 +2,8 @@
 -- Puts back monthly counters that were lost, each only if it is still missing: another process may have been faster,
 -- and admissions may have counted since.
 --
--- ARGV[1]: msgpack {{field, month, count}, ...}. Answers how many were put back.
+-- ARGV[1]: msgpack {{field, month, count}, ...}. ARGV[2]: how long the state lives that had no counter yet (milliseconds).
+-- Answers how many were put back.
 
 local rebuilt = 0
 for _, counter in ipairs(cmsgpack.unpack(ARGV[1])) do
@@ -11,5 +12,8 @@ for _, counter in ipairs(cmsgpack.unpack(ARGV[1])) do
     redis.call('HSET', KEYS[1], counter[1], cmsgpack.pack({'m', counter[2], counter[3], 0}))
     rebuilt = rebuilt + 1
   end
+end
+if redis.call('PTTL', KEYS[1]) == -1 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end
 return rebuilt

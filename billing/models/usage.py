@@ -1,13 +1,22 @@
 """The ledger: immutable usage records, and their daily sums."""
 
+from typing import Final
+
 from django.db import models
+from django.db.models import Q
 
 from billing.models.meters import MAX_METER_CHARS
 from tenants.models import Tenant
 
+_COUNTS: Final = ("inputs", "units", "saved_units", "requests", "model_requests", "version_requests")
+
 
 class UsageRecord(models.Model):
-    """One immutable metered fact. Its id is the id of the hold that was settled, so it is stored once, however often it comes."""
+    """One immutable metered fact. Its id is the id of the hold that was settled, so it is stored once, however often it comes.
+
+    A record that ``voids`` another takes it back: the same with negative counts, in the same day, so that sums are as if
+    neither had been. The call had been told that nothing was charged.
+    """
 
     id = models.CharField(primary_key=True, max_length=64, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_records")
@@ -18,25 +27,38 @@ class UsageRecord(models.Model):
     model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
     model_version = models.CharField(max_length=64, blank=True)
     api_version = models.CharField(max_length=16, blank=True)
-    inputs = models.PositiveIntegerField(default=1)
+    inputs = models.IntegerField(default=1)
     cached = models.BooleanField(default=False)
-    units = models.PositiveBigIntegerField()
-    saved_units = models.PositiveBigIntegerField(
-        default=0, help_text="What it would have cost more, had no cache answered it."
-    )
-    requests = models.PositiveSmallIntegerField(
+    units = models.BigIntegerField()
+    saved_units = models.BigIntegerField(default=0, help_text="What it would have cost more, had no cache answered it.")
+    requests = models.SmallIntegerField(
         default=1, help_text="1 for the one record that counts the call: its only input, or the call itself."
     )
-    model_requests = models.PositiveSmallIntegerField(
+    model_requests = models.SmallIntegerField(
         "calls of the model", default=1, help_text="1 for the first record of each model in a call."
     )
-    version_requests = models.PositiveSmallIntegerField(
+    version_requests = models.SmallIntegerField(
         "calls of the version", default=1, help_text="1 for the first record of each model version in a call."
     )
     client = models.CharField(max_length=120, blank=True)
+    voids = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="voided_by",
+        help_text="The record that this one takes back, because its call was told that nothing was charged.",
+    )
 
     class Meta:
         ordering = ["-occurred_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="usage_negative_only_to_void",
+                condition=Q(voids__isnull=True, **{f"{name}__gte": 0 for name in _COUNTS})
+                | Q(voids__isnull=False, **{f"{name}__lte": 0 for name in _COUNTS}),
+            )
+        ]
         indexes = [
             models.Index(fields=["tenant", "-occurred_at"], name="usage_tenant_time"),
             models.Index(fields=["-occurred_at"], name="usage_time"),

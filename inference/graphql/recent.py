@@ -110,6 +110,6 @@ def node(call: GraphQLCall, key: str) -> Any:
 
 
 def _predictions(call: GraphQLCall) -> "QuerySet[UsageRecord]":
-    # A batch's fee is a record without a model.
+    # A batch's fee is a record without a model. What was taken back was no prediction: the call had been refused.
     records = UsageRecord.objects.filter(tenant_id=call.key.tenant_id, operation__in=_OPERATIONS)
-    return records.exclude(model="")
+    return records.exclude(model="").filter(voids__isnull=True, voided_by__isnull=True)

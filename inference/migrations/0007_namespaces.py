@@ -43,6 +43,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('inference', '0006_isolation'),
         ('tenants', '0005_namespaces'),
+        ('billing', '0008_namespaces'),
     ]
 
     operations = [

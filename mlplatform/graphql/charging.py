@@ -32,15 +32,14 @@ class Hold:
     decision: Decision
 
     def settle(self, units: int) -> None:
-        """Charge what was used, at most what is held; the rest is given back."""
+        """Charge what was used, at most what is held; the rest is given back. Raises UNAVAILABLE; then it is to be given back."""
         subject = self.contract.subject
         holds = [Settlement(hold_id=self.hold_id, units=min(units, self.units))]
         admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=holds)
 
     def give_back(self) -> None:
-        """Charge nothing."""
-        subject = self.contract.subject
-        admission.release(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=[self.hold_id])
+        """Charge nothing; while Redis is away, as soon as it answers."""
+        charging.take_back(self.contract.subject, self.hold_id)
 
 
 def hold(call: GraphQLCall, cost: Cost) -> Hold:

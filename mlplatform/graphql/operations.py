@@ -281,7 +281,13 @@ def _settle(planned: Planned, held: Hold | None, body: Mapping[str, Any]) -> int
         held.give_back()
         return 0
     units = min(held.units, charging.units_of(_points(planned)))
-    held.settle(units)
+    try:
+        held.settle(units)
+    except PlatformError:
+        held.give_back()
+        if not sum(planned.call.charged):
+            raise
+        return 0  # Its predictions are paid for and are given, and with them what it read.
     return units
 
 

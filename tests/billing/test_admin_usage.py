@@ -7,6 +7,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from billing import usage_voids
 from billing.models import UsageRecord, UsageRollup
 from mlplatform.lib import clock, ids
 from tenants.models import ApiKey
@@ -155,3 +156,13 @@ def test_lists_cost_the_same_queries_with_one_row_and_with_ten(admin: Client, ac
     with CaptureQueriesContext(connection) as ten:
         admin.get(page)
     assert len(ten) == len(one)
+
+
+def test_a_record_and_what_takes_it_back_name_each_other(admin: Client, acme: Customer) -> None:
+    wrong = record(acme, "refused-call")
+    void = usage_voids.counter_record(wrong)
+    void.save()
+    listed = admin.get(RECORDS, {"q": "refused-call"}).content.decode()
+    assert "taken back" in listed
+    assert f"by {void.pk}" in admin.get(f"{RECORDS}{wrong.pk}/change/").content.decode()
+    assert f"this takes {wrong.pk} back" in admin.get(f"{RECORDS}{void.pk}/change/").content.decode()

@@ -93,10 +93,11 @@ def test_what_the_product_writes_is_what_the_ledger_reads(acme: Customer) -> Non
         client="c" * 500,
     )
     fields = {b"id": b"h1", b"at": str(NOON).encode(), b"units": b"10", b"record": body}
-    record = usage_entries.parse(fields)
+    record, shared = usage_entries.parse(fields), usage_entries.parse(fields | {b"units": b"1"})
+    assert isinstance(record, UsageRecord)
+    assert isinstance(shared, UsageRecord)
     assert (record.tenant_id, record.key_uid, record.operation) == (acme.tenant.pk, acme.key.uid, "batch")
     assert (record.cached, record.requests, record.client) == (False, 0, "c" * 120)
-    shared = usage_entries.parse(fields | {b"units": b"1"})
     assert (shared.cached, shared.units) == (True, 1), "it was answered with an equal input's computation"
 
 
@@ -296,7 +297,7 @@ def test_a_record_that_another_drainer_stores_meanwhile_is_recognised(
         {"tenant_id": 4_000_000},
         {"tenant_id": "acme"},
         {"tenant_id": -1},
-        {"model": "m" * 64},
+        {"model": "m" * 128},
         {"request_id": "a\x00b"},
         {"inputs": -1},
         {"requests": 2},
@@ -369,7 +370,7 @@ def test_a_broken_stream_does_not_keep_the_others_from_being_drained(
     meter(first, units=1)
     real = usage._store_entries
 
-    def fail_for_first(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> tuple[int, dict[bytes, str]]:
+    def fail_for_first(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> tuple[int, dict[bytes, str], set[bytes]]:
         if msgspec.msgpack.decode(entries[0][1][b"record"])["tenant_id"] == first.tenant.pk:
             raise RuntimeError("this stream alone")
         return real(entries)

@@ -145,7 +145,7 @@ def test_a_month_that_redis_lost_is_rebuilt_with_calls_and_calls_of_the_model(ac
     batch(acme, *((name, f"to {name}") for name in FOUR))
     batch(acme, ("beta", "hello"), ("gamma", "hello"))
     usage.drain()
-    state, _, _ = keys.of_tenant(acme.tenant.shard, acme.tenant.pk)
+    state, *_ = keys.of_tenant(acme.tenant.shard, acme.tenant.pk)
     redis.state().delete(state)
     found = left(acme)
     assert (found["month"], found["month-alpha"]) == (8, 9)

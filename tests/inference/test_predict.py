@@ -70,7 +70,7 @@ def charges(customer: Customer) -> list[tuple[str, int, bool]]:
 
 def open_holds(customer: Customer) -> int:
     fields = redis.state().hgetall(f"{{s{customer.tenant.shard}}}:limits:{customer.tenant.pk}")
-    return sum(1 for name, packed in fields.items() if name[:1] == b"+" and packed not in {b"s", b"r"})
+    return sum(1 for name, packed in fields.items() if name[:1] == b"+" and packed[:1] not in {b"s", b"r"})
 
 
 def eventually(condition: Callable[[], object]) -> None:

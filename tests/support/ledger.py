@@ -22,10 +22,13 @@ class Record:
 
 
 def records(tenant: Tenant) -> list[Record]:
-    """The tenant's usage records that were not drained yet, in order."""
+    """The tenant's usage records that were not drained yet, in order, but for those that were taken back."""
     found = []
     entries: Any = redis.state().xrange(keys.usage_stream(tenant.shard))
+    voided = {fields.get(b"void") for _, fields in entries}
     for _, fields in entries:
+        if b"void" in fields or fields[b"id"] in voided:
+            continue
         body = msgspec.msgpack.decode(fields[b"record"])
         if body["tenant_id"] == tenant.pk:
             found.append(Record(int(fields[b"units"]), body))
@@ -39,7 +42,7 @@ def units(tenant: Tenant) -> int:
 
 def holds(tenant: Tenant) -> int:
     """How many holds are open; the marks of those that ended do not count."""
-    state, _, _ = keys.of_tenant(tenant.shard, tenant.pk)
+    state, *_ = keys.of_tenant(tenant.shard, tenant.pk)
     fields: dict[Any, Any] = redis.state().hgetall(state)
     # In MessagePack, a hold is a short list; a mark is a letter.
     return sum(field.startswith(b"+") and 0x90 <= packed[0] <= 0x9F for field, packed in fields.items())

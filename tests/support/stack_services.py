@@ -30,17 +30,18 @@ def customer(*, slug: str, included_units: int = 1_000_000, concurrent: int = 50
 
 
 def ledger(*, tenant_id: int) -> dict[str, Any]:
-    """The tenant's usage records and sums in SQL, as the jobs worker has brought them there."""
+    """The tenant's usage records and sums in SQL, as the jobs worker has brought them there; what was taken back is left out."""
     from django.db.models import Sum
 
     from billing.models import UsageRecord, UsageRollup
 
-    records = UsageRecord.objects.filter(tenant_id=tenant_id)
+    records = UsageRecord.objects.filter(tenant_id=tenant_id, voids__isnull=True, voided_by__isnull=True)
     days = UsageRollup.objects.filter(tenant_id=tenant_id).aggregate(calls=Sum("calls"), units=Sum("units"))
     return {
         "records": records.count(),
         "units": records.aggregate(total=Sum("units"))["total"] or 0,
         "requests": sorted(records.values_list("request_id", flat=True)),
+        "by_request": dict(records.order_by().values_list("request_id").annotate(total=Sum("units"))),
         "day_calls": days["calls"] or 0,
         "day_units": days["units"] or 0,
     }
@@ -72,6 +73,36 @@ def change(*, what: str, key_id: int) -> None:
         api_keys.changed(key=key)
     else:
         api_keys.rotate(key=key)
+
+
+def open_holds(*, tenant_id: int) -> int:
+    """How many holds the state Redis has of a tenant, ended or not; looking at them changes nothing."""
+    from billing.admission import keys
+    from mlplatform.lib import redis
+    from tenants.models import Tenant
+
+    _, expiry, *_ = keys.of_tenant(Tenant.objects.get(pk=tenant_id).shard, tenant_id)
+    return int(redis.state().zcard(expiry))
+
+
+def keys_of_state() -> list[list[Any]]:
+    """Every key of the state Redis, and whether it has a time to live."""
+    from mlplatform.lib import redis
+
+    client = redis.state()
+    lives = [(redis.as_bytes(name).decode(), client.ttl(name)) for name in client.scan_iter("*", count=1000)]
+    return [[name, ttl != -1] for name, ttl in lives]
+
+
+def end_holds(*, tenant_id: int) -> None:
+    """As if the time of each of the tenant's holds were over, so that nobody has to wait for it."""
+    from billing.admission import keys
+    from mlplatform.lib import redis
+    from tenants.models import Tenant
+
+    _, expiry, *_ = keys.of_tenant(Tenant.objects.get(pk=tenant_id).shard, tenant_id)
+    holds: Any = redis.state().zrange(expiry, 0, -1)
+    redis.state().zadd(expiry, dict.fromkeys(holds, 1))
 
 
 def revoke(*, key_id: int) -> None:
@@ -217,6 +248,9 @@ _SERVICES = {
         ledger,
         remaining,
         change,
+        open_holds,
+        keys_of_state,
+        end_holds,
         revoke,
         promote,
         roll_back,

@@ -179,11 +179,21 @@ def test_sweep_is_bounded_and_goes_on_in_the_next_calls(world: World) -> None:
     many = limit(LimitKind.MONTHLY, 1000)
     world.admit([many], *[1] * 200, ttl_s=1.0)
     world.pass_us(SECOND)
-    assert world.remaining(many) == [864]
-    for _ in range(4):
-        world.peek([many])
+    assert [state.remaining for state in world.admit([many], 0).states] == [866]
+    for _ in range(3):
+        world.admit([many], 0)
     assert world.remaining(many) == [1000]
+    world.pass_us(31 * SECOND)
+    world.peek([many])
     assert world.client.zcard(f"{{s{SHARD}}}:expiry:{TENANT}") == 0
+
+
+def test_a_look_at_the_limits_counts_no_hold_that_has_ended(world: World) -> None:
+    world.admit([RUNNING, MONTH], *[1] * 3, ttl_s=1.0)
+    many = limit(LimitKind.MONTHLY, 5000, id="tenant:many")
+    world.admit([many], *[1] * 900, ttl_s=1.0)
+    world.pass_us(SECOND)
+    assert world.remaining(RUNNING, MONTH, many) == [3, 1000, 5000]
 
 
 def test_window_that_has_passed_takes_nothing_back(world: World) -> None:

@@ -72,6 +72,7 @@ def use_everything(world: World) -> None:
     assert world.admit(LIMITS, 1, settle_now=True).granted
     assert world.settle(Settlement(kept.hold_ids[0], 5)) == (Settled.NOW,)
     assert world.release(kept.hold_ids[1]) == 1
+    assert world.void(*world.admit(LIMITS, 2, 3).hold_ids, *world.admit(LIMITS, 4, settle_now=True).hold_ids) == 1
     refusal = world.explain("req-1")
     assert refusal is not None
     assert world.remaining(*LIMITS[1:]) == [94, 94, 94, 5]
@@ -79,7 +80,7 @@ def use_everything(world: World) -> None:
 
 def test_every_key_of_a_call_has_one_slot() -> None:
     names = keys.of_caller(SHARD, TENANT, "key_prod")
-    assert len(set(names)) == 7
+    assert len(set(names)) == 8
     assert {key_slot(name) for name in names} == {key_slot(f"s{SHARD}".encode())}
 
 

@@ -90,7 +90,9 @@ def test_mark_is_forgotten_but_a_late_settle_still_charges_nothing_twice(world: 
     (hold,) = world.admit(ALL, 40).hold_ids
     world.settle(hold)
     world.pass_us(61 * SECOND)
-    world.peek(ALL)
+    world.sweep()
+    world.pass_us(10 * SECOND)
+    world.sweep()
     assert world.settle(hold) == (Settled.GONE,)
     assert world.usage() == [(hold, 40)]
 

@@ -11,7 +11,7 @@ from redis import exceptions as errors
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from billing.admission import LimitKind, Settled, deciding
+from billing.admission import LimitKind, Settled, server_clock
 from billing.admission.failures import reason_of
 from billing.admission.server_clock import ServerClock
 from mlplatform.lib import clock, tally
@@ -25,7 +25,7 @@ MONTH = limit(LimitKind.MONTHLY, 1000)
 @pytest.fixture
 def acme(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Acme on the server's own clock, through a client as impatient as that of production."""
-    monkeypatch.setattr(deciding, "_server_clock", ServerClock())
+    monkeypatch.setattr(server_clock, "OF_STATE", ServerClock())
     with server.client(socket_timeout=0.2) as client:
         yield World(client)
     bring_back(server)
@@ -114,7 +114,7 @@ def test_frozen_server_that_was_never_heard_of_takes_one_hold_which_its_release_
     rule = limit(LimitKind.FIXED_WINDOW, 100, window_s=10**9)
     acme.peek([rule])
     acme.client.config_resetstat()
-    monkeypatch.setattr(deciding, "_server_clock", ServerClock())
+    monkeypatch.setattr(server_clock, "OF_STATE", ServerClock())
     server.pause()
     try:
         with pytest.raises(PlatformError) as caught:
@@ -264,6 +264,6 @@ def test_server_clock_that_was_set_forward_is_learnt_anew_by_one_more_try(
 ) -> None:
     behind = ServerClock()
     behind.learn(int(time.time() * SECOND) - 3600 * SECOND)
-    monkeypatch.setattr(deciding, "_server_clock", behind)
+    monkeypatch.setattr(server_clock, "OF_STATE", behind)
     assert acme.admit([MONTH], 1).granted
     assert acme.remaining(MONTH) == [999]

@@ -1,4 +1,4 @@
-"""Admissions, retries, settlements, releases and expiries in any order, against a ledger kept in Python."""
+"""Admissions, retries, settlements, releases, voids and expiries in any order, against a ledger kept in Python."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,11 +27,13 @@ RUNNING = limit(LimitKind.CONCURRENCY, 4, counts="requests")
 LIMITS = (MONTH, DAY_LONG, REQUESTS, RUNNING)
 TTL_S = 30
 MARK_S = 60
+LEFT_S = 600
 
 
 @dataclass
 class Known:
-    """What the ledger knows of a hold id: ``held``, ``settled`` or ``released``, and until when it is remembered."""
+    """What the ledger knows of a hold id: ``held``, ``settled`` or ``released``, and until when it holds, or from when on it
+    may be forgotten."""
 
     status: str
     units: int
@@ -51,6 +53,7 @@ class Holds(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.usage: list[tuple[str, int]] = []
         self.requests_spent = 0
+        self.last_look = 0
 
     def teardown(self) -> None:
         self.client.close()
@@ -91,10 +94,34 @@ class Holds(RuleBasedStateMachine):
             if name not in self.known or self.known[name].status != "settled":
                 self.remember(name, "released", 0)
 
+    @rule(call=calls)
+    def void(self, call: tuple[tuple[Charge, ...], bool]) -> None:
+        ids = [charge.hold_id for charge in call[0]]
+        settled = [name for name in ids if name in self.known and self.known[name].status == "settled"]
+        assert self.world.void(*ids) == len(settled)
+        self.usage = [(name, units) for name, units in self.usage if name not in settled]
+        self.requests_spent -= len(settled)
+        for name in ids:
+            self.remember(name, "released", 0)
+
     @rule(seconds=st.integers(1, 40))
     def time_passes(self, seconds: int) -> None:
         self.world.pass_us(seconds * SECOND)
-        self.known = {name: known for name, known in self.known.items() if known.until > self.world.now}
+        self.forget_marks(due=self.world.now - LEFT_S * SECOND)  # admissions, to which looks at the limits belong
+        for name in [name for name, known in self.known.items() if known.status == "held"]:
+            if self.known[name].until <= self.world.now:
+                del self.known[name]
+
+    @rule()
+    def clockwork(self) -> None:
+        self.world.sweep()
+        if self.world.now - self.last_look >= 10 * SECOND:
+            self.forget_marks(due=self.last_look)
+            self.last_look = self.world.now
+
+    def forget_marks(self, *, due: int) -> None:
+        for name in [name for name, known in self.known.items() if known.status != "held" and known.until <= due]:
+            del self.known[name]
 
     @rule(call=consumes(calls))
     def forget(self, call: tuple[tuple[Charge, ...], bool]) -> None:
@@ -151,7 +178,7 @@ def machine(server: RedisServer) -> Iterator[type[Holds]]:
         yield Holds
 
 
-def test_any_order_of_admissions_retries_settlements_releases_and_expiries(machine: type[Holds]) -> None:
+def test_any_order_of_admissions_retries_settlements_releases_voids_and_expiries(machine: type[Holds]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -48,7 +48,7 @@ class WalkedScript(JoinedScript):
 def walked_clock() -> Iterator[None]:
     """The scripts of this process read the walked clock."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("ADMIT", "SETTLE", "RELEASE"):
+        for name in ("ADMIT", "SETTLE", "RELEASE", "SWEEP"):
             patch.setattr(scripts, name, WalkedScript(getattr(scripts, name)))
         yield
 
@@ -164,13 +164,27 @@ class World:
     def release(self, *hold_ids: str) -> int:
         return admission.release(shard=SHARD, tenant_id=TENANT, hold_ids=hold_ids, client=self.client)
 
+    def void(self, *hold_ids: str) -> int:
+        return admission.void(shard=SHARD, tenant_id=TENANT, hold_ids=hold_ids, client=self.client)
+
+    def sweep(self) -> tuple[int, int]:
+        """The clockwork's look, at the walked clock."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.client, "time", lambda: divmod(self.now, SECOND))
+            return admission.sweep(client=self.client)
+
     def explain(self, request_id: str) -> Refusal | None:
         return admission.explain(shard=SHARD, tenant_id=TENANT, request_id=request_id, client=self.client)
 
     def usage(self) -> list[tuple[str, int]]:
-        """Hold id and units of every usage record, in the order of settling."""
-        entries = self.stream()
-        return [(fields[b"id"].decode(), int(fields[b"units"])) for _, fields in entries]
+        """Hold id and units of every usage record that was not taken back, in the order of settling."""
+        entries = [fields for _, fields in self.stream()]
+        voided = {fields.get(b"void") for fields in entries}
+        return [
+            (fields[b"id"].decode(), int(fields[b"units"]))
+            for fields in entries
+            if b"void" not in fields and fields[b"id"] not in voided
+        ]
 
     def stream(self) -> list[tuple[bytes, dict[bytes, bytes]]]:
         """The shard's stream as it is: ids and fields."""
@@ -180,13 +194,16 @@ class World:
     def holds(self) -> set[str]:
         """The ids of holds that still hold something."""
         found: Any = self.client.hgetall(f"{{s{SHARD}}}:limits:{TENANT}")
-        return {name[1:].decode() for name, packed in found.items() if name[:1] == b"+" and packed not in {b"s", b"r"}}
+        return {
+            name[1:].decode() for name, packed in found.items() if name[:1] == b"+" and packed[:1] not in {b"s", b"r"}
+        }
 
     def snapshot(self) -> dict[bytes, Any]:
         """All limits and holds and the stream, to show that nothing changed."""
         tag = f"{{s{SHARD}}}"
         return {
             b"limits": self.client.hgetall(f"{tag}:limits:{TENANT}"),
+            b"marks": self.client.zrange(f"{tag}:marks:{TENANT}", 0, -1, withscores=True),
             b"expiry": self.client.zrange(f"{tag}:expiry:{TENANT}", 0, -1, withscores=True),
             b"usage": self.client.xrange(f"{tag}:usage"),
         }

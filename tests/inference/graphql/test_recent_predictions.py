@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from billing import usage
+from billing import usage, usage_voids
 from billing.models import UsageRecord
 from inference.models import ModelVersion, VersionState
 from mlplatform.lib import clock
@@ -209,3 +209,10 @@ def test_the_dashboard_is_one_call_of_few_queries(
     assert data["tenant"]["usage"]["total"]["units"] == 59
     assert ModelVersion.objects.count() == 59
     assert spent(acme) == []
+
+
+def test_what_was_taken_back_was_no_prediction(acme: Customer, tiny: TinyWorker) -> None:
+    """Its call was told that nothing was charged; neither the record nor the one that takes it back is shown."""
+    kept, wrong = record(acme, 1), record(acme, 2)
+    usage.store([kept, wrong, usage_voids.counter_record(wrong)])
+    assert [node["requestId"] for node in nodes(told(acme, RECENT))] == ["request-1"]

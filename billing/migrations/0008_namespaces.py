@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0005_model_quota'),
+        ('billing', '0007_model_quota'),
     ]
 
     operations = [
