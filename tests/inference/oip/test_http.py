@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from inference.lifecycle import samples
-from inference.models import CallSample
+from inference.models import CallSample, VersionState
 from inference.oip import problems
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -168,6 +168,61 @@ def test_binary_data_behind_the_json(acme: Customer, tiny: TinyWorker) -> None:
     answer = Api(acme).post(INFER, HEAD + DATA, headers={"inference-header-content-length": str(len(HEAD))})
     assert answer.status == 200
     assert tiny.computed == ["hello"]
+
+
+@pytest.mark.parametrize("length", ["", "0", "17", "99999"])
+def test_json_to_its_end_with_the_length_of_another_call(acme: Customer, tiny: TinyWorker, length: str) -> None:
+    """Clients write the header into the dictionary that they are handed, and a later call of JSON alone carries it on."""
+    headers = {"inference-header-content-length": length} if length else {}
+    answer = Api(acme).post(INFER, json.dumps(call("hello")).encode(), headers=headers)
+    assert answer.status == 200
+    assert tiny.computed == ["hello"]
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "version"),
+    [
+        ("tiny", {"model_name": "tiny"}, "1.0.0"),
+        ("tiny", {"model_name": "tiny", "model_version": "2.0.0"}, "2.0.0"),
+        ("tiny", {"model_name": None, "model_version": None}, "1.0.0"),
+        ("tiny", {"model_version": ""}, "1.0.0"),
+        ("tiny/versions/2.0.0", {"model_name": "tiny", "model_version": "2.0.0"}, "2.0.0"),
+        ("tiny/versions/2.0.0", {"model_name": "tiny"}, "2.0.0"),
+    ],
+)
+def test_the_body_may_name_the_model_too(
+    acme: Customer, tiny: TinyWorker, address: str, said: dict[str, Any], version: str
+) -> None:
+    tiny.serve(make_version(version="2.0.0", state=VersionState.READY))
+    answer = Api(acme).post(f"/oip/v2/models/{address}/infer", call("hello", **said))
+    assert answer.status == 200, answer.content
+    assert answer.body["model_version"] == version
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "words"),
+    [
+        ("tiny", {"model_name": "sentiment"}, "model_name: The address names 'tiny' and the body 'sentiment'"),
+        ("tiny/versions/1.0.0", {"model_version": "2.0.0"}, "model_version: The address names '1.0.0'"),
+        ("tiny", {"model_name": 5}, "model_name: "),
+        ("tiny", {"model_version": 1}, "model_version: "),
+        ("tiny", {"parameters": {"sequence_id": 7, "sequence_start": True}}, "parameters.sequence_id: "),
+        ("tiny", {"parameters": {"priority": -1}}, "parameters.priority: "),
+        ("tiny", {"parameters": {"triton_enable_empty_final_response": 1}}, "triton_enable_empty_final_response: "),
+    ],
+)
+def test_what_clients_say_and_cannot_be_is_refused(
+    acme: Customer, tiny: TinyWorker, address: str, said: dict[str, Any], words: str
+) -> None:
+    assert_refused(Api(acme).post(f"/oip/v2/models/{address}/infer", call("hello", **said)), 400, words)
+    ledger.assert_untouched(acme)
+    assert tiny.batches == []
+
+
+def test_what_tritons_clients_say_beside(acme: Customer, tiny: TinyWorker) -> None:
+    parameters = {"priority": 3, "triton_enable_empty_final_response": True, "timeout": 10_000_000}
+    answer = Api(acme).post(f"{INFER}?trace=1", call("hello", parameters=parameters))
+    assert answer.status == 200, answer.content
 
 
 def test_a_mixed_answer_has_its_binary_part_last(acme: Customer, tiny: TinyWorker) -> None:
