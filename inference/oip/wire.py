@@ -26,8 +26,8 @@ def parse(body: bytes, *, header_length: str, model: str, version: str) -> Asked
 
     Raises MALFORMED for what cannot be read, INVALID_INPUT that names the field for what can but has no meaning here.
     """
-    call, binary = _split(body, header_length)
-    fields.only(call, _CALL)
+    head, binary = _split(body, header_length)
+    call = fields.only(head, _CALL)
     _agree(call, "model_name", model)
     version = _agree(call, "model_version", version)
     reader = _Binary(binary)
@@ -36,8 +36,8 @@ def parse(body: bytes, *, header_length: str, model: str, version: str) -> Asked
     wanted = []
     for index, item in enumerate(_objects(call, "outputs")):
         place = f"outputs[{index}]"
-        fields.only(item, _OUTPUT, path=f"{place}.")
-        wanted.append(parameters.wanted(_name(item, place), _object(item, f"{place}."), place))
+        output = fields.only(item, _OUTPUT, path=f"{place}.")
+        wanted.append(parameters.wanted(_name(output, place), _object(output, f"{place}."), place))
     return Asked(
         model=reference(model, version),
         id=_id(call),
@@ -127,9 +127,9 @@ def _json_size(body: bytes, header_length: str) -> int:
 
 def _agree(call: Mapping[str, Any], name: str, addressed: str) -> str:
     """What the address says, else what the body says. Raises INVALID_INPUT where both say something else."""
-    value = call.get(name)
-    if value is None:
+    if name not in call:
         return addressed
+    value = call[name]
     if not isinstance(value, str):
         raise invalid(name, f"The {name} is text.")
     if addressed and value != addressed:
@@ -141,7 +141,7 @@ def _agree(call: Mapping[str, Any], name: str, addressed: str) -> str:
 
 
 def _input(item: Mapping[str, Any], place: str, reader: _Binary) -> Tensor:
-    fields.only(item, _INPUT, path=f"{place}.")
+    item = fields.only(item, _INPUT, path=f"{place}.")
     name = _name(item, place)
     datatype = fields.required(item, "datatype", path=f"{place}.")
     if not isinstance(datatype, str):
@@ -151,17 +151,14 @@ def _input(item: Mapping[str, Any], place: str, reader: _Binary) -> Tensor:
         raise invalid(f"{place}.shape", "The shape is a list of whole numbers.")
     size = parameters.binary_size_of_input(_object(item, f"{place}."), place)
     if size is not None:
-        if item.get("data") is not None:
+        if "data" in item:
             raise invalid(f"{place}.data", "The data are in the JSON or behind it, not both.")
         return Tensor(name, datatype, shape, raw=reader.take(size, place))
     return Tensor(name, datatype, shape, values=fields.required(item, "data", path=f"{place}."))
 
 
 def _objects(call: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    value = call.get(name)
-    if value is None and name == "outputs":
-        return []
-    value = fields.required(call, name)
+    value = call.get(name, []) if name == "outputs" else fields.required(call, name)
     if not isinstance(value, list):
         raise invalid(name, f"The {name} are a list of objects.")
     for index, item in enumerate(value):
@@ -170,13 +167,11 @@ def _objects(call: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return value
 
 
-def _object(item: Mapping[str, Any], path: str) -> dict[str, Any]:
-    value = item.get("parameters")
-    if value is None:
-        return {}
+def _object(item: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    value = item.get("parameters", {})
     if not isinstance(value, dict):
         raise invalid(f"{path}parameters", "The parameters are an object.")
-    return value
+    return strict_json.present(value)
 
 
 def _name(item: Mapping[str, Any], place: str) -> str:
@@ -187,9 +182,7 @@ def _name(item: Mapping[str, Any], place: str) -> str:
 
 
 def _id(call: Mapping[str, Any]) -> str:
-    value = call.get("id")
-    if value is None:
-        return ""
+    value = call.get("id", "")
     if not isinstance(value, str) or len(value) > _MAX_ID:
         raise invalid("id", f"The id is text of at most {_MAX_ID} characters.")
     return value

@@ -26,6 +26,7 @@ _FIELDS: Final = {"model": False, "input": True, "parameters": False}
 
 def parse(body: Mapping[str, Any], *, model: str = "") -> PredictRequest:
     """``{"model", "input", "parameters": {"top_k", "truncate"}}``; ``model`` is given where the address names it."""
+    body = fields.only(body, _FIELDS)
     if model and "model" in body and body["model"] != model:
         raise invalid("model", f"The address names {model!r}; leave the field out or let both be equal.")
     return _parse_one(body, model=model, path="")
@@ -33,7 +34,7 @@ def parse(body: Mapping[str, Any], *, model: str = "") -> PredictRequest:
 
 def parse_batch(body: Mapping[str, Any]) -> list[PredictRequest | PlatformError]:
     """``{"requests": [{"model", "input", "parameters"}, …]}``; one that cannot be read is its own problem."""
-    fields.only(body, {"requests"})
+    body = fields.only(body, {"requests"})
     requests = fields.required(body, "requests")
     if not isinstance(requests, list) or not requests:
         raise invalid("requests", "The requests are a list of at least one object.")
@@ -44,7 +45,8 @@ def parse_batch(body: Mapping[str, Any]) -> list[PredictRequest | PlatformError]
         try:
             if not isinstance(item, dict):
                 raise invalid(f"requests[{index}]", "Each request is an object with model and input.")
-            parsed.append(_parse_one(item, model="", path=f"requests[{index}]."))
+            path = f"requests[{index}]."
+            parsed.append(_parse_one(fields.only(item, _FIELDS, path=path), model="", path=path))
         except PlatformError as problem:
             parsed.append(problem)
     return parsed
@@ -72,7 +74,6 @@ def result_body(result: PredictResult) -> dict[str, Any]:
 
 
 def _parse_one(body: Mapping[str, Any], *, model: str, path: str) -> PredictRequest:
-    fields.only(body, _FIELDS, path=path)
     return PredictRequest(
         model=model or fields.model(body, path=path),
         input=structured.read(fields.required(body, "input", path=path), field=f"{path}input"),

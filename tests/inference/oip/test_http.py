@@ -179,6 +179,58 @@ def test_json_to_its_end_with_the_length_of_another_call(acme: Customer, tiny: T
     assert tiny.computed == ["hello"]
 
 
+def full() -> dict[str, Any]:
+    """A call that says everything that it may."""
+    body = call("hello", id="mine", model_name="tiny", model_version="1.0.0")
+    body["inputs"][0]["parameters"] = {}
+    body["outputs"] = [{"name": "scores", "parameters": {"binary_data": False, "classification": 2}}]
+    body["parameters"] = {"top_k": 2, "timeout": 10_000_000, "binary_data_output": False, "priority": 1}
+    return body
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("id",),
+        ("model_name",),
+        ("model_version",),
+        ("outputs",),
+        ("parameters",),
+        ("parameters", "top_k"),
+        ("parameters", "timeout"),
+        ("parameters", "binary_data_output"),
+        ("parameters", "priority"),
+        ("inputs", 0, "parameters"),
+        ("outputs", 0, "parameters"),
+        ("outputs", 0, "parameters", "binary_data"),
+        ("outputs", 0, "parameters", "classification"),
+        ("inputs",),
+        ("inputs", 0, "name"),
+        ("inputs", 0, "datatype"),
+        ("inputs", 0, "shape"),
+        ("inputs", 0, "data"),
+        ("outputs", 0, "name"),
+    ],
+    ids=str,
+)
+def test_null_is_absent(acme: Customer, tiny: TinyWorker, place: tuple[Any, ...]) -> None:
+    Api(acme).post(INFER, call("hello"))
+    answers = []
+    for null in (True, False):
+        body = full()
+        holder: Any = body
+        for step in place[:-1]:
+            holder = holder[step]
+        if null:
+            holder[place[-1]] = None
+        else:
+            del holder[place[-1]]
+        answers.append(Api(acme).post(INFER, body))
+    assert answers[0].body == answers[1].body
+    needed = place == ("inputs",) or place[-1] in {"name", "datatype", "shape", "data"}
+    assert [answer.status for answer in answers] == [400 if needed else 200] * 2
+
+
 @pytest.mark.parametrize(
     ("address", "said", "version"),
     [

@@ -75,6 +75,27 @@ def test_what_the_api_has_beside_is_accepted(client: Any, live_worker: LiveWorke
     assert len(answer.data[0].embedding) == 384
 
 
+@pytest.mark.parametrize("name", ["dimensions", "encoding_format", "user"])
+def test_null_is_absent(client: Any, live_worker: LiveWorker, name: str) -> None:
+    body = {"model": "minilm", "input": CAT}
+    client.post("/embeddings", body=body, cast_to=object)
+    absent = client.post("/embeddings", body=body, cast_to=object)
+    assert client.post("/embeddings", body=body | {name: None}, cast_to=object) == absent
+
+
+@pytest.mark.parametrize("name", ["input", "model"])
+def test_what_is_needed_and_null_is_missing(acme: Customer, client: Any, live_worker: LiveWorker, name: str) -> None:
+    body = {"model": "minilm", "input": CAT}
+    errors = []
+    for one in ({**body, name: None}, {key: value for key, value in body.items() if key != name}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.post("/embeddings", body=one, cast_to=object)
+        errors.append(caught.value.body)
+    assert errors[0] == errors[1]
+    assert errors[0]["param"] == name
+    ledger.assert_untouched(acme)
+
+
 def test_headers_are_those_of_every_call(client: Any, live_worker: LiveWorker) -> None:
     raw = client.embeddings.with_raw_response.create(
         model="minilm", input=CAT, extra_headers={"x-request-id": "order-17"}
