@@ -25,8 +25,6 @@ from tenants import scopes
 from tenants.authentication import Caller
 from tenants.guards import StaleCaller
 
-_SCORE_DIGITS: Final = 6
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -366,4 +364,4 @@ def _result(item: Prepared, scores: bytes, started: float) -> PredictResult:
 def ranked(scores: bytes, labels: tuple[str, ...], top_k: int | None) -> tuple[LabelScore, ...]:
     """Labels with their scores, best first. Kept, because what is cached is asked for again."""
     ranked = sorted(zip(array("f", scores), labels, strict=True), key=lambda pair: -pair[0])[:top_k]
-    return tuple([LabelScore(label, round(score, _SCORE_DIGITS)) for score, label in ranked])
+    return tuple([LabelScore(label, score) for score, label in ranked])

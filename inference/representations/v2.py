@@ -64,7 +64,7 @@ def result_body(result: PredictResult) -> dict[str, Any]:
     if result.embedding is not None:
         body[result.vector_name] = result.embedding
     else:
-        body["predictions"] = [{"label": item.label, "score": item.score} for item in result.predictions or ()]
+        body["predictions"] = [{"label": item.label, "score": item.rounded} for item in result.predictions or ()]
     body["usage"] = {"units": result.units}
     body["cached"] = result.cached
     body["latency_ms"] = result.latency_ms

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from pytest_django import Settings
 
@@ -21,7 +22,7 @@ from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.rest import Answer, Api, assert_limit_headers
-from tests.support.tiny_model import POISON, TinyWorker, make_version, tiny_worker
+from tests.support.tiny_model import POISON, TinyWorker, make_version, share_of, tiny_worker
 
 __all__ = ["tiny_worker"]
 
@@ -286,6 +287,21 @@ def test_a_mixed_answer_has_its_binary_part_last(acme: Customer, tiny: TinyWorke
     assert head["outputs"][0]["parameters"] == {"binary_data_size": 8}
     assert head["outputs"][1]["data"] == ["no", "yes"]
     assert len(answer.content) == size + 8
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["computed", "cached"])
+def test_binary_scores_are_the_models_own_floats_and_json_has_six_digits(
+    acme: Customer, tiny: TinyWorker, cached: bool
+) -> None:
+    if cached:
+        Api(acme).post(INFER, call("hello"))
+    answer = Api(acme).post(INFER, call("hello", outputs=[{"name": "scores", "parameters": {"binary_data": True}}]))
+    assert answer.headers["X-Cache"] == ("HIT" if cached else "MISS")
+    assert np.frombuffer(answer.content[-8:], "<f4").tolist() == [1 - share_of("hello"), share_of("hello")]
+    said = Api(acme).post(INFER, call("hello")).body["outputs"][1]["data"]
+    assert said == [0.960938, 0.039062]
+    classes = [{"name": "scores", "parameters": {"classification": 1}}]
+    assert Api(acme).post(INFER, call("hello", outputs=classes)).body["outputs"][0]["data"] == ["0.960938:1:no"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.support import ledger, waiting
 from tests.support.grpc import Answered, Grpc, Problem, assert_problem, grpc_server, grpc_target
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import structured_list
-from tests.support.tiny_model import TinyWorker, make_version, tiny_worker
+from tests.support.tiny_model import TinyWorker, make_version, share_of, tiny_worker
 
 __all__ = ["grpc_server", "grpc_target", "tiny_worker"]
 
@@ -99,6 +99,20 @@ def test_the_answer_is_typed_where_the_call_says_so(client: Grpc) -> None:
     assert list(answer.outputs[1].shape) == [1, 2]
     assert answer.parameters["units"].int64_param == 1
     assert answer.parameters["cached"].bool_param is False
+
+
+def test_scores_are_the_models_own_floats(acme: Customer, grpc_target: str, tiny_worker: TinyWorker) -> None:
+    """Raw or typed, computed or cached; the digits that JSON has would sum to something else than 1."""
+    tiny_worker.serve(make_version())
+    own = [1 - share_of("hello"), share_of("hello")]
+    with Grpc(grpc_target, acme) as client:
+        client.stub = open_inference_pb2_grpc.GRPCInferenceServiceStub(client.channel)
+        for _ in ("computed", "cached"):
+            raw = infer(client, text_request(b"hello", model="tiny")).message.raw_output_contents[1]
+            assert np.frombuffer(raw, "<f4").tolist() == own
+        request = text_request(b"hello", model="tiny")
+        request.parameters["binary_data_output"].bool_param = False
+        assert list(infer(client, request).message.outputs[1].contents.fp32_contents) == own
 
 
 def test_metadata_beside_the_answer(client: Grpc) -> None:

@@ -133,7 +133,7 @@ def test_answers(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> N
     first, rows, digits, vector, labels, classes, first_of_all = [one["ok"] for one in said]
     assert (first["model"], first["version"], first["id"]) == ("sentiment", "1.0.0", "my call")
     assert first["outputs"]["labels"] == [["positive", "negative"]]
-    assert sum(first["outputs"]["scores"][0]) == pytest.approx(1, abs=1e-4)
+    assert sum(first["outputs"]["scores"][0]) == pytest.approx(1, abs=2e-7)
     assert (rows["version"], [row[0] for row in rows["outputs"]["labels"]]) == ("2.0.0", ["positive", "negative"])
     assert [len(row) for row in digits["outputs"]["scores"]] == [3, 3]
     assert len(vector["outputs"]["embedding"][0]) == 384
