@@ -4,7 +4,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
