@@ -12,6 +12,7 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision
 from billing.charging import Refused
 from billing.contracts import Contract
+from inference.bulk import MOST_HELD_APART, BulkComputation, Group, groups, repeated
 from inference.computing import HOLD_MARGIN_S, Computation, release, require_in_time
 from inference.preparing import Prepared, prepare
 from inference.rollouts import observing
@@ -94,7 +95,8 @@ def begin(
     if whole and len(good) < len(prepared):
         _leave(good)
         raise next(item for item in prepared if isinstance(item, PlatformError))
-    call = Started(contract, context, prepared, started=started, separate=separate, whole=whole)
+    bulk = whole and len(good) > MOST_HELD_APART
+    call = Started(contract, context, prepared, started=started, separate=separate, whole=whole, bulk=bulk)
     if good:
         call.take_place(good)
         try:
@@ -108,12 +110,22 @@ def begin(
 
 @dataclass(slots=True)
 class _Call:
-    """What is counted as one call: its inputs, its fee, and whether all is metered since its admission."""
+    """What is counted as one call: its inputs, its fee, and whether all is metered since its admission.
+
+    ``groups`` are those of a bulk call, whose inputs are not held one by one.
+    """
 
     items: Sequence[Prepared]
+    groups: Sequence[Group] = ()
     fee: int = 0
     fee_hold_id: str = ""
     metered: bool = False
+
+    @property
+    def hold_ids(self) -> list[str]:
+        """Everything that is held for it."""
+        inputs = [group.hold_id for group in self.groups] or [item.hold_id for item in self.items]
+        return [self.fee_hold_id, *inputs] if self.fee_hold_id else inputs
 
 
 @dataclass(slots=True)
@@ -126,10 +138,12 @@ class Started:
     started: float = field(kw_only=True)
     separate: bool = field(kw_only=True)
     whole: bool = field(kw_only=True)
+    bulk: bool = field(kw_only=True)
+    """Whether its inputs share a few holds, which the call itself settles: see :mod:`inference.bulk`."""
     calls: list[_Call] = field(default_factory=list)
     refusals: dict[str, PlatformError] = field(default_factory=dict)
     decision: Decision | None = None
-    computation: Computation | None = None
+    computation: Computation | BulkComputation | None = None
     _waits: bool = False
 
     @property
@@ -150,7 +164,8 @@ class Started:
             if self.context.holds_thread:
                 slots().take(tenant_id, weight=contract.weight)
                 self._waits = True
-            computed = [item for item in unanswered if item.joined is None]
+            again = repeated(unanswered, self.context) if self.bulk else ()
+            computed = [item for item in unanswered if item.joined is None and item.hold_id not in again]
             require_in_time(contract, computed, timeout_s=self.context.timeout_s)
         except PlatformError:
             self.leave_place()
@@ -183,14 +198,14 @@ class Started:
 
     def compute(self, deadline: float) -> None:
         """Submit what was admitted; returns at once."""
-        self.computation = Computation(self.contract, self.admitted, self.context, deadline)
+        computing = BulkComputation if self.bulk else Computation
+        self.computation = computing(self.contract, self.admitted, self.context, deadline)
         try:
             self.computation.begin()
         except BaseException:
             held = [call for call in self.calls if not call.metered]
             _leave(item for call in held for item in call.items)
-            fees = [call.fee_hold_id for call in held if call.fee_hold_id]
-            release(self.contract, *fees, *(item.hold_id for call in held for item in call.items))
+            release(self.contract, *(hold_id for call in held for hold_id in call.hold_ids))
             raise
 
     def _admit_alone(self, call: _Call) -> None:
@@ -208,6 +223,10 @@ class Started:
         """Wait for every input; settle what no worker settles; an answer or a problem for each, in order."""
         try:
             outcomes = self.computation.finish() if self.computation is not None else {}
+        except PlatformError:
+            # Of a bulk call: whatever fails for one input of it fails for all.
+            release(self.contract, *(hold_id for call in self.calls for hold_id in call.hold_ids))
+            raise
         finally:
             self.leave_place()
         self._settle(outcomes)
@@ -261,7 +280,10 @@ class Started:
     def _charges(self, call: _Call) -> Iterable[Charge]:
         # A call counts as one request for each model that it names, however many inputs it has.
         first_of_model = {item.ref.name: item for item in reversed(call.items)}
-        for item in call.items:
+        if self.bulk:
+            call.groups = groups(call.items, self.context)
+            yield from self._charges_of_groups(call.groups)
+        for item in () if self.bulk else call.items:
             counts = item is first_of_model[item.ref.name]
             yield Charge(
                 hold_id=item.hold_id,
@@ -275,6 +297,28 @@ class Started:
             call.fee_hold_id = hex_id()
             record = self._record(None, call.items[0].request.call_id, call.fee, counts=False)
             yield Charge(call.fee_hold_id, "", call.fee, 0, record)
+
+    def _charges_of_groups(self, groups: Sequence[Group]) -> Iterable[Charge]:
+        for place, group in enumerate(groups):
+            yield Charge(
+                hold_id=group.hold_id,
+                model=group.items[0].ref.name,
+                units=group.units,
+                requests=int(place == 0),
+                record=charging.record(
+                    contract=self.contract,
+                    request_id=self.context.request_id,
+                    operation=self.context.operation,
+                    model=group.items[0].ref.name,
+                    model_version=group.items[0].ref.version,
+                    api_version=self.context.api_version,
+                    inputs=len(group.items),
+                    cached=group.cached,
+                    requests=int(place == 0),
+                    held_units=group.full_units,
+                    client=self.context.client,
+                ),
+            )
 
     def _record(self, item: Prepared | None, call_id: str, units: int, *, counts: bool) -> bytes:
         context = self.context
@@ -301,9 +345,10 @@ class Started:
         for call in self.calls:
             if call.metered:
                 continue
+            settled += [group.settlement() for group in call.groups]
             settled += [
                 admission.Settlement(hold_id=item.hold_id, units=item.units)
-                for item in call.items
+                for item in (() if call.groups else call.items)
                 if not item.settled_by_worker and not isinstance(outcomes[item.hold_id], PlatformError)
             ]
             if call.fee_hold_id and self._is_earned(call, outcomes):
@@ -320,6 +365,8 @@ class Started:
                 # What workers have settled is paid and is given; what could not be settled is not.
                 failed = {hold.hold_id for hold in settled}
                 release(self.contract, *failed)
+                if self.bulk:
+                    raise
                 outcomes.update(dict.fromkeys(failed, problem))
                 for call in self.calls:
                     call.fee = 0 if call.fee_hold_id in failed else call.fee

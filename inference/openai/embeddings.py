@@ -100,8 +100,8 @@ def _texts(given: Any) -> tuple[str, ...]:
         return (given,)
     if not isinstance(given, list) or not given:
         raise invalid("input", "The input is text, or a list of at least one text.")
-    if len(given) > settings.MAX_BATCH_REQUESTS:
-        raise invalid("input", f"A call takes at most {settings.MAX_BATCH_REQUESTS} texts, not {len(given):,}.")
+    if len(given) > settings.OPENAI_MAX_INPUTS:
+        raise invalid("input", f"A call takes at most {settings.OPENAI_MAX_INPUTS:,} texts, not {len(given):,}.")
     for index, item in enumerate(given):
         if type(item) is int or isinstance(item, list):
             raise invalid(

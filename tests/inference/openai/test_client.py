@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
+from billing.models import LimitRule
 from tenants import api_keys
 from tests.conftest import Customer, make_customer
 from tests.support import ledger
@@ -51,6 +52,17 @@ def test_several_texts_are_a_batch_and_keep_their_order(acme: Customer, client: 
     assert {record.body["operation"] for record in ledger.records(acme.tenant)} == {"batch"}
     assert several.usage.total_tokens == ledger.units(acme.tenant)
     assert several.usage.total_tokens >= 52
+
+
+def test_as_many_texts_as_openai_takes(acme: Customer, client: Any, live_worker: LiveWorker) -> None:
+    """More than are held one by one, as one charge; repeated texts are computed once."""
+    LimitRule.objects.filter(plan=acme.plan).update(amount=10_000)
+    answer = client.embeddings.create(model="minilm", input=[f"Text {number % 40}." for number in range(2048)])
+    assert [item.index for item in answer.data] == list(range(2048))
+    assert answer.data[3].embedding == answer.data[2003].embedding != answer.data[4].embedding
+    assert answer.usage.total_tokens == ledger.units(acme.tenant) == 40 + 50
+    assert live_worker.inputs == 40
+    assert len(ledger.records(acme.tenant)) == 3
 
 
 def test_both_formats_hold_the_same_numbers(client: Any, live_worker: LiveWorker) -> None:
@@ -130,7 +142,7 @@ def test_models_are_those_that_embed_text(client: Any, live_worker: LiveWorker) 
         ({"input": [[1, 2], [3]]}, "input[0]", "Token numbers"),
         ({"input": [CAT, None]}, "input[1]", "text"),
         ({"input": {"text": CAT}}, "input", "text"),
-        ({"input": ["x"] * 257}, "input", "256"),
+        ({"input": ["x"] * 2049}, "input", "2,048"),
         ({"input": CAT, "dimensions": 256}, "dimensions", "384"),
         ({"input": CAT, "dimensions": "384"}, "dimensions", "whole number"),
         ({"input": CAT, "encoding_format": "hex"}, "encoding_format", "base64"),

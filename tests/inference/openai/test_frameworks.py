@@ -1,5 +1,7 @@
 """Frameworks over OpenAI's clients: LangChain unchanged, the others as the requests that they send."""
 
+import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,43 @@ def test_langchain(acme: Customer, live_server: LiveServer, live_worker: LiveWor
     assert empty["type"] == "BadRequestError"
     assert "The text is empty." in empty["error"]
     assert {record.body["api_version"] for record in ledger.records(acme.tenant)} == {"openai"}
+
+
+MANY = [f"Text number {number} of many." for number in range(300)]
+# Captured from the clients themselves: what each sends, beside its headers, for a list of texts and for one.
+REQUESTS: dict[str, dict[str, Any]] = {
+    "llama-index 0.14, a list": {"model": "minilm", "input": MANY, "encoding_format": "base64"},
+    "llama-index 0.14, a query": {"model": "minilm", "input": [CAT], "encoding_format": "base64"},
+    "litellm 1.110, a list": {"model": "minilm", "input": MANY},
+    "litellm 1.110, one text": {"model": "minilm", "input": CAT, "user": "u", "encoding_format": "float"},
+    "litellm's older ones": {"model": "minilm", "input": MANY, "encoding_format": None, "user": None},
+    "ai 6, embedMany": {"model": "minilm", "input": MANY, "encoding_format": "float"},
+    "openai for node 6": {"model": "minilm", "input": MANY, "encoding_format": "base64"},
+}
+
+
+@clients.needs_clients
+def test_langchain_with_many_texts(acme: Customer, live_server: LiveServer, live_worker: LiveWorker) -> None:
+    """It sends up to 1,000 in one call."""
+    vectors, one = langchain(live_server, acme, MANY, MANY[299])
+    assert [len(vector) for vector in vectors] == [384] * 300
+    assert np.allclose(one, vectors[299], atol=1e-5)
+    assert ledger.units(acme.tenant) == 350, "the last one comes from the cache"
+
+
+@pytest.mark.parametrize("client", REQUESTS)
+def test_the_requests_of_other_clients(
+    acme: Customer, live_server: LiveServer, live_worker: LiveWorker, client: str
+) -> None:
+    body = REQUESTS[client]
+    request = urllib.request.Request(
+        f"{live_server.url}/openai/v1/embeddings",
+        data=json.dumps(body).encode(),
+        headers={"authorization": f"Bearer {acme.secret}", "content-type": "application/json", "accept": "*/*"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        answer = json.load(response)
+    count = 1 if isinstance(body["input"], str) else len(body["input"])
+    assert [item["index"] for item in answer["data"]] == list(range(count))
+    assert answer["usage"]["total_tokens"] == ledger.units(acme.tenant) == count + (50 if count > 1 else 0)
+    assert isinstance(answer["data"][0]["embedding"], str) == (body.get("encoding_format") == "base64")
