@@ -15,7 +15,8 @@ from typing import Final
 
 from django.conf import settings
 
-from billing.admission import Settlement
+from billing import charging
+from billing.admission import Charge, Settlement
 from billing.contracts import Contract
 from inference import cache, flights
 from inference.batching.work import Hold
@@ -64,6 +65,29 @@ def groups(items: Sequence[Prepared], context: CallContext) -> list[Group]:
         kind = "cached" if item.entry is not None else "shared" if shared else "computed"
         kinds.setdefault((item.ref.version_id, kind), []).append(item)
     return [Group(alike, cached=kind == "cached") for (_, kind), alike in kinds.items()]
+
+
+def charges(groups: Sequence[Group], contract: Contract, context: CallContext) -> Iterator[Charge]:
+    """A charge for each group. The call counts as one request for each model."""
+    models: set[str] = set()
+    for group in groups:
+        ref = group.items[0].ref
+        requests = 0 if ref.name in models else 1
+        models.add(ref.name)
+        record = charging.record(
+            contract=contract,
+            request_id=context.request_id,
+            operation=context.operation,
+            model=ref.name,
+            model_version=ref.version,
+            api_version=context.api_version,
+            inputs=len(group.items),
+            cached=group.cached,
+            requests=requests,
+            held_units=group.full_units,
+            client=context.client,
+        )
+        yield Charge(group.hold_id, ref.name, group.units, requests, record)
 
 
 def repeated(items: Sequence[Prepared], context: CallContext) -> set[str]:

@@ -12,7 +12,8 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision
 from billing.charging import Refused
 from billing.contracts import Contract
-from inference.bulk import MOST_HELD_APART, BulkComputation, Group, groups, repeated
+from inference import bulk
+from inference.bulk import BulkComputation, Group
 from inference.computing import HOLD_MARGIN_S, Computation, release, require_in_time
 from inference.preparing import Prepared, prepare
 from inference.rollouts import observing
@@ -95,8 +96,15 @@ def begin(
     if whole and len(good) < len(prepared):
         _leave(good)
         raise next(item for item in prepared if isinstance(item, PlatformError))
-    bulk = whole and len(good) > MOST_HELD_APART
-    call = Started(contract, context, prepared, started=started, separate=separate, whole=whole, bulk=bulk)
+    call = Started(
+        contract,
+        context,
+        prepared,
+        started=started,
+        separate=separate,
+        whole=whole,
+        bulk=whole and len(good) > bulk.MOST_HELD_APART,
+    )
     if good:
         call.take_place(good)
         try:
@@ -164,7 +172,7 @@ class Started:
             if self.context.holds_thread:
                 slots().take(tenant_id, weight=contract.weight)
                 self._waits = True
-            again = repeated(unanswered, self.context) if self.bulk else ()
+            again = bulk.repeated(unanswered, self.context) if self.bulk else ()
             computed = [item for item in unanswered if item.joined is None and item.hold_id not in again]
             require_in_time(contract, computed, timeout_s=self.context.timeout_s)
         except PlatformError:
@@ -281,8 +289,8 @@ class Started:
         # A call counts as one request for each model that it names, however many inputs it has.
         first_of_model = {item.ref.name: item for item in reversed(call.items)}
         if self.bulk:
-            call.groups = groups(call.items, self.context)
-            yield from self._charges_of_groups(call.groups)
+            call.groups = bulk.groups(call.items, self.context)
+            yield from bulk.charges(call.groups, self.contract, self.context)
         for item in () if self.bulk else call.items:
             counts = item is first_of_model[item.ref.name]
             yield Charge(
@@ -297,28 +305,6 @@ class Started:
             call.fee_hold_id = hex_id()
             record = self._record(None, call.items[0].request.call_id, call.fee, counts=False)
             yield Charge(call.fee_hold_id, "", call.fee, 0, record)
-
-    def _charges_of_groups(self, groups: Sequence[Group]) -> Iterable[Charge]:
-        for place, group in enumerate(groups):
-            yield Charge(
-                hold_id=group.hold_id,
-                model=group.items[0].ref.name,
-                units=group.units,
-                requests=int(place == 0),
-                record=charging.record(
-                    contract=self.contract,
-                    request_id=self.context.request_id,
-                    operation=self.context.operation,
-                    model=group.items[0].ref.name,
-                    model_version=group.items[0].ref.version,
-                    api_version=self.context.api_version,
-                    inputs=len(group.items),
-                    cached=group.cached,
-                    requests=int(place == 0),
-                    held_units=group.full_units,
-                    client=self.context.client,
-                ),
-            )
 
     def _record(self, item: Prepared | None, call_id: str, units: int, *, counts: bool) -> bytes:
         context = self.context

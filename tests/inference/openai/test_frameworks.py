@@ -1,7 +1,5 @@
 """Frameworks over OpenAI's clients: LangChain unchanged, the others as the requests that they send."""
 
-import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 from tests.conftest import Customer
 from tests.support import clients, ledger
 from tests.support.live_worker import LiveWorker
+from tests.support.rest import Api
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("prices")]
 
@@ -56,17 +55,9 @@ def test_langchain_with_many_texts(acme: Customer, live_server: LiveServer, live
 
 
 @pytest.mark.parametrize("client", REQUESTS)
-def test_the_requests_of_other_clients(
-    acme: Customer, live_server: LiveServer, live_worker: LiveWorker, client: str
-) -> None:
+def test_the_requests_of_other_clients(acme: Customer, live_worker: LiveWorker, client: str) -> None:
     body = REQUESTS[client]
-    request = urllib.request.Request(
-        f"{live_server.url}/openai/v1/embeddings",
-        data=json.dumps(body).encode(),
-        headers={"authorization": f"Bearer {acme.secret}", "content-type": "application/json", "accept": "*/*"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        answer = json.load(response)
+    answer = Api(acme).post("/openai/v1/embeddings", body, headers={"accept": "*/*"}).body
     count = 1 if isinstance(body["input"], str) else len(body["input"])
     assert [item["index"] for item in answer["data"]] == list(range(count))
     assert answer["usage"]["total_tokens"] == ledger.units(acme.tenant) == count + (50 if count > 1 else 0)
