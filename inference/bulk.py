@@ -96,9 +96,9 @@ def repeated(items: Sequence[Prepared], context: CallContext) -> set[str]:
     seen: set[bytes] = set()
     for item in items if context.cache.read else ():
         if item.entry is None and item.joined is None and _is_kept(item, context):
-            if item.key in seen:
+            if item.lease_key in seen:
                 found.add(item.hold_id)
-            seen.add(item.key)
+            seen.add(item.lease_key)
     return found
 
 
@@ -121,14 +121,14 @@ class BulkComputation:
         for item in self._items:
             if item.entry is not None or item.joined is not None:
                 continue
-            if item.hold_id in repeats and first[item.key].join(self._deadline):
-                item.joined = first[item.key]
+            if item.hold_id in repeats and first[item.lease_key].join(self._deadline):
+                item.joined = first[item.lease_key]
                 continue
             work = self._work(item)
             self._own.append((item, work))
             if work.cache_key:
-                first[item.key] = work
-                flights.begin(item.key, work, may_join=False)
+                first[item.lease_key] = work
+                flights.begin(item.lease_key, work, may_join=False)
         try:
             self._submit(self._window)
         except BaseException:
@@ -146,7 +146,7 @@ class BulkComputation:
                     self._submit(place + self._window)
                 scores = outcomes[item.hold_id] = self._answer(item, work)
                 if work.cache_key:
-                    cache.put_local(item.key, scores, ttl_s=item.ref.cache_ttl_s)
+                    cache.put_local(item.key, scores, ttl_s=item.ref.cache_ttl_s, length=work.length)
             for item, work in self._shared():
                 outcomes[item.hold_id] = self._answer(item, work)
                 self._bill(item, work)
@@ -171,7 +171,7 @@ class BulkComputation:
 
     def _end(self) -> None:
         for item, work in self._own:
-            flights.end(item.key, work)
+            flights.end(item.lease_key, work)
 
     def _work(self, item: Prepared) -> SharedWork:
         subject = self._contract.subject
@@ -183,6 +183,7 @@ class BulkComputation:
             priority=self._context.priority,
             weight=self._contract.weight,
             size=item.size,
+            truncate=item.truncate,
         )
 
     def _submit(self, most: int) -> None:
@@ -196,10 +197,14 @@ class BulkComputation:
         if not work.wait(self._deadline, self._context.cancellation):
             raise self._late()
         if work.scores is None:
-            problem = work.error.copy() if work.error else unavailable("The prediction was lost; please try again.")
+            if work.length is not None:
+                problem = item.refused(work.length)
+            else:
+                problem = work.error.copy() if work.error else unavailable("The prediction was lost; please try again.")
             problem.field = problem.field or f"{item.request.path}{item.request.field}"
             problem.detail = f"{problem.detail} Nothing was charged for the {len(self._items):,} inputs of this call."
             raise problem
+        item.length = work.length
         return work.scores
 
     def _late(self) -> PlatformError:

@@ -9,6 +9,8 @@ from billing import admission
 from inference import computing, whole
 from inference import predict as prediction
 from inference.bulk import MOST_HELD_APART
+from inference.models import ModelVersion
+from inference.truncation import REFUSE, TO_LIMIT, TextLength
 from inference.types import CachePolicy, CallContext, PredictRequest
 from inference.whole import WholeAnswer
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
@@ -37,12 +39,14 @@ def texts(count: int, word: str = "text") -> list[str]:
 
 
 def arguments(
-    customer: Customer, given: list[str], *, timeout_s: float = 30.0, **cache: Any
+    customer: Customer, given: list[str], *, timeout_s: float = 30.0, truncate: int = REFUSE, **cache: Any
 ) -> tuple[Caller, list[PredictRequest], CallContext]:
     context = CallContext(
         request_id=hex_id(), operation="batch", api_version="openai", timeout_s=timeout_s, cache=CachePolicy(**cache)
     )
-    requests = [PredictRequest(model="tiny", input=text, field=f"input[{n}]") for n, text in enumerate(given)]
+    requests = [
+        PredictRequest(model="tiny", input=text, field=f"input[{n}]", truncate=truncate) for n, text in enumerate(given)
+    ]
     return authentication.authenticate(customer.secret, address="127.0.0.1"), requests, context
 
 
@@ -125,6 +129,20 @@ def test_what_the_model_fails_on_fails_the_call_and_costs_nothing(acme: Customer
     assert (problem.kind, problem.field) == (ErrorKind.UNPROCESSABLE, "input[300]")
     assert "Nothing was charged" in problem.detail
     assert_free(acme)
+
+
+def test_a_text_that_is_too_long_fails_the_call_unless_it_may_be_cut(acme: Customer, tiny: TinyWorker) -> None:
+    tiny.serve(ModelVersion.objects.get(), max_tokens=4)
+    given = texts(MANY)
+    given[300] = given[400] = "one two three"
+    problem = refusal(acme, given)
+    assert (problem.kind, problem.field) == (ErrorKind.INVALID_INPUT, "input[300]")
+    assert problem.extra == {"tokens": 5, "max_tokens": 4}
+    assert_free(acme)
+    answer = ask(acme, given, truncate=TO_LIMIT, read=False)
+    cut = [place for place, result in enumerate(answer.results) if result.truncated == TextLength(5, 4)]
+    assert cut == [300, 400]
+    assert refusal(acme, given).field == "input[300]", "what was cut for one call is not the answer of another"
 
 
 def test_a_time_out_charges_nothing_and_says_how_many_fit(acme: Customer, tiny: TinyWorker) -> None:

@@ -32,6 +32,10 @@ QUERIES: Final[dict[str, dict[str, str]]] = {
         "inputData": '{{ predict(input: {{text: "Fine."}}{}) {{ model {{ name }} predictions {{ label }} }} }}',
         "input": "{{ " + PREDICT + " }}",
         "topK": "{{ " + PREDICT + " }}",
+        "truncate": "{{ " + PREDICT + " }}",
+    },
+    "Query.batchPredict": {
+        "truncate": '{{ batchPredict(inputs: ["Fine."], models: ["sentiment"]{}) {{ predictions {{ label }} }} }}'
     },
     "PredictionInput": dict.fromkeys(("tensor", "values", "image", "pair"), "{{ " + STRUCTURED + " }}")
     | {"text": "{{ predict(input: {{values: " + str([0.0] * 64) + '{}}}, model: "digits") {{ model {{ name }} }} }}'},

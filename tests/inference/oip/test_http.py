@@ -185,7 +185,13 @@ def full() -> dict[str, Any]:
     body = call("hello", id="mine", model_name="tiny", model_version="1.0.0")
     body["inputs"][0]["parameters"] = {}
     body["outputs"] = [{"name": "scores", "parameters": {"binary_data": False, "classification": 2}}]
-    body["parameters"] = {"top_k": 2, "timeout": 10_000_000, "binary_data_output": False, "priority": 1}
+    body["parameters"] = {
+        "top_k": 2,
+        "timeout": 10_000_000,
+        "binary_data_output": False,
+        "priority": 1,
+        "truncate": True,
+    }
     return body
 
 
@@ -201,6 +207,7 @@ def full() -> dict[str, Any]:
         ("parameters", "timeout"),
         ("parameters", "binary_data_output"),
         ("parameters", "priority"),
+        ("parameters", "truncate"),
         ("inputs", 0, "parameters"),
         ("outputs", 0, "parameters"),
         ("outputs", 0, "parameters", "binary_data"),

@@ -87,7 +87,7 @@ def test_what_the_api_has_beside_is_accepted(client: Any, live_worker: LiveWorke
     assert len(answer.data[0].embedding) == 384
 
 
-@pytest.mark.parametrize("name", ["dimensions", "encoding_format", "user"])
+@pytest.mark.parametrize("name", ["dimensions", "encoding_format", "truncate_prompt_tokens", "user"])
 def test_null_is_absent(client: Any, live_worker: LiveWorker, name: str) -> None:
     body = {"model": "minilm", "input": CAT}
     client.post("/embeddings", body=body, cast_to=object)

@@ -27,15 +27,18 @@ Place = tuple[str | int, ...]
 BODIES: Final[dict[str, tuple[str, Any]]] = {
     "predictV1": ("/v1/predict", {"model": "sentiment", "input": "Fine."}),
     "predictV1_1": ("/v1.1/predict", {"model": "sentiment", "input": "Fine."}),
-    "predict": ("/v2/predict", {"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1}}),
-    "predictAnyVersion": ("/predict", {"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1}}),
+    "predict": ("/v2/predict", {"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1, "truncate": True}}),
+    "predictAnyVersion": (
+        "/predict",
+        {"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1, "truncate": True}},
+    ),
     "predictWithModel": (
         "/v2/models/sentiment/predict",
-        {"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1}},
+        {"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1, "truncate": True}},
     ),
     "batchPredict": (
         "/v2/batch-predict",
-        {"requests": [{"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1}}]},
+        {"requests": [{"model": "sentiment", "input": "Fine.", "parameters": {"top_k": 1, "truncate": True}}]},
     ),
     "upsertUsers": (
         "/v2/users",
