@@ -55,7 +55,7 @@ class Computation:
             self._outcomes.update((item.hold_id, item.entry.scores) for item in self._good if item.entry is not None)
             ours = self._claim()
             try:
-                _submit(ours)
+                submit(ours)
             except PlatformError as problem:
                 self._outcomes.update((item.hold_id, problem) for item, _ in ours)
                 charging.take_back(self._contract.subject, *(item.hold_id for item, _ in ours))
@@ -191,7 +191,8 @@ class Computation:
         return work.scores
 
 
-def _submit(own: Sequence[tuple[Prepared, SharedWork]]) -> None:
+def submit(own: Sequence[tuple[Prepared, SharedWork]]) -> None:
+    """Queue admitted inputs, all or none. Raises OVERLOADED or UNAVAILABLE, which their works have failed with by then."""
     if not own:
         return
     by_version: dict[int, list[tuple[Prepared, SharedWork]]] = {}

@@ -13,6 +13,8 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision
 from billing.charging import Refused
 from billing.contracts import Contract
+from inference import bulk
+from inference.bulk import BulkComputation, Group
 from inference.computing import HOLD_MARGIN_S, Computation, require_in_time
 from inference.preparing import Prepared, prepare
 from inference.rollouts import observing
@@ -26,7 +28,6 @@ from tenants.authentication import Caller
 from tenants.guards import StaleCaller
 
 _OURS: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT, ErrorKind.OVERLOADED})
-_SCORE_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,15 @@ def begin(
     if whole and len(good) < len(prepared):
         _leave(good)
         raise next(item for item in prepared if isinstance(item, PlatformError))
-    call = Started(contract, context, prepared, started=started, separate=separate, whole=whole)
+    call = Started(
+        contract,
+        context,
+        prepared,
+        started=started,
+        separate=separate,
+        whole=whole,
+        bulk=whole and len(good) > bulk.MOST_HELD_APART,
+    )
     if good:
         call.take_place(good)
         try:
@@ -128,12 +137,20 @@ class _Call:
 
     A call with a fee or several inputs has a charge of its own, ``fee_hold_id``, which counts it: which inputs fail makes no
     difference to how many calls there were.
+    ``groups`` are those of a bulk call, whose inputs are not held one by one.
     """
 
     items: Sequence[Prepared]
+    groups: Sequence[Group] = ()
     fee: int = 0
     fee_hold_id: str = ""
     metered: bool = False
+
+    @property
+    def hold_ids(self) -> list[str]:
+        """Everything that is held for it."""
+        inputs = [group.hold_id for group in self.groups] or [item.hold_id for item in self.items]
+        return [self.fee_hold_id, *inputs] if self.fee_hold_id else inputs
 
 
 @dataclass(slots=True)
@@ -146,10 +163,12 @@ class Started:
     started: float = field(kw_only=True)
     separate: bool = field(kw_only=True)
     whole: bool = field(kw_only=True)
+    bulk: bool = field(kw_only=True)
+    """Whether its inputs share a few holds, which the call itself settles: see :mod:`inference.bulk`."""
     calls: list[_Call] = field(default_factory=list)
     refusals: dict[str, PlatformError] = field(default_factory=dict)
     decision: Decision | None = None
-    computation: Computation | None = None
+    computation: Computation | BulkComputation | None = None
     _waits: bool = False
 
     @property
@@ -170,7 +189,8 @@ class Started:
             if self.context.holds_thread:
                 slots().take(tenant_id, weight=contract.weight)
                 self._waits = True
-            computed = [item for item in unanswered if item.joined is None]
+            again = bulk.repeated(unanswered, self.context) if self.bulk else ()
+            computed = [item for item in unanswered if item.joined is None and item.hold_id not in again]
             require_in_time(contract, computed, timeout_s=self.context.timeout_s)
         except PlatformError:
             self.leave_place()
@@ -203,14 +223,14 @@ class Started:
 
     def compute(self, deadline: float) -> None:
         """Submit what was admitted; returns at once."""
-        self.computation = Computation(self.contract, self.admitted, self.context, deadline)
+        computing = BulkComputation if self.bulk else Computation
+        self.computation = computing(self.contract, self.admitted, self.context, deadline)
         try:
             self.computation.begin()
         except BaseException:
             held = [call for call in self.calls if not call.metered]
             _leave(item for call in held for item in call.items)
-            fees = [call.fee_hold_id for call in held if call.fee_hold_id]
-            charging.take_back(self.contract.subject, *fees, *(item.hold_id for call in held for item in call.items))
+            charging.take_back(self.contract.subject, *(hold_id for call in held for hold_id in call.hold_ids))
             raise
 
     def _admit_alone(self, call: _Call) -> None:
@@ -228,6 +248,10 @@ class Started:
         """Wait for every input; settle what no worker settles; an answer or a problem for each, in order."""
         try:
             outcomes = self.computation.finish() if self.computation is not None else {}
+        except PlatformError:
+            # Of a bulk call: whatever fails for one input of it fails for all.
+            charging.take_back(self.contract.subject, *(hold_id for call in self.calls for hold_id in call.hold_ids))
+            raise
         finally:
             self.leave_place()
         self._settle(outcomes)
@@ -288,9 +312,12 @@ class Started:
         # A call is one request however many inputs and models it has, and one for each model that it names.
         first_of_model = {item.ref.qualified_name: item for item in reversed(call.items)}
         first_of_version = {(item.ref.qualified_name, item.ref.version): item for item in reversed(call.items)}
+        if self.bulk:
+            call.groups = bulk.groups(call.items, self.context)
+            yield from bulk.charges(call.groups, self.contract, self.context)
         call.fee = pricing.call_fee(operation=self.context.operation, models=set(first_of_model))
         alone = not call.fee and len(call.items) == 1
-        for item in call.items:
+        for item in () if self.bulk else call.items:
             counts = _Counts(
                 call=1 if alone else 0,
                 model=1 if item is first_of_model[item.ref.qualified_name] else 0,
@@ -331,9 +358,10 @@ class Started:
         for call in self.calls:
             if call.metered:
                 continue
+            settled += [group.settlement() for group in call.groups]
             settled += [
                 admission.Settlement(hold_id=item.hold_id, units=item.units)
-                for item in call.items
+                for item in (() if call.groups else call.items)
                 if not item.settled_by_worker and not isinstance(outcomes[item.hold_id], PlatformError)
             ]
             if not call.fee_hold_id:
@@ -354,6 +382,8 @@ class Started:
                 # What workers have settled is paid and is given; what could not be settled is not.
                 failed = {hold.hold_id for hold in settled}
                 charging.take_back(subject, *failed)
+                if self.bulk:
+                    raise
                 outcomes.update(dict.fromkeys(failed, problem))
                 for call in self.calls:
                     call.fee = 0 if call.fee_hold_id in failed else call.fee
@@ -361,11 +391,9 @@ class Started:
     def _take_back_whole(self, outcomes: dict[str, bytes | PlatformError]) -> None:
         """A call that gets no partial answer and failed through no fault of its inputs pays for none of them."""
         problems = [outcome for outcome in outcomes.values() if isinstance(outcome, PlatformError)]
-        if self.whole and problems and all(problem.kind in _OURS for problem in problems):
-            items = self.admitted
-            fees = [call.fee_hold_id for call in self.calls if call.fee_hold_id]
-            charging.take_back(self.contract.subject, *fees, *(item.hold_id for item in items))
-            for item in items:
+        if self.whole and not self.bulk and problems and all(problem.kind in _OURS for problem in problems):
+            charging.take_back(self.contract.subject, *(hold_id for call in self.calls for hold_id in call.hold_ids))
+            for item in self.admitted:
                 item.units = 0
 
     def _is_earned(self, call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
@@ -413,4 +441,4 @@ def _result(item: Prepared, scores: bytes, started: float) -> PredictResult:
 def ranked(scores: bytes, labels: tuple[str, ...], top_k: int | None) -> tuple[LabelScore, ...]:
     """Labels with their scores, best first. Kept, because what is cached is asked for again."""
     ranked = sorted(zip(array("f", scores), labels, strict=True), key=lambda pair: -pair[0])[:top_k]
-    return tuple([LabelScore(label, round(score, _SCORE_DIGITS)) for score, label in ranked])
+    return tuple([LabelScore(label, score) for score, label in ranked])

@@ -5,6 +5,7 @@ import binascii
 from typing import Any
 
 from inference.types import ImageFile, TextPair
+from mlplatform.lib import strict_json
 from mlplatform.lib.errors import invalid
 
 
@@ -15,6 +16,7 @@ def read(value: Any, *, field: str) -> Any:
     """
     if not isinstance(value, dict):
         return value
+    value = strict_json.present(value)
     if value.keys() == {"image"}:
         return ImageFile(image_bytes(value["image"], field=f"{field}.image"))
     if value.keys() == {"text", "pair"}:

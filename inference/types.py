@@ -15,6 +15,7 @@ from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
 
 MAX_TOP_K: Final = 1000
+_SCORE_DIGITS: Final = 6
 
 
 class Priority(IntEnum):
@@ -210,10 +211,15 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """A label with its probability, 0 to 1."""
+    """A label with its probability, 0 to 1. ``score`` is the model's own float32, which binary protocols give; what is written
+    as decimal digits says ``rounded``."""
 
     label: str
     score: float
+    rounded: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rounded", round(self.score, _SCORE_DIGITS))
 
 
 @dataclass(frozen=True, slots=True)

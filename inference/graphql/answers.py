@@ -53,6 +53,10 @@ class Prediction(graphene.ObjectType):
     label = graphene.String(required=True)
     score = graphene.Float(required=True, description="0 to 1.")
 
+    @staticmethod
+    def resolve_score(root: LabelScore, info: graphene.ResolveInfo) -> float:
+        return root.rounded
+
 
 class Truncation(graphene.ObjectType):
     """A text had more tokens than the model reads, and was cut."""
@@ -157,7 +161,7 @@ class ModelPrediction(graphene.ObjectType):
     @staticmethod
     def resolve_confidence(root: Outcome, info: graphene.ResolveInfo) -> float | None:
         best = _best(root)
-        return best.score if best is not None else None
+        return best.rounded if best is not None else None
 
     @staticmethod
     def resolve_cached(root: Outcome, info: graphene.ResolveInfo) -> bool:

@@ -58,7 +58,9 @@ class UserPreferences(graphene.ObjectType):
 
 
 def _limit(arguments: Mapping[str, Any]) -> int:
-    limit: int = arguments["limit"]
+    limit: int | None = arguments.get("limit")
+    if limit is None:  # null, in place of the default
+        return _DEFAULT_LIMIT
     if not 1 <= limit <= MAX_LIMIT:
         raise invalid("limit", f"The limit is a whole number from 1 to {MAX_LIMIT}.")
     return limit
@@ -99,7 +101,7 @@ class EndUserType(graphene.ObjectType):
         return UserPreferences(categories=root.categories)
 
     @staticmethod
-    def resolve_recommendations(root: EndUser, info: graphene.ResolveInfo, limit: int) -> Any:
+    def resolve_recommendations(root: EndUser, info: graphene.ResolveInfo, limit: int | None) -> Any:
         return info.context.loader(RecommendationsLoader).load((root, _limit({"limit": limit})))
 
 

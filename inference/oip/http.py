@@ -94,13 +94,17 @@ class InferView(OipView):
 
     def post(self, request: Request, model: str, version: str = "") -> Response:
         call = self.call(request)
-        name = reference(model, version)
 
         def handle(caller: Caller, _: str) -> tuple[Any, Decision | None]:
+            name = reference(model, version)
             try:
                 asked = wire.parse(
-                    call.parse(), header_length=call.header("INFERENCE_HEADER_CONTENT_LENGTH"), model=name
+                    call.parse(),
+                    header_length=call.header("INFERENCE_HEADER_CONTENT_LENGTH"),
+                    model=model,
+                    version=version,
                 )
+                name = asked.model
                 inferred = infer(
                     caller,
                     asked,

@@ -37,8 +37,7 @@ def parse(request: pb.ModelInferRequest) -> Asked:
     inputs = []
     for index, given in enumerate(request.inputs):
         place = f"inputs[{index}]"
-        if parameters.binary_size_of_input(_plain(given.parameters), place) is not None:
-            raise invalid(f"{place}.parameters", "binary_data_size is for HTTP; use raw_input_contents.")
+        _check_binary_size(given, raw[index] if raw else None, place)
         if raw and given.HasField("contents"):
             raise invalid(f"{place}.contents", "The contents are typed or raw, not both.")
         shape = tuple(given.shape)
@@ -57,6 +56,22 @@ def parse(request: pb.ModelInferRequest) -> Asked:
         parameters=parameters.of_call(_plain(request.parameters)),
         binary=True,
     )
+
+
+def _check_binary_size(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, place: str) -> None:
+    """``binary_data_size`` is HTTP's; KServe's client says it over gRPC too, and then it is the size of the raw contents."""
+    size = parameters.binary_size_of_input(_plain(given.parameters), place)
+    if size is None:
+        return
+    if raw is None:
+        raise invalid(
+            f"{place}.parameters.binary_data_size", "It goes with raw_input_contents; the contents are typed."
+        )
+    if size != len(raw):
+        raise invalid(
+            f"{place}.parameters.binary_data_size",
+            f"The input says {size:,} bytes; its raw contents have {len(raw):,}.",
+        )
 
 
 def response(asked: Asked, inferred: Inferred) -> pb.ModelInferResponse:

@@ -35,13 +35,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A tensor of the answer: text in a list, or float32 in an array of its shape."""
+    """A tensor of the answer: text in a list, or the model's own float32 in an array of its shape.
+
+    ``rounded`` is what JSON says in place of them, where that is not the same.
+    """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
     values: "list[str] | npt.NDArray[np.float32]"
     binary: bool
+    rounded: "npt.NDArray[np.float32] | None" = None
 
     def raw(self) -> bytes:
         """Little-endian and row-major; elements of BYTES have their length before them."""
@@ -51,8 +55,9 @@ class Output:
         return np.ascontiguousarray(self.values, dtype="<f4").tobytes()
 
     def flat(self) -> "list[str] | npt.NDArray[np.float32]":
-        """The elements in row-major order."""
-        return self.values if isinstance(self.values, list) else self.values.reshape(-1)
+        """The elements in row-major order, as JSON says them."""
+        values = self.values if self.rounded is None else self.rounded
+        return values if isinstance(values, list) else values.reshape(-1)
 
 
 def names(ref: ModelRef) -> tuple[str, ...]:
@@ -93,7 +98,7 @@ def _output(wanted: Wanted, results: Sequence[PredictResult], ref: ModelRef, bin
     if wanted.classes:
         index_of = {label: index for index, label in enumerate(ref.labels)}
         texts = [
-            f"{one.score:f}:{index_of.get(one.label, -1)}:{one.label}"
+            f"{one.rounded:f}:{index_of.get(one.label, -1)}:{one.label}"
             for row in ranked
             for one in row[: wanted.classes]
         ]
@@ -101,4 +106,5 @@ def _output(wanted: Wanted, results: Sequence[PredictResult], ref: ModelRef, bin
     if wanted.name == LABELS:
         return Output(LABELS, BYTES, shape, [one.label for row in ranked for one in row], binary)
     scores = np.array([[one.score for one in row] for row in ranked], dtype=np.float32)
-    return Output(SCORES, FP32, shape, scores, binary)
+    rounded = np.array([[one.rounded for one in row] for row in ranked], dtype=np.float32)
+    return Output(SCORES, FP32, shape, scores, binary, rounded)

@@ -14,6 +14,9 @@ from inference.types import MAX_TOP_K
 from mlplatform.lib.errors import invalid
 
 _OF_CALL: Final = ("binary_data_output", "timeout", "top_k", "truncate")
+# What Triton's clients may say beside, and what changes no answer here, as on a Triton whose model is not configured for it.
+_WITHOUT_EFFECT: Final = ("priority", "triton_enable_empty_final_response")
+_SEQUENCE: Final = ("sequence_id", "sequence_start", "sequence_end")
 _OF_INPUT: Final = ("binary_data_size",)
 _OF_OUTPUT: Final = ("binary_data", "classification")
 _MICROSECOND_S: Final = 1e-6
@@ -32,8 +35,19 @@ class CallParameters:
 
 def of_call(given: Mapping[str, Any]) -> CallParameters:
     """``top_k``: how many labels, best first. ``timeout``: microseconds. ``binary_data_output``: the form of outputs.
-    ``truncate``: texts longer than the model reads are cut, and not refused."""
-    _only(given, _OF_CALL, "parameters")
+    ``truncate``: texts longer than the model reads are cut, and not refused.
+
+    ``priority`` and ``triton_enable_empty_final_response`` are taken and change nothing: calls are served in fair turns over
+    tenants, and each has one answer.
+    """
+    for name in _SEQUENCE:
+        if name in given:
+            raise invalid(
+                f"parameters.{name}", f"Models here keep nothing between two calls of a sequence; leave {name} out."
+            )
+    _only(given, (*_OF_CALL, *_WITHOUT_EFFECT), "parameters")
+    _whole(given, "priority", "parameters", least=0, most=2**64 - 1)
+    _truth(given, "triton_enable_empty_final_response", "parameters")
     timeout = _whole(given, "timeout", "parameters", least=1, most=10**12)
     return CallParameters(
         top_k=_whole(given, "top_k", "parameters", least=1, most=MAX_TOP_K),

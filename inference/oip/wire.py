@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 
 from inference.oip import parameters
-from inference.oip.inferring import Asked, Inferred
+from inference.oip.inferring import Asked, Inferred, reference
 from inference.oip.tensors import Tensor
 from inference.representations import fields
 from mlplatform.lib import strict_json
@@ -15,31 +15,31 @@ from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 BINARY_TYPE: Final = "application/octet-stream"
 _MAX_ID: Final = 256
-_CALL: Final = ("id", "inputs", "outputs", "parameters")
+_CALL: Final = ("id", "inputs", "model_name", "model_version", "outputs", "parameters")
 _INPUT: Final = ("data", "datatype", "name", "parameters", "shape")
 _OUTPUT: Final = ("name", "parameters")
 
 
-def parse(body: bytes, *, header_length: str, model: str) -> Asked:
-    """``header_length`` is that header's text, empty where all of the body is JSON.
+def parse(body: bytes, *, header_length: str, model: str, version: str) -> Asked:
+    """``header_length`` is that header's text, empty where all of the body is JSON; the address names ``model`` and, unless
+    it is empty, ``version``. KServe's client names the model in the body too.
 
     Raises MALFORMED for what cannot be read, INVALID_INPUT that names the field for what can but has no meaning here.
     """
-    size = _json_size(body, header_length)
-    call = strict_json.loads(body[:size])
-    if not isinstance(call, dict):
-        raise PlatformError(ErrorKind.MALFORMED, "The body must be a JSON object.")
-    fields.only(call, _CALL)
-    reader = _Binary(memoryview(body)[size:])
+    head, binary = _split(body, header_length)
+    call = fields.only(head, _CALL)
+    _agree(call, "model_name", model)
+    version = _agree(call, "model_version", version)
+    reader = _Binary(binary)
     inputs = [_input(item, f"inputs[{index}]", reader) for index, item in enumerate(_objects(call, "inputs"))]
     reader.require_end()
     wanted = []
     for index, item in enumerate(_objects(call, "outputs")):
         place = f"outputs[{index}]"
-        fields.only(item, _OUTPUT, path=f"{place}.")
-        wanted.append(parameters.wanted(_name(item, place), _object(item, f"{place}."), place))
+        output = fields.only(item, _OUTPUT, path=f"{place}.")
+        wanted.append(parameters.wanted(_name(output, place), _object(output, f"{place}."), place))
     return Asked(
-        model=model,
+        model=reference(model, version),
         id=_id(call),
         inputs=inputs,
         wanted=wanted,
@@ -93,6 +93,27 @@ class _Binary:
             )
 
 
+def _split(body: bytes, header_length: str) -> tuple[dict[str, Any], memoryview]:
+    """The JSON of the body, and the binary data behind it.
+
+    KServe's and Triton's clients write the header into the dictionary that they are handed, so a JSON call may come with the
+    length of a binary one before it. A body that is JSON to its end has nothing behind it, whatever the header says.
+    """
+    try:
+        size = _json_size(body, header_length)
+        call = strict_json.loads(body[:size])
+    except PlatformError as problem:
+        if not header_length:
+            raise
+        try:
+            size, call = len(body), strict_json.loads(body)
+        except PlatformError:
+            raise problem from None
+    if not isinstance(call, dict):
+        raise PlatformError(ErrorKind.MALFORMED, "The body must be a JSON object.")
+    return call, memoryview(body)[size:]
+
+
 def _json_size(body: bytes, header_length: str) -> int:
     if not header_length:
         return len(body)
@@ -104,8 +125,23 @@ def _json_size(body: bytes, header_length: str) -> int:
     return int(header_length[:20])
 
 
+def _agree(call: Mapping[str, Any], name: str, addressed: str) -> str:
+    """What the address says, else what the body says. Raises INVALID_INPUT where both say something else."""
+    if name not in call:
+        return addressed
+    value = call[name]
+    if not isinstance(value, str):
+        raise invalid(name, f"The {name} is text.")
+    if addressed and value != addressed:
+        raise invalid(
+            name,
+            f"The address names {addressed!r} and the body {value[:64]!r}; leave the field out or let both be equal.",
+        )
+    return value
+
+
 def _input(item: Mapping[str, Any], place: str, reader: _Binary) -> Tensor:
-    fields.only(item, _INPUT, path=f"{place}.")
+    item = fields.only(item, _INPUT, path=f"{place}.")
     name = _name(item, place)
     datatype = fields.required(item, "datatype", path=f"{place}.")
     if not isinstance(datatype, str):
@@ -122,10 +158,7 @@ def _input(item: Mapping[str, Any], place: str, reader: _Binary) -> Tensor:
 
 
 def _objects(call: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    value = call.get(name)
-    if value is None and name == "outputs":
-        return []
-    value = fields.required(call, name)
+    value = call.get(name, []) if name == "outputs" else fields.required(call, name)
     if not isinstance(value, list):
         raise invalid(name, f"The {name} are a list of objects.")
     for index, item in enumerate(value):
@@ -134,13 +167,11 @@ def _objects(call: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     return value
 
 
-def _object(item: Mapping[str, Any], path: str) -> dict[str, Any]:
-    value = item.get("parameters")
-    if value is None:
-        return {}
+def _object(item: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    value = item.get("parameters", {})
     if not isinstance(value, dict):
         raise invalid(f"{path}parameters", "The parameters are an object.")
-    return value
+    return strict_json.present(value)
 
 
 def _name(item: Mapping[str, Any], place: str) -> str:
@@ -151,9 +182,7 @@ def _name(item: Mapping[str, Any], place: str) -> str:
 
 
 def _id(call: Mapping[str, Any]) -> str:
-    value = call.get("id")
-    if value is None:
-        return ""
+    value = call.get("id", "")
     if not isinstance(value, str) or len(value) > _MAX_ID:
         raise invalid("id", f"The id is text of at most {_MAX_ID} characters.")
     return value

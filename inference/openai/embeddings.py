@@ -39,8 +39,8 @@ class Asked:
 
 def parse(body: Mapping[str, Any]) -> Asked:
     """Raises INVALID_INPUT that names the field, also for a field that the API does not have."""
-    fields.only(body, _FIELDS)
-    model = fields.model(body) if "model" in body else ""
+    body = fields.only(body, _FIELDS)
+    model = fields.model(body)
     if not model:
         raise invalid("model", "Name a model; GET /openai/v1/models lists them.")
     encoding = body.get("encoding_format", "float")
@@ -49,8 +49,8 @@ def parse(body: Mapping[str, Any]) -> Asked:
     dimensions = body.get("dimensions")
     if dimensions is not None and type(dimensions) is not int:
         raise invalid("dimensions", "The dimensions are a whole number.")
-    user = body.get("user")
-    if user is not None and (not isinstance(user, str) or len(user) > _MAX_USER_CHARS):
+    user = body.get("user", "")
+    if not isinstance(user, str) or len(user) > _MAX_USER_CHARS:
         raise invalid("user", f"The user is text of at most {_MAX_USER_CHARS} characters.")
     given = fields.required(body, "input")
     return Asked(model, _texts(given), isinstance(given, str), encoding == "base64", dimensions, _truncate(body))
@@ -100,8 +100,8 @@ def _texts(given: Any) -> tuple[str, ...]:
         return (given,)
     if not isinstance(given, list) or not given:
         raise invalid("input", "The input is text, or a list of at least one text.")
-    if len(given) > settings.MAX_BATCH_REQUESTS:
-        raise invalid("input", f"A call takes at most {settings.MAX_BATCH_REQUESTS} texts, not {len(given):,}.")
+    if len(given) > settings.OPENAI_MAX_INPUTS:
+        raise invalid("input", f"A call takes at most {settings.OPENAI_MAX_INPUTS:,} texts, not {len(given):,}.")
     for index, item in enumerate(given):
         if type(item) is int or isinstance(item, list):
             raise invalid(

@@ -84,11 +84,11 @@ def external_id(value: Any, *, field: str) -> str:
 
 
 def _user(body: Mapping[str, Any], path: str) -> UserEntry:
-    fields.only(body, ("external_id", "name", "preferences"), path=path)
+    body = fields.only(body, ("external_id", "name", "preferences"), path=path)
     preferences = body.get("preferences", {})
     if not isinstance(preferences, dict):
         raise invalid(f"{path}preferences", "The preferences are an object with categories.")
-    fields.only(preferences, ("categories",), path=f"{path}preferences.")
+    preferences = fields.only(preferences, ("categories",), path=f"{path}preferences.")
     return UserEntry(
         external_id(fields.required(body, "external_id", path=path), field=f"{path}external_id"),
         _line(body.get("name", ""), field=f"{path}name", most=MAX_NAME),
@@ -97,7 +97,7 @@ def _user(body: Mapping[str, Any], path: str) -> UserEntry:
 
 
 def _item(body: Mapping[str, Any], path: str) -> ItemEntry:
-    fields.only(body, ("external_id", "title", "description", "categories"), path=path)
+    body = fields.only(body, ("external_id", "title", "description", "categories"), path=path)
     title = _line(fields.required(body, "title", path=path), field=f"{path}title", most=MAX_TITLE)
     if not title.strip():
         raise invalid(f"{path}title", "The title is empty; recommendations are made from it.")
@@ -111,7 +111,7 @@ def _item(body: Mapping[str, Any], path: str) -> ItemEntry:
 
 
 def _like(body: Mapping[str, Any], path: str) -> LikeEntry:
-    fields.only(body, ("user_id", "item_id"), path=path)
+    body = fields.only(body, ("user_id", "item_id"), path=path)
     user_id, item_id = (
         external_id(fields.required(body, name, path=path), field=f"{path}{name}") for name in ("user_id", "item_id")
     )
@@ -121,7 +121,7 @@ def _like(body: Mapping[str, Any], path: str) -> LikeEntry:
 def _entries(
     body: Mapping[str, Any], name: str, at_most: int, read: Callable[[Mapping[str, Any], str], Entry]
 ) -> list[Entry]:
-    fields.only(body, (name,))
+    body = fields.only(body, (name,))
     values = fields.required(body, name)
     if not isinstance(values, list) or not values:
         raise invalid(name, f"The {name} are a list of at least one object.")

@@ -85,7 +85,7 @@ class Descriptions:
         if native is not None:
             return native.parse(body, model=model)
         way = self._ways[name]
-        fields.only(body, way.request_fields)
+        body = fields.only(body, way.request_fields)
         for old in way.old_names.values():
             if way.request_fields[old]:
                 fields.required(body, old)

@@ -1,21 +1,29 @@
-"""What every API version needs to read a body: known fields, right types, errors that name the field."""
+"""What every face that takes JSON needs to read a body: known fields, right types, errors that name the field.
+
+Null is absent: many clients send it for what they do not say. :func:`only` decides that for all of them.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from inference import truncation
 from inference.types import MAX_TOP_K
+from mlplatform.lib import strict_json
 from mlplatform.lib.errors import invalid
 
 _MAX_MODEL_CHARS: Final = 130
 _PARAMETERS: Final = ("top_k", "truncate")
 
 
-def only(body: Mapping[str, Any], known: Collection[str], *, path: str = "") -> None:
-    """Raises INVALID_INPUT for a field that the API version does not have: silently ignoring it would hide a typo."""
+def only(body: Mapping[str, Any], known: Collection[str], *, path: str = "") -> Mapping[str, Any]:
+    """What the body says, without fields that are null: all else is to be read from it.
+
+    Raises INVALID_INPUT for a field that the API version does not have: silently ignoring it would hide a typo.
+    """
     for name in body:
         if name not in known:
             raise invalid(f"{path}{name}", f"Unknown field {name[:64]!r}; there are {', '.join(sorted(known))}.")
+    return strict_json.present(body)
 
 
 def model(body: Mapping[str, Any], *, path: str = "") -> str:
@@ -38,7 +46,7 @@ def top_k(body: Mapping[str, Any], *, path: str = "") -> int | None:
     parameters = body.get("parameters", {})
     if not isinstance(parameters, dict):
         raise invalid(f"{path}parameters", "The parameters are an object.")
-    only(parameters, _PARAMETERS, path=f"{path}parameters.")
+    parameters = only(parameters, _PARAMETERS, path=f"{path}parameters.")
     value = parameters.get("top_k")
     if value is None:
         return None

@@ -34,7 +34,7 @@ def parse_batch(body: Mapping[str, Any], *, model: str = "") -> list[PredictRequ
 
     ``model`` is that of every request where the address names one.
     """
-    fields.only(body, {"requests"})
+    body = fields.only(body, {"requests"})
     requests = fields.required(body, "requests")
     if not isinstance(requests, list) or not requests:
         raise invalid("requests", "The requests are a list of at least one object.")
@@ -63,7 +63,7 @@ def result_body(result: PredictResult) -> dict[str, Any]:
     if result.embedding is not None:
         body[result.vector_name] = result.embedding
     else:
-        body["predictions"] = [{"label": item.label, "score": item.score} for item in result.predictions or ()]
+        body["predictions"] = [{"label": item.label, "score": item.rounded} for item in result.predictions or ()]
     body["usage"] = {"units": result.units}
     body["cached"] = result.cached
     body["latency_ms"] = result.latency_ms
@@ -73,9 +73,9 @@ def result_body(result: PredictResult) -> dict[str, Any]:
 
 
 def _parse_one(body: Mapping[str, Any], *, model: str, path: str) -> PredictRequest:
+    body = fields.only(body, _FIELDS, path=path)
     if model and "model" in body and body["model"] != model:
         raise invalid(f"{path}model", f"The address names {model!r}; leave the field out or let both be equal.")
-    fields.only(body, _FIELDS, path=path)
     return PredictRequest(
         model=model or fields.model(body, path=path),
         input=structured.read(fields.required(body, "input", path=path), field=f"{path}input"),

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -59,8 +60,7 @@ class BrownoutView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
             concern = _concern(caller, deprecation_id)
-            body = call.json_object()
-            fields.only(body, {"minutes", "share"})
+            body = fields.only(call.json_object(), {"minutes", "share"})
             minutes, share = _whole_number(body, "minutes"), _whole_number(body, "share")
             with audited(call, caller):
                 row = schedules.rehearse_brownout(
@@ -118,7 +118,7 @@ def _tenant(caller: Caller) -> Tenant:
     return Tenant.objects.get(pk=caller.tenant_id)
 
 
-def _whole_number(body: dict[str, Any], name: str) -> int:
+def _whole_number(body: Mapping[str, Any], name: str) -> int:
     value = fields.required(body, name)
     if type(value) is not int:
         raise invalid(name, f"The field {name!r} is a whole number.")

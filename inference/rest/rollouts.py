@@ -30,14 +30,13 @@ _BOUNDS: Final = ("max_error_rate", "max_latency_ratio")
 
 class _ManagedView(KeyedView):
     def change(
-        self, request: Request, name: str, known: tuple[str, ...], act: Callable[[MLModel, dict[str, Any]], object]
+        self, request: Request, name: str, known: tuple[str, ...], act: Callable[[MLModel, Mapping[str, Any]], object]
     ) -> Response:
         """Run ``act(model, body)`` on a model that the caller manages, with a body of these fields, and show the outcome."""
         call = self.call(request)
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
-            body = call.json_object() if request.method != "DELETE" else {}
-            fields.only(body, known)
+            body = fields.only(call.json_object() if request.method != "DELETE" else {}, known)
             model = model_of(caller, name or _text(body, "model"))
             with audited(call, caller), transaction.atomic():
                 act(model, body)
@@ -57,7 +56,7 @@ class PromoteView(_ManagedView):
     """Make a ready version live."""
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
-        def act(model: MLModel, body: dict[str, Any]) -> None:
+        def act(model: MLModel, body: Mapping[str, Any]) -> None:
             registry.promote(version=version_of(model, _text(body, "version")))
 
         return self.change(request, model, ("version",), act)
@@ -67,7 +66,7 @@ class RollbackView(_ManagedView):
     """Make that version live again which was live before."""
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
-        def act(model: MLModel, body: dict[str, Any]) -> None:
+        def act(model: MLModel, body: Mapping[str, Any]) -> None:
             registry.rollback(model=model)
 
         return self.change(request, model, (), act)
@@ -77,7 +76,7 @@ class CanaryView(_ManagedView):
     """Try a version on a share of the tenants, or end that."""
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
-        def act(model: MLModel, body: dict[str, Any]) -> None:
+        def act(model: MLModel, body: Mapping[str, Any]) -> None:
             bounds: dict[str, Any] = {name: _number(body, name) for name in _BOUNDS if name in body}
             if "min_calls" in body:
                 bounds["min_calls"] = _whole(body, "min_calls")
@@ -94,7 +93,7 @@ class ShadowView(_ManagedView):
     """Have a version compute beside the live one, or end that."""
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
-        def act(model: MLModel, body: dict[str, Any]) -> None:
+        def act(model: MLModel, body: Mapping[str, Any]) -> None:
             percent = _whole(body, "percent") if "percent" in body else 100
             trials.start_shadow(version=version_of(model, _text(body, "version")), percent=percent)
 
@@ -115,7 +114,7 @@ class UpdateModelView(_ManagedView):
     """Promote a version and purge the model's cache, both or neither."""
 
     def post(self, request: Request, path_version: str = "") -> Response:
-        def act(model: MLModel, body: dict[str, Any]) -> None:
+        def act(model: MLModel, body: Mapping[str, Any]) -> None:
             registry.promote(version=version_of(model, _text(body, "version")))
             registry.purge_cache(model=model)
 

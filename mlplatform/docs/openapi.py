@@ -24,6 +24,7 @@ from inference.rest import (
     schema_rollouts,
 )
 from mlplatform.docs.dates import moment
+from mlplatform.docs.nulls import admit_null
 from mlplatform.lib import clock
 from tenants.lifecycle import catalogue
 from tenants.rest import openapi as common
@@ -142,6 +143,7 @@ def _build(version: str) -> dict[str, Any]:
         | schema_packages.SCHEMAS
         | schema_rollouts.SCHEMAS
     )
+    admit_null(built["paths"], schemas)
     built["components"] = {
         "headers": _shared_headers(built["paths"]),
         "schemas": {name: schemas[name] for name in sorted(_used(built["paths"], schemas))},

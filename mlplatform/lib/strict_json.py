@@ -7,6 +7,7 @@ through, and fails with a RecursionError on deep nesting; each of these is a cle
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -37,6 +38,13 @@ def loads(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     if not _is_plain(body, max_depth):
         _check(value, "", max_depth, max_depth)
     return value
+
+
+def present(members: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object's members without those that are null, which say no more than members that are absent."""
+    if None not in members.values():
+        return members
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _is_plain(body: bytes, max_depth: int) -> bool:

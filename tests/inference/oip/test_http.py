@@ -7,11 +7,12 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from pytest_django import Settings
 
 from inference.lifecycle import samples
-from inference.models import CallSample
+from inference.models import CallSample, VersionState
 from inference.oip import problems
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -21,7 +22,7 @@ from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.rest import Answer, Api, assert_limit_headers
-from tests.support.tiny_model import POISON, TinyWorker, make_version, tiny_worker
+from tests.support.tiny_model import POISON, TinyWorker, make_version, share_of, tiny_worker
 
 __all__ = ["tiny_worker"]
 
@@ -170,6 +171,120 @@ def test_binary_data_behind_the_json(acme: Customer, tiny: TinyWorker) -> None:
     assert tiny.computed == ["hello"]
 
 
+@pytest.mark.parametrize("length", ["", "0", "17", "99999"])
+def test_json_to_its_end_with_the_length_of_another_call(acme: Customer, tiny: TinyWorker, length: str) -> None:
+    """Clients write the header into the dictionary that they are handed, and a later call of JSON alone carries it on."""
+    headers = {"inference-header-content-length": length} if length else {}
+    answer = Api(acme).post(INFER, json.dumps(call("hello")).encode(), headers=headers)
+    assert answer.status == 200
+    assert tiny.computed == ["hello"]
+
+
+def full() -> dict[str, Any]:
+    """A call that says everything that it may."""
+    body = call("hello", id="mine", model_name="tiny", model_version="1.0.0")
+    body["inputs"][0]["parameters"] = {}
+    body["outputs"] = [{"name": "scores", "parameters": {"binary_data": False, "classification": 2}}]
+    body["parameters"] = {
+        "top_k": 2,
+        "timeout": 10_000_000,
+        "binary_data_output": False,
+        "priority": 1,
+        "truncate": True,
+    }
+    return body
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("id",),
+        ("model_name",),
+        ("model_version",),
+        ("outputs",),
+        ("parameters",),
+        ("parameters", "top_k"),
+        ("parameters", "timeout"),
+        ("parameters", "binary_data_output"),
+        ("parameters", "priority"),
+        ("parameters", "truncate"),
+        ("inputs", 0, "parameters"),
+        ("outputs", 0, "parameters"),
+        ("outputs", 0, "parameters", "binary_data"),
+        ("outputs", 0, "parameters", "classification"),
+        ("inputs",),
+        ("inputs", 0, "name"),
+        ("inputs", 0, "datatype"),
+        ("inputs", 0, "shape"),
+        ("inputs", 0, "data"),
+        ("outputs", 0, "name"),
+    ],
+    ids=str,
+)
+def test_null_is_absent(acme: Customer, tiny: TinyWorker, place: tuple[Any, ...]) -> None:
+    Api(acme).post(INFER, call("hello"))
+    answers = []
+    for null in (True, False):
+        body = full()
+        holder: Any = body
+        for step in place[:-1]:
+            holder = holder[step]
+        if null:
+            holder[place[-1]] = None
+        else:
+            del holder[place[-1]]
+        answers.append(Api(acme).post(INFER, body))
+    assert answers[0].body == answers[1].body
+    needed = place == ("inputs",) or place[-1] in {"name", "datatype", "shape", "data"}
+    assert [answer.status for answer in answers] == [400 if needed else 200] * 2
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "version"),
+    [
+        ("tiny", {"model_name": "tiny"}, "1.0.0"),
+        ("tiny", {"model_name": "tiny", "model_version": "2.0.0"}, "2.0.0"),
+        ("tiny", {"model_name": None, "model_version": None}, "1.0.0"),
+        ("tiny", {"model_version": ""}, "1.0.0"),
+        ("tiny/versions/2.0.0", {"model_name": "tiny", "model_version": "2.0.0"}, "2.0.0"),
+        ("tiny/versions/2.0.0", {"model_name": "tiny"}, "2.0.0"),
+    ],
+)
+def test_the_body_may_name_the_model_too(
+    acme: Customer, tiny: TinyWorker, address: str, said: dict[str, Any], version: str
+) -> None:
+    tiny.serve(make_version(version="2.0.0", state=VersionState.READY))
+    answer = Api(acme).post(f"/oip/v2/models/{address}/infer", call("hello", **said))
+    assert answer.status == 200, answer.content
+    assert answer.body["model_version"] == version
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "words"),
+    [
+        ("tiny", {"model_name": "sentiment"}, "model_name: The address names 'tiny' and the body 'sentiment'"),
+        ("tiny/versions/1.0.0", {"model_version": "2.0.0"}, "model_version: The address names '1.0.0'"),
+        ("tiny", {"model_name": 5}, "model_name: "),
+        ("tiny", {"model_version": 1}, "model_version: "),
+        ("tiny", {"parameters": {"sequence_id": 7, "sequence_start": True}}, "parameters.sequence_id: "),
+        ("tiny", {"parameters": {"priority": -1}}, "parameters.priority: "),
+        ("tiny", {"parameters": {"triton_enable_empty_final_response": 1}}, "triton_enable_empty_final_response: "),
+    ],
+)
+def test_what_clients_say_and_cannot_be_is_refused(
+    acme: Customer, tiny: TinyWorker, address: str, said: dict[str, Any], words: str
+) -> None:
+    assert_refused(Api(acme).post(f"/oip/v2/models/{address}/infer", call("hello", **said)), 400, words)
+    ledger.assert_untouched(acme)
+    assert tiny.batches == []
+
+
+def test_what_tritons_clients_say_beside(acme: Customer, tiny: TinyWorker) -> None:
+    parameters = {"priority": 3, "triton_enable_empty_final_response": True, "timeout": 10_000_000}
+    answer = Api(acme).post(f"{INFER}?trace=1", call("hello", parameters=parameters))
+    assert answer.status == 200, answer.content
+
+
 def test_a_mixed_answer_has_its_binary_part_last(acme: Customer, tiny: TinyWorker) -> None:
     wanted = [{"name": "scores", "parameters": {"binary_data": True}}, {"name": "labels"}]
     answer = Api(acme).post(INFER, call("hello", outputs=wanted))
@@ -179,6 +294,21 @@ def test_a_mixed_answer_has_its_binary_part_last(acme: Customer, tiny: TinyWorke
     assert head["outputs"][0]["parameters"] == {"binary_data_size": 8}
     assert head["outputs"][1]["data"] == ["no", "yes"]
     assert len(answer.content) == size + 8
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["computed", "cached"])
+def test_binary_scores_are_the_models_own_floats_and_json_has_six_digits(
+    acme: Customer, tiny: TinyWorker, cached: bool
+) -> None:
+    if cached:
+        Api(acme).post(INFER, call("hello"))
+    answer = Api(acme).post(INFER, call("hello", outputs=[{"name": "scores", "parameters": {"binary_data": True}}]))
+    assert answer.headers["X-Cache"] == ("HIT" if cached else "MISS")
+    assert np.frombuffer(answer.content[-8:], "<f4").tolist() == [1 - share_of("hello"), share_of("hello")]
+    said = Api(acme).post(INFER, call("hello")).body["outputs"][1]["data"]
+    assert said == [0.960938, 0.039062]
+    classes = [{"name": "scores", "parameters": {"classification": 1}}]
+    assert Api(acme).post(INFER, call("hello", outputs=classes)).body["outputs"][0]["data"] == ["0.960938:1:no"]
 
 
 @pytest.mark.parametrize(

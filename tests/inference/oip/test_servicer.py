@@ -16,7 +16,7 @@ from tests.support import ledger, waiting
 from tests.support.grpc import Answered, Grpc, Problem, assert_problem, grpc_server, grpc_target
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import structured_list
-from tests.support.tiny_model import TinyWorker, make_version, tiny_worker
+from tests.support.tiny_model import TinyWorker, make_version, share_of, tiny_worker
 
 __all__ = ["grpc_server", "grpc_target", "tiny_worker"]
 
@@ -65,6 +65,29 @@ def test_typed_contents_of_numbers(client: Grpc, datatype: str, field: str) -> N
     assert len(np.frombuffer(answer.raw_output_contents[1], "<f4")) == 10
 
 
+RAW = b"\x05\x00\x00\x00Good."
+
+
+def raw_request(size: int) -> pb.ModelInferRequest:
+    request = pb.ModelInferRequest(model_name="sentiment", raw_input_contents=[RAW])
+    request.inputs.add(name="text", datatype="BYTES", shape=[1]).parameters["binary_data_size"].int64_param = size
+    return request
+
+
+def test_the_size_of_raw_contents_may_be_said_too(acme: Customer, client: Grpc) -> None:
+    """KServe's client says it, as over HTTP; another size than that of the contents is a broken call."""
+    for wrong in (len(RAW) - 1, len(RAW) + 1, -1):
+        with pytest.raises(Problem, match=r"inputs\[0\]\.parameters\.binary_data_size: ") as caught:
+            infer(client, raw_request(wrong))
+        assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    typed = text_request(b"Good.")
+    typed.inputs[0].parameters["binary_data_size"].int64_param = len(RAW)
+    with pytest.raises(Problem, match="goes with raw_input_contents"):
+        infer(client, typed)
+    ledger.assert_untouched(acme)
+    assert infer(client, raw_request(len(RAW))).message.outputs[0].shape == [1, 2]
+
+
 def test_the_answer_is_typed_where_the_call_says_so(client: Grpc) -> None:
     request = text_request(b"What a wonderful morning!", id="my call")
     request.parameters["binary_data_output"].bool_param = False
@@ -76,6 +99,20 @@ def test_the_answer_is_typed_where_the_call_says_so(client: Grpc) -> None:
     assert list(answer.outputs[1].shape) == [1, 2]
     assert answer.parameters["units"].int64_param == 1
     assert answer.parameters["cached"].bool_param is False
+
+
+def test_scores_are_the_models_own_floats(acme: Customer, grpc_target: str, tiny_worker: TinyWorker) -> None:
+    """Raw or typed, computed or cached; the digits that JSON has would sum to something else than 1."""
+    tiny_worker.serve(make_version())
+    own = [1 - share_of("hello"), share_of("hello")]
+    with Grpc(grpc_target, acme) as client:
+        client.stub = open_inference_pb2_grpc.GRPCInferenceServiceStub(client.channel)
+        for _ in ("computed", "cached"):
+            raw = infer(client, text_request(b"hello", model="tiny")).message.raw_output_contents[1]
+            assert np.frombuffer(raw, "<f4").tolist() == own
+        request = text_request(b"hello", model="tiny")
+        request.parameters["binary_data_output"].bool_param = False
+        assert list(infer(client, request).message.outputs[1].contents.fp32_contents) == own
 
 
 def test_metadata_beside_the_answer(client: Grpc) -> None:

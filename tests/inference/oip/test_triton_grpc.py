@@ -29,9 +29,9 @@ MORNING, RAIN = "What a wonderful morning!", "I hate this rain."
 Call = tuple[str, dict[str, Any]]
 
 
-def triton(target: str, *calls: Call) -> list[dict[str, Any]]:
+def triton(target: str, *calls: Call, client: str = "threads") -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.inference.oip.triton_grpc", target],
+        [sys.executable, "-m", "tests.inference.oip.triton_grpc", target, client],
         input=json.dumps(calls),
         cwd=ROOT,
         capture_output=True,
@@ -128,18 +128,34 @@ def test_answers(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> N
         infer(acme, "minilm", texts("A cat sits.")),
         infer(acme, "digits", images(DIGIT), outputs=[{"name": "labels"}]),
         infer(acme, "digits", images(DIGIT), outputs=wanted, compression_algorithm="gzip"),
+        infer(acme, "sentiment", texts(RAIN), priority=3, timeout=20_000_000, client_timeout=30),
     )
-    first, rows, digits, vector, labels, classes = [one["ok"] for one in said]
+    first, rows, digits, vector, labels, classes, first_of_all = [one["ok"] for one in said]
     assert (first["model"], first["version"], first["id"]) == ("sentiment", "1.0.0", "my call")
     assert first["outputs"]["labels"] == [["positive", "negative"]]
-    assert sum(first["outputs"]["scores"][0]) == pytest.approx(1, abs=1e-4)
+    assert sum(first["outputs"]["scores"][0]) == pytest.approx(1, abs=2e-7)
     assert (rows["version"], [row[0] for row in rows["outputs"]["labels"]]) == ("2.0.0", ["positive", "negative"])
     assert [len(row) for row in digits["outputs"]["scores"]] == [3, 3]
     assert len(vector["outputs"]["embedding"][0]) == 384
     assert list(labels["outputs"]) == ["labels"]
     assert classes["outputs"]["scores"][0][0].endswith(":0:0")
+    assert first_of_all["outputs"]["labels"] == [["negative", "positive"]]
     assert {record.body["api_version"] for record in ledger.records(acme.tenant)} == {"oip"}
     assert {record.body["operation"] for record in ledger.records(acme.tenant)} == {"predict", "batch"}
+
+
+def test_the_client_for_asyncio(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> None:
+    key = {"headers": {"x-api-key": acme.secret}}
+    calls = [
+        ("is_server_ready", {}),
+        ("is_model_ready", {"model_name": "sentiment", **key}),
+        infer(acme, "sentiment", texts(MORNING, RAIN), priority=1),
+        infer(acme, "no-such", texts(MORNING)),
+    ]
+    ready, model, rows, missing = triton(grpc_target, *calls, client="aio")
+    assert (ready["ok"], model["ok"]) == (True, True)
+    assert [row[0] for row in rows["ok"]["outputs"]["labels"]] == ["positive", "negative"]
+    assert missing["status"] == "StatusCode.NOT_FOUND"
 
 
 def test_what_is_wrong_is_said_and_not_charged(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> None:
@@ -153,7 +169,11 @@ def test_what_is_wrong_is_said_and_not_charged(acme: Customer, live_worker: Live
         (infer(acme, "digits", texts(MORNING)), "INVALID_ARGUMENT", "no input 'text'"),
         (infer(acme, "sentiment", texts(MORNING, "")), "INVALID_ARGUMENT", "inputs[0].data[1]: The text is empty."),
         (infer(acme, "sentiment", texts(MORNING), outputs=[{"name": "x"}]), "INVALID_ARGUMENT", "labels, scores"),
-        (infer(acme, "sentiment", texts(MORNING), priority=3), "INVALID_ARGUMENT", "'priority'"),
+        (
+            infer(acme, "sentiment", texts(MORNING), sequence_id=7, sequence_start=True),
+            "INVALID_ARGUMENT",
+            "parameters.sequence_id: Models here keep nothing between two calls",
+        ),
         (infer(acme, "sentiment", texts(MORNING), model_version="9.9.9"), "NOT_FOUND", "sentiment@9.9.9"),
         (infer(acme, "no-such", texts(MORNING)), "NOT_FOUND", "no-such"),
         (infer("", "sentiment", texts(MORNING)), "UNAUTHENTICATED", "API key"),

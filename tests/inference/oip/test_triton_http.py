@@ -172,6 +172,46 @@ def test_compressed_calls(client: Any, key: dict[str, str], live_worker: LiveWor
     assert result.as_numpy("labels")[0][0] == b"positive"
 
 
+def test_what_the_client_may_say_beside(client: Any, key: dict[str, str], live_worker: LiveWorker) -> None:
+    result = client.infer(
+        "sentiment",
+        [texts(MORNING)],
+        headers=key,
+        priority=3,
+        timeout=20_000_000,
+        query_params={"trace": 1, "tenant": "acme"},
+    )
+    assert result.as_numpy("labels")[0][0] == b"positive"
+
+
+def test_one_dictionary_of_headers_for_binary_and_json(
+    client: Any, key: dict[str, str], live_worker: LiveWorker
+) -> None:
+    """The client writes the length of the JSON into it, and leaves it there for a call that has no binary part."""
+    client.infer("sentiment", [texts(MORNING)], headers=key)
+    assert "Inference-Header-Content-Length" in key
+    labels = [triton.InferRequestedOutput("labels", binary_data=False)]
+    for text in (RAIN, f"{RAIN} {RAIN} {RAIN}"):
+        result = client.infer("sentiment", [texts(text, binary=False)], outputs=labels, headers=key)
+        assert result.as_numpy("labels")[0][0] == "negative"
+
+
+def test_the_client_for_asyncio(
+    acme: Customer, live_server: LiveServer, key: dict[str, str], live_worker: LiveWorker
+) -> None:
+    aio = pytest.importorskip("tritonclient.http.aio")
+
+    async def talk() -> tuple[Any, ...]:
+        address = live_server.url.removeprefix("http://")
+        async with aio.InferenceServerClient(url=f"{address}/oip") as client:
+            ready = await client.is_server_ready(), await client.is_model_ready("sentiment", headers=key)
+            metadata = await client.get_model_metadata("digits", headers=key)
+            result = await client.infer("sentiment", [texts(MORNING, RAIN)], headers=key)
+            return *ready, metadata["inputs"][0]["shape"], result.as_numpy("labels")[:, 0].tolist()
+
+    assert asyncio.run(talk()) == (True, True, [-1, 8, 8], [b"positive", b"negative"])
+
+
 def test_many_calls_at_once(client: Any, key: dict[str, str], live_worker: LiveWorker) -> None:
     pending = [client.async_infer("sentiment", [texts(f"{MORNING} {n}")], headers=key) for n in range(8)]
     assert {one.get_result().as_numpy("labels")[0][0] for one in pending} == {b"positive"}

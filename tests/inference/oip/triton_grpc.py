@@ -1,16 +1,18 @@
 """``tritonclient``'s gRPC client in a process of its own: its generated code registers the same protobuf package as ours.
 
-Run with the server's address, it reads a list of calls as JSON from standard input and writes what came of each; run
-with ``wire``, it writes the fields of its messages.
+Run with the server's address, it reads a list of calls as JSON from standard input and writes what came of each; with
+``aio`` after the address, by the client for asyncio. Run with ``wire``, it writes the fields of its messages.
 """
 
+import asyncio
+import inspect
 import json
 import sys
 from typing import Any
 
 import numpy as np
 from tritonclient import grpc as triton  # type: ignore[import-untyped]
-from tritonclient.grpc import service_pb2  # type: ignore[import-untyped]
+from tritonclient.grpc import aio, service_pb2  # type: ignore[import-untyped]
 from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
 
@@ -31,10 +33,10 @@ def _item(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else float(value)
 
 
-def infer(client: Any, arguments: dict[str, Any]) -> Any:
+async def infer(client: Any, arguments: dict[str, Any]) -> Any:
     inputs = [tensor(spec) for spec in arguments.pop("inputs")]
     outputs = [triton.InferRequestedOutput(**output) for output in arguments.pop("outputs", [])]
-    result = client.infer(inputs=inputs, outputs=outputs or None, **arguments)
+    result = await done(client.infer(inputs=inputs, outputs=outputs or None, **arguments))
     answer = result.get_response()
     return {
         "model": answer.model_name,
@@ -44,10 +46,15 @@ def infer(client: Any, arguments: dict[str, Any]) -> Any:
     }
 
 
-def call(client: Any, method: str, arguments: dict[str, Any]) -> Any:
+async def done(found: Any) -> Any:
+    """What the client for asyncio promises, or what the other says."""
+    return await found if inspect.isawaitable(found) else found
+
+
+async def call(client: Any, method: str, arguments: dict[str, Any]) -> Any:
     if method == "infer":
-        return infer(client, arguments)
-    found = getattr(client, method)(**arguments)
+        return await infer(client, arguments)
+    found = await done(getattr(client, method)(**arguments))
     return found if isinstance(found, bool | dict) else str(found)
 
 
@@ -64,19 +71,24 @@ def fields_of(messages: Any, prefix: str) -> Any:
         yield from fields_of(message.nested_types, f"{name}.")
 
 
-def main() -> None:
+async def talk(client: Any) -> list[dict[str, Any]]:
+    said: list[dict[str, Any]] = []
+    for method, arguments in json.load(sys.stdin):
+        try:
+            said.append({"ok": await call(client, method, arguments)})
+        except InferenceServerException as error:
+            said.append({"status": error.status(), "message": error.message()})
+    await done(client.close())
+    return said
+
+
+async def main() -> None:
     if sys.argv[1] == "wire":
         print(json.dumps(wire()))
         return
-    with triton.InferenceServerClient(url=sys.argv[1]) as client:
-        said = []
-        for method, arguments in json.load(sys.stdin):
-            try:
-                said.append({"ok": call(client, method, arguments)})
-            except InferenceServerException as error:
-                said.append({"status": error.status(), "message": error.message()})
-    print(json.dumps(said))
+    made = aio.InferenceServerClient if sys.argv[2:] == ["aio"] else triton.InferenceServerClient
+    print(json.dumps(await talk(made(url=sys.argv[1]))))
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

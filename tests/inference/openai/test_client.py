@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
+from billing.models import LimitRule
 from tenants import api_keys
 from tests.conftest import Customer, make_customer
 from tests.support import ledger
@@ -53,6 +54,17 @@ def test_several_texts_are_a_batch_and_keep_their_order(acme: Customer, client: 
     assert several.usage.total_tokens >= 52
 
 
+def test_as_many_texts_as_openai_takes(acme: Customer, client: Any, live_worker: LiveWorker) -> None:
+    """More than are held one by one, as one charge; repeated texts are computed once."""
+    LimitRule.objects.filter(plan=acme.plan).update(amount=10_000)
+    answer = client.embeddings.create(model="minilm", input=[f"Text {number % 40}." for number in range(2048)])
+    assert [item.index for item in answer.data] == list(range(2048))
+    assert answer.data[3].embedding == answer.data[2003].embedding != answer.data[4].embedding
+    assert answer.usage.total_tokens == ledger.units(acme.tenant) == 40 + 50
+    assert live_worker.inputs == 40
+    assert len(ledger.records(acme.tenant)) == 3
+
+
 def test_both_formats_hold_the_same_numbers(client: Any, live_worker: LiveWorker) -> None:
     as_floats = client.embeddings.create(model="minilm", input=CAT, encoding_format="float").data[0].embedding
     as_default = client.embeddings.create(model="minilm", input=CAT).data[0].embedding
@@ -73,6 +85,27 @@ def test_a_cached_answer_says_that_it_cost_nothing(client: Any, live_worker: Liv
 def test_what_the_api_has_beside_is_accepted(client: Any, live_worker: LiveWorker) -> None:
     answer = client.embeddings.create(model="minilm@1.0.0", input=CAT, dimensions=384, user="customer-17")
     assert len(answer.data[0].embedding) == 384
+
+
+@pytest.mark.parametrize("name", ["dimensions", "encoding_format", "truncate_prompt_tokens", "user"])
+def test_null_is_absent(client: Any, live_worker: LiveWorker, name: str) -> None:
+    body = {"model": "minilm", "input": CAT}
+    client.post("/embeddings", body=body, cast_to=object)
+    absent = client.post("/embeddings", body=body, cast_to=object)
+    assert client.post("/embeddings", body=body | {name: None}, cast_to=object) == absent
+
+
+@pytest.mark.parametrize("name", ["input", "model"])
+def test_what_is_needed_and_null_is_missing(acme: Customer, client: Any, live_worker: LiveWorker, name: str) -> None:
+    body = {"model": "minilm", "input": CAT}
+    errors = []
+    for one in ({**body, name: None}, {key: value for key, value in body.items() if key != name}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.post("/embeddings", body=one, cast_to=object)
+        errors.append(caught.value.body)
+    assert errors[0] == errors[1]
+    assert errors[0]["param"] == name
+    ledger.assert_untouched(acme)
 
 
 def test_headers_are_those_of_every_call(client: Any, live_worker: LiveWorker) -> None:
@@ -109,7 +142,7 @@ def test_models_are_those_that_embed_text(client: Any, live_worker: LiveWorker) 
         ({"input": [[1, 2], [3]]}, "input[0]", "Token numbers"),
         ({"input": [CAT, None]}, "input[1]", "text"),
         ({"input": {"text": CAT}}, "input", "text"),
-        ({"input": ["x"] * 257}, "input", "256"),
+        ({"input": ["x"] * 2049}, "input", "2,048"),
         ({"input": CAT, "dimensions": 256}, "dimensions", "384"),
         ({"input": CAT, "dimensions": "384"}, "dimensions", "whole number"),
         ({"input": CAT, "encoding_format": "hex"}, "encoding_format", "base64"),

@@ -68,7 +68,7 @@ def test_each_change_has_its_sentence() -> None:
 def test_v1_is_the_best_label(result: PredictResult) -> None:
     best = result.predictions[0] if result.predictions else None
     assert best is not None
-    expected = {"prediction": best.label, "confidence": best.score}
+    expected = {"prediction": best.label, "confidence": round(best.score, 6)}
     assert representations.render("v1", of(result)) == expected
     more = expected | {"model_version": result.model_version, "latency_ms": result.latency_ms}
     rendered = representations.render("v1.1", of(result))

@@ -139,7 +139,7 @@ USERS: list[tuple[Any, str]] = [
     ([{"external_id": "a" * 129}], "users[0].external_id"),
     ([{"external_id": "a"}, {"external_id": "b"}, {"external_id": "a"}], "users[2].external_id"),
     ([{"external_id": "a", "nmae": "x"}], "users[0].nmae"),
-    ([{"external_id": "a", "name": None}], "users[0].name"),
+    ([{"external_id": "a", "name": 5}], "users[0].name"),
     ([{"external_id": "a", "name": "x" * 201}], "users[0].name"),
     ([{"external_id": "a", "name": "two\nlines"}], "users[0].name"),
     ([{"external_id": "a", "name": "\u202eevil"}], "users[0].name"),

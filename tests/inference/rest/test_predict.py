@@ -241,7 +241,7 @@ def test_no_store_keeps_nothing(acme: Customer, live_worker: LiveWorker) -> None
         ("x" * 10_001, "10,001"),
         (17, "a number"),
         (True, "true or false"),
-        (None, "null"),
+        (None, "missing"),
         (["x"], "a list"),
         ({"text": "x"}, "an object"),
     ],
