@@ -210,7 +210,7 @@ def _number(call: RestCall, name: str, *, default: int, most: int) -> int:
 
 def _cursor(call: RestCall) -> str:
     """The id after which the page begins."""
-    text = call.query_once("cursor")
+    text = call.query_once("cursor", may_be_empty=True)
     try:
         after = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
         return _id(after) if after else ""
