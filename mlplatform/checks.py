@@ -46,7 +46,11 @@ def redis_is_of_this_installation(
 ) -> list[CheckMessage]:
     """Asked with the database alone (``check --database default``, ``migrate``), for the id is in it; what does not answer
     has nothing to say."""
-    return [Error(found.message, hint=found.hint, id="mlplatform.E003") for found in installation.foreign()] if databases else []
+    return (
+        [Error(found.message, hint=found.hint, id="mlplatform.E003") for found in installation.foreign()]
+        if databases
+        else []
+    )
 
 
 @register()

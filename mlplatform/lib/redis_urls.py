@@ -17,14 +17,14 @@ _NOWHERE: Final[dict[Role, str]] = {"state": "redis://127.0.0.1:1/0", "cache": "
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A server's URL and where it was read: the name of a variable, or the path of a file; empty when it is known from nowhere."""
+    """A server's URL and where it was read: the name of a variable, or the path of a file; empty for neither."""
 
     url: str
     source: str
 
 
 def ports_file(data_dir: Path) -> Path:
-    """The file in which ``make run`` keeps the ports of the servers that it started, by role: ``{"state": 6390, "cache": 6391}``."""
+    """Where ``make run`` keeps the ports of the servers that it started: ``{"state": 6390, "cache": 6391}``."""
     return data_dir / "run" / "ports.json"
 
 

@@ -7,7 +7,6 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
@@ -74,7 +73,9 @@ def prepare(plan: LaunchPlan) -> tuple[tuple[ManagedRedis, ...], dict[str, str]]
         servers.append(server)
     if servers:
         variables["REDIS_SERVER"] = str(redis_binary.find().path)
-        redis_urls.ports_file(plan.data_dir).write_text(json.dumps({server.role.value: server.port for server in servers}))
+        redis_urls.ports_file(plan.data_dir).write_text(
+            json.dumps({server.role.value: server.port for server in servers})
+        )
     return tuple(servers), variables
 
 

@@ -98,11 +98,13 @@ def refusal(operation: Operation, target: str, secret: str) -> str | None:
     api = Api(secret=secret)
     if operation.face == "GraphQL":
         answer = api.post("/graphql", {"query": _QUERIES[operation.name]})
-        items = sum((answer.body.get("data") or {}).get("batchPredict") or [], [])
+        items = [item for row in (answer.body.get("data") or {}).get("batchPredict") or () for item in row]
         if items and items[0]["error"] and items[0]["error"]["code"] == "FORBIDDEN":
             return str(items[0]["error"]["message"])
         denied = [one for one in answer.body.get("errors", ()) if one["extensions"]["code"] == "FORBIDDEN"]
-        refused = [one for one in answer.body.get("errors", ()) if one["extensions"]["code"] == "TRUSTED_DOCUMENTS_ONLY"]
+        refused = [
+            one for one in answer.body.get("errors", ()) if one["extensions"]["code"] == "TRUSTED_DOCUMENTS_ONLY"
+        ]
         return next((one["message"] for one in denied or refused), None)
     method, _, path = operation.name.partition(" ")
     path = path.format(
@@ -124,7 +126,9 @@ def _refused_over_grpc(name: str, target: str, secret: str) -> str | None:
             if not handler.request_streaming:
                 method(message, metadata=client.auth, timeout=30)
                 return None
-            answers = [pb.PredictResponse.FromString(one) for one in method(iter([message]), metadata=client.auth, timeout=30)]
+            answers = [
+                pb.PredictResponse.FromString(one) for one in method(iter([message]), metadata=client.auth, timeout=30)
+            ]
         except grpc.RpcError as error:
             problem = Problem(error)
             info: Any = problem.details.get("ErrorInfo")

@@ -62,7 +62,11 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
         beside = subprocess.run(
             [sys.executable, "manage.py", "installation", "show"],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "DATA_DIR": str(data_dir), "DATABASE_URL": product.environ["DATABASE_URL"]},
+            env={
+                "PATH": os.environ["PATH"],
+                "DATA_DIR": str(data_dir),
+                "DATABASE_URL": product.environ["DATABASE_URL"],
+            },
             capture_output=True,
             text=True,
             timeout=60,

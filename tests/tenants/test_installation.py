@@ -96,7 +96,9 @@ def test_another_that_stamps_in_the_same_moment_wins_or_loses_whole(monkeypatch:
     assert redis.state().get(KEY) == OTHER.encode()
 
 
-@pytest.mark.parametrize("command", [["model", "list"], ["seed_demo"], ["install_demo_models"], ["trust_documents", "acme", "."]])
+@pytest.mark.parametrize(
+    "command", [["model", "list"], ["seed_demo"], ["install_demo_models"], ["trust_documents", "acme", "."]]
+)
 def test_commands_refuse_anothers_redis_before_they_write(command: list[str], state_redis: RedisServer) -> None:
     state_redis.client().set(KEY, OTHER)
     before = contents(state_redis)
