@@ -90,7 +90,7 @@ class Server:
                 # Refused for its memory; that it answers is enough, and the next start stamps it.
                 logger.warning("%s is full and was not stamped with the installation's id", self)
                 return uid
-        return uid if before is None or over else as_bytes(before).decode(errors="replace")
+        return uid if over or not isinstance(before, bytes) else before.decode(errors="replace")
 
     @property
     def _variable(self) -> str:

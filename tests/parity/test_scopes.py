@@ -134,8 +134,8 @@ def _refused_over_grpc(name: str, target: str, secret: str) -> str | None:
             info: Any = problem.details.get("ErrorInfo")
             denied = problem.code is grpc.StatusCode.PERMISSION_DENIED
             return f"{problem.message} {dict(info.metadata) if info else ''}" if denied else None
-    denied = [one.status.message for one in answers if one.status.code == grpc.StatusCode.PERMISSION_DENIED.value[0]]
-    return denied[0] if denied else None
+    refused = [one.status.message for one in answers if one.status.code == grpc.StatusCode.PERMISSION_DENIED.value[0]]
+    return refused[0] if refused else None
 
 
 def _secret(customer: Customer, *scopes: str, **fields: Any) -> str:

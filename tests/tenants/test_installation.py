@@ -22,7 +22,7 @@ OTHER = str(uuid.uuid4())
 pytestmark = pytest.mark.django_db
 
 
-def contents(server: RedisServer) -> dict[bytes, bytes]:
+def contents(server: RedisServer) -> dict[bytes, bytes | None]:
     """Every key of a server with its value, as the server would hand it to a replica."""
     client = server.client()
     return {key: client.dump(key) for key in client.scan_iter()}

@@ -25,7 +25,7 @@ def test_every_example_works(
 ) -> None:
     installed = iter(re.findall(r"`pip install '(.*?)'`", guides.text_of(GUIDE)))
     environ = {"BASE_URL": live_server.url, "GRPC_TARGET": grpc_target, "API_KEY": acme.secret}
-    printed = []
+    printed: list[str] = []
     for language, code, promise in guides.blocks(GUIDE):
         needed = [next(installed)] if language == "python" else []
         programs = venvs.of(tmp_path / f"venv-{len(printed)}", *needed)
