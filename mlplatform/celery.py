@@ -20,10 +20,13 @@ app.set_default()
 @beat_init.connect
 def _refuse_another_installations_redis(**_: Any) -> None:
     """Before a worker takes a task, or beat sends one: its Redis must be that of its database."""
-    # Imported here: commands that only send tasks set Django up themselves, and later.
+    # Imported here: commands that only send tasks set Django up themselves, and later. A second time would send the
+    # log to what Celery has put in the place of stderr, and with it nowhere.
     import django
+    from django.apps import apps
 
-    django.setup()
+    if not apps.ready:
+        django.setup()
     from tenants import installation
 
     try:
