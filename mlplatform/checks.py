@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from mlplatform.lib.env import EPHEMERAL_SECRET_PREFIX
+from tenants import installation
 
 
 @register(Tags.security, deploy=True)
@@ -37,6 +38,19 @@ def redis_roles_are_apart(app_configs: Sequence[AppConfig] | None, **_: Any) -> 
             )
         ]
     return []
+
+
+@register(Tags.database)
+def redis_is_of_this_installation(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any
+) -> list[CheckMessage]:
+    """Asked with the database alone (``check --database default``, ``migrate``), for the id is in it; what does not answer
+    has nothing to say."""
+    return (
+        [Error(found.message, hint=found.hint, id="mlplatform.E003") for found in installation.foreign()]
+        if databases
+        else []
+    )
 
 
 @register()

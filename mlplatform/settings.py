@@ -11,7 +11,7 @@ from django.urls import reverse_lazy
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mlplatform.lib import database_url, email_url, storage_url
+from mlplatform.lib import database_url, email_url, redis_urls, storage_url
 from mlplatform.lib import env as environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -123,8 +123,11 @@ DATABASES = {
 }
 
 # --- Redis: state must not lose or repeat a write; cache may vanish --------------------------------------------------
-REDIS_URL = env.str("REDIS_URL", "") or "redis://127.0.0.1:6390/0"
-CACHE_REDIS_URL = env.str("CACHE_REDIS_URL", "") or "redis://127.0.0.1:6391/0"
+_state = redis_urls.find(env.str("REDIS_URL", ""), variable="REDIS_URL", role="state", data_dir=DATA_DIR)
+_cache = redis_urls.find(env.str("CACHE_REDIS_URL", ""), variable="CACHE_REDIS_URL", role="cache", data_dir=DATA_DIR)
+REDIS_URL, CACHE_REDIS_URL = _state.url, _cache.url
+# Where each was read, for messages; empty where neither the variable nor a run of this DATA_DIR names one.
+REDIS_URL_SOURCE, CACHE_REDIS_URL_SOURCE = _state.source, _cache.source
 REDIS_TIMEOUT_S = env.float("REDIS_TIMEOUT_S", 0.2)
 
 

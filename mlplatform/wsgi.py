@@ -16,9 +16,11 @@ def _application() -> Any:
     django = get_wsgi_application()
     # Imported when Django is set up: handlers need its models.
     from mlplatform.short_way import ShortWay
+    from tenants import installation
 
     if multiprocessing.parent_process() is not None:  # a worker of Granian, not a command that imports this module
         prompt_stop.ensure()
+        installation.at_start()
     return ShortWay(django)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from billing import admission, usage
+from billing import admission, documents_only, usage
 from billing.admission import Decision
 from billing.charging import Refused
 from billing.contracts import Contract, contract_of
@@ -35,15 +35,25 @@ UNVERSIONED: Final[tuple[str, ...]] = ()
 
 
 def answer(
-    call: RestCall, handle: Handler, *, known: tuple[str, ...], render_problem: RenderProblem = problem_reply
+    call: RestCall,
+    handle: Handler,
+    *,
+    known: tuple[str, ...],
+    render_problem: RenderProblem = problem_reply,
+    runs_documents: bool = False,
 ) -> Reply:
-    """Run a handler as the caller; ``known`` are the API versions that have this address. Problems are replies too."""
+    """Run a handler as the caller; ``known`` are the API versions that have this address. Problems are replies too.
+
+    ``runs_documents``: the face runs trusted documents, and so takes keys that may use nothing else.
+    """
     headers: dict[str, str] = {}
 
     def work(caller: Caller) -> Reply:
         headers.clear()
         ending: Deprecation | None = None
         try:
+            if not runs_documents:
+                documents_only.refuse(caller)
             api_version = ""
             if known:
                 api_version = _api_version(call, caller, known)

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import grpc
 from django.conf import settings
 
-from billing import admission, usage
+from billing import admission, documents_only, usage
 from billing.admission import Decision
 from billing.charging import Refused
 from billing.contracts import contract_of
@@ -120,7 +120,12 @@ def answer_unary(context: grpc.ServicerContext, handle: Handler[T]) -> T:
 
 def as_caller(info: CallInfo, work: Callable[[Caller], T]) -> T:
     """Run ``work`` as the one whose key the metadata holds. Raises the problems of keys."""
-    return calling.as_caller(secret_of(info), address=info.address, work=work)
+
+    def with_a_key_for_it(caller: Caller) -> T:
+        documents_only.refuse(caller)
+        return work(caller)
+
+    return calling.as_caller(secret_of(info), address=info.address, work=with_a_key_for_it)
 
 
 def secret_of(info: CallInfo) -> str:

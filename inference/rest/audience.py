@@ -224,7 +224,7 @@ def _flag(call: RestCall, name: str) -> bool:
 
 def _cursor(call: RestCall) -> str:
     """The id after which the page begins."""
-    text = call.query_once("cursor")
+    text = call.query_once("cursor", may_be_empty=True)
     try:
         after = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
         return _id(after) if after else ""

@@ -36,7 +36,10 @@ _PAGING: Final = (
         description="How many at most.",
     ),
     OpenApiParameter(
-        "cursor", {"type": "string"}, OpenApiParameter.QUERY, description="The `next_cursor` of the page before."
+        "cursor",
+        {"type": "string"},
+        OpenApiParameter.QUERY,
+        description="The `next_cursor` of the page before; empty for the first.",
     ),
 )
 

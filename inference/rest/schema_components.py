@@ -100,7 +100,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {
             "model": _MODEL,
             "input": {"type": "string", "contentMediaType": "application/octet-stream", "description": "The file."},
-            "parameters": {"type": "string", "description": 'JSON, such as `{"top_k": 3}`.'},
+            "parameters": {"type": "string", "description": 'JSON, such as `{"top_k": 3}`; blank is absent.'},
         },
         description="For a model that takes images, as browsers and `curl -F` send it.",
     ),

@@ -56,7 +56,10 @@ def parse(meta: Mapping[str, Any], body: bytes) -> dict[str, Any]:
                 raise invalid(name, f"The field {name!r} is text; only the input is a file.")
             found[name] = {"image": value.read()}
         else:
-            found[name] = _parameters(value) if name == "parameters" else value
+            if name != "parameters":
+                found[name] = value
+            elif str(value).strip():  # a part that was left blank is absent, as null is
+                found[name] = _parameters(value)
     return found
 
 
@@ -75,7 +78,7 @@ def model_of(call: RestCall, *, address: str = "") -> str:
     An image has no other place for it. Raises INVALID_INPUT for a path and a query that disagree, as a body is refused that
     names another model than the address.
     """
-    asked = call.query_once("model")
+    asked = call.query_once("model", may_be_empty=True)
     if address and asked and address != asked:
         raise invalid("model", f"The address names {address!r}; leave the query out or let both be equal.")
     return address or asked

@@ -58,6 +58,7 @@ def _answer(request: HttpRequest, media_type: str, *, acceptable: bool) -> Reply
             _Handler(call, media_type, queries_only=request.method == "GET"),
             known=keyed.UNVERSIONED,
             render_problem=render,
+            runs_documents=True,
         )
     else:
         try:

@@ -7,12 +7,12 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from mlplatform.lib import redis_urls
 from mlplatform.run import redis_binary, redis_conf
 from mlplatform.run.environment import LaunchPlan
 from mlplatform.run.redis_conf import RedisRole
@@ -51,14 +51,13 @@ class ManagedRedis:
 def prepare(plan: LaunchPlan) -> tuple[tuple[ManagedRedis, ...], dict[str, str]]:
     """Choose ports, write the configuration files, and return the servers and the variables they add.
 
-    A role whose URL the operator gave gets no server. Ports are remembered in DATA_DIR, so that tools which
-    were pointed at one find it after the next start; one that was taken meanwhile is replaced.
+    A role whose URL the operator gave gets no server. Ports are remembered in DATA_DIR, where commands beside
+    the run find them, after its next start too; one that was taken meanwhile is replaced.
     """
     given = {RedisRole.STATE: plan.redis_url, RedisRole.CACHE: plan.cache_redis_url}
     variables = {"REDIS_SERVER": ""}
     servers: list[ManagedRedis] = []
-    memory = plan.run_dir / "ports.json"
-    remembered = _recall(memory)
+    remembered = redis_urls.remembered_ports(plan.data_dir)
     for role in RedisRole:
         if given[role]:
             variables[_URL_VARIABLES[role]] = given[role]
@@ -74,23 +73,10 @@ def prepare(plan: LaunchPlan) -> tuple[tuple[ManagedRedis, ...], dict[str, str]]
         servers.append(server)
     if servers:
         variables["REDIS_SERVER"] = str(redis_binary.find().path)
-        memory.write_text(json.dumps({server.role.value: server.port for server in servers}))
+        redis_urls.ports_file(plan.data_dir).write_text(
+            json.dumps({server.role.value: server.port for server in servers})
+        )
     return tuple(servers), variables
-
-
-def _recall(memory: Path) -> dict[str, int]:
-    """Ports of the last run; none when the file is missing or was damaged, since any port will do."""
-    try:
-        loaded = json.loads(memory.read_text())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(loaded, dict):
-        return {}
-    return {
-        role: port
-        for role, port in loaded.items()
-        if isinstance(port, int) and not isinstance(port, bool) and 1024 <= port <= 65535
-    }
 
 
 def _choose(wanted: tuple[int, ...], avoid: set[int]) -> int:

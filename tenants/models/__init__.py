@@ -4,6 +4,7 @@ from tenants.models.api_key import ApiKey, ApiKeySecret
 from tenants.models.api_version import ApiVersion
 from tenants.models.deprecation import Audience, Brownout, DeprecationSchedule, Extension, SubjectKind
 from tenants.models.event import Event
+from tenants.models.installation import Installation
 from tenants.models.membership import Membership, Role
 from tenants.models.tenant import Tenant, TenantStatus
 from tenants.models.trusted_document import TrustedDocument
@@ -18,6 +19,7 @@ __all__ = [
     "DeprecationSchedule",
     "Event",
     "Extension",
+    "Installation",
     "Membership",
     "Role",
     "SubjectKind",

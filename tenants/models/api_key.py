@@ -43,7 +43,7 @@ class ApiKey(models.Model):
     trusted_documents_only = models.BooleanField(
         "trusted documents only",
         default=False,
-        help_text="At /graphql the key may run the tenant's trusted documents and no others.",
+        help_text="The key may run the tenant's trusted documents at /graphql, and nothing else on any face.",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(

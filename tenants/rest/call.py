@@ -40,15 +40,16 @@ class RestCall:
         value: str = self.META.get(f"HTTP_{name}", "")
         return value.strip()
 
-    def query_once(self, name: str) -> str:
-        """A query parameter, or empty where it is absent. Raises MALFORMED for one without a value or with several."""
+    def query_once(self, name: str, *, may_be_empty: bool = False) -> str:
+        """A query parameter, or empty where it is absent. Raises MALFORMED for one with several values, and for one without a
+        value unless it ``may_be_empty``: what is empty text by its schema is absent then."""
         query = self.META.get("QUERY_STRING", "")
         if not query:
             return ""
         values = set(QueryDict(query).getlist(name))
         if len(values) > 1:
             raise PlatformError(ErrorKind.MALFORMED, f"The query names {name} more than once.", field=name)
-        if values == {""}:
+        if values == {""} and not may_be_empty:
             raise PlatformError(ErrorKind.MALFORMED, f"The query names {name} without a value.", field=name)
         return values.pop() if values else ""
 

@@ -70,6 +70,10 @@ def test_an_image_as_base64_as_bytes_and_in_a_form(acme: Customer, kinds: Kinds)
     best = scores(api.call("POST", "/v2/predict", content=body, content_type=content_type))
     assert best == dict([max(wanted.items(), key=lambda item: item[1].expected)])
     assert ledger.records(acme.tenant), "and it is charged"
+    for blank in (b"", b"  "):
+        body, content_type = form(("model", b"photos", ""), ("input", FILE, "image/png"), ("parameters", blank, ""))
+        left_out = api.call("POST", "/v2/predict", content=body, content_type=content_type)
+        assert scores(left_out) == wanted, "a part that was left blank is absent"
 
 
 def test_the_address_can_name_the_model_of_an_image(acme: Customer, kinds: Kinds) -> None:

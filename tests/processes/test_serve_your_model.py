@@ -1,8 +1,10 @@
 """``docs/serve-your-model.md``: its commands, in their order, against the product as it runs."""
 
 import json
+import os
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from inference.packages import card as cards
 from inference.packages.card import RUNTIMES
 from mlplatform.run.environment import ROOT
 from tests.processes.conftest import Client
-from tests.support import guides
+from tests.support import guides, venvs
 from tests.support.stack import Stack
 
 GUIDE = "serve-your-model.md"
@@ -35,9 +37,11 @@ def test_the_card_that_shows_everything_is_one() -> None:
 
 
 @pytest.mark.processes
-def test_a_models_life_from_the_command_line(stack: Stack, client: Client) -> None:
+def test_a_models_life_from_the_command_line(stack: Stack, client: Client, tmp_path: Path) -> None:
+    programs = venvs.of_the_product(tmp_path / "venv")
     script = "\n".join(code for language, code, _ in guides.blocks(GUIDE) if language == "bash")
     environ = stack.environ | {
+        "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
         "BASE_URL": f"http://127.0.0.1:{stack.webs[0].port}",
         "GRPC_TARGET": stack.grpc_target,
         "API_KEY": client.secret,

@@ -58,6 +58,27 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
         with Grpc(f"127.0.0.1:{product.environ['GRPC_PORT']}", secret=key) as over_grpc:
             assert over_grpc.predict(model_name="sentiment", text="What a wonderful morning!").message.cached
 
+        # In another shell, which knows nothing but DATA_DIR.
+        beside = subprocess.run(
+            [sys.executable, "manage.py", "installation", "show"],
+            cwd=ROOT,
+            env={
+                "PATH": os.environ["PATH"],
+                "DATA_DIR": str(data_dir),
+                "DATABASE_URL": product.environ["DATABASE_URL"],
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        ports = json.loads((data_dir / "run" / "ports.json").read_text())
+        own, state, cache = beside.stdout.splitlines()
+        uid = own.removeprefix("SQL: ")
+        assert state.startswith(f"the state Redis at 127.0.0.1:{ports['state']}/0 ")
+        assert state.endswith(uid)
+        assert cache.startswith(f"the cache Redis at 127.0.0.1:{ports['cache']}/0 ")
+        assert cache.endswith(uid)
+
         second = subprocess.run(
             [sys.executable, "-m", "mlplatform.run"],
             cwd=ROOT,

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,12 +20,11 @@ def blocks(name: str) -> list[tuple[str, str, str]]:
     return [(language, code, promise) for language, code, promise in _BLOCK.findall(text_of(name))]
 
 
-def run(language: str, code: str, environ: Mapping[str, str]) -> str:
-    """What the block prints; fails when it fails."""
-    command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, env={"PATH": os.environ["PATH"], **environ}, capture_output=True, text=True, timeout=60
-    )
+def run(language: str, code: str, environ: Mapping[str, str], *, programs: Path, cwd: Path | None = None) -> str:
+    """What the block prints; fails when it fails. ``programs`` are those of the environment that the guide says (``venvs``)."""
+    command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [str(programs / "python"), "-c", code]
+    path = os.pathsep.join([str(programs), os.environ["PATH"]])
+    done = subprocess.run(command, env={"PATH": path, **environ}, cwd=cwd, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

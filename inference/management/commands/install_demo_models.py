@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from inference.demo.installation import EncoderMissing
 from inference.demo.registration import install
+from tenants.commands import InstallationCommand
 
 
-class Command(BaseCommand):
+class Command(InstallationCommand):
     help = "Install the demo models below the models folder and register their versions. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:

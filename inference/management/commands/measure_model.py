@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from inference import canonical, measurements, model_names, structured
 from inference.artefacts import ArtefactError
@@ -14,6 +14,7 @@ from inference.models import Acceleration, Measurement, ModelVersion, Precision
 from inference.types import MeasuredOption
 from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError
+from tenants.commands import InstallationCommand
 
 if TYPE_CHECKING:
     from inference.runtimes.measuring import Measured
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _MAX_DATA: Final = Measurement._meta.get_field("data").max_length or 0
 
 
-class Command(BaseCommand):
+class Command(InstallationCommand):
     """What the card's `[accuracy]` should say of each option is measured here."""
 
     help = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from django.utils.dateparse import parse_date, parse_datetime
 from kombu.exceptions import OperationalError
@@ -23,6 +23,7 @@ from inference.packages.problems import named
 from inference.rollouts import holding, trials
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.commands import InstallationCommand
 from tenants.models import Tenant
 
 _WAIT_S: Final = 600.0
@@ -37,7 +38,7 @@ _PERIODS: Final = {
 }
 
 
-class Command(BaseCommand):
+class Command(InstallationCommand):
     """Errors are one line that names the file or field, and the exit status 1."""
 
     help = "Push, promote, try, deprecate and retire model versions; docs/serve-your-model.md shows all of it."

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from mlplatform import demo_data
+from tenants.commands import InstallationCommand
 
 
-class Command(BaseCommand):
+class Command(InstallationCommand):
     help = "Make the demo data that is missing and write DATA_DIR/demo.json (mode 600). Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:

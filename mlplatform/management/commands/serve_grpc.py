@@ -13,6 +13,7 @@ from django.db import connections
 from mlplatform.grpc_server import GrpcServer
 from mlplatform.lib import collector, tally
 from mlplatform.lib.background import Ticker
+from tenants import installation
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class Command(BaseCommand):
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
+        try:
+            installation.at_start()
+        except installation.ForeignRedisError as error:
+            raise CommandError(str(error)) from error
         try:
             server = GrpcServer()
         except (RuntimeError, OSError) as error:

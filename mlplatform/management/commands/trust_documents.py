@@ -4,16 +4,17 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from mlplatform.graphql.trusting import judge
 from mlplatform.lib.errors import PlatformError
 from tenants import trusted_documents
+from tenants.commands import InstallationCommand
 from tenants.models import Tenant
 
 
-class Command(BaseCommand):
+class Command(InstallationCommand):
     help = "Register the .graphql files of a folder as trusted documents of a tenant: all of them, or none."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

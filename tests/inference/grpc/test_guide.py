@@ -5,13 +5,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from inference.grpc import compile_protos, statuses
 from mlplatform.run.environment import ROOT
 from tests.conftest import Customer
-from tests.support import ledger
+from tests.support import ledger, venvs
 from tests.support.live_worker import LiveWorker, demo_models, live_worker
 
 __all__ = ["demo_models", "live_worker"]
@@ -29,12 +28,12 @@ def test_the_code_runs_as_it_stands(
     shutil.copy(compile_protos.PROTOS / "ml_inference.proto", tmp_path)
     command = next(line for block in blocks("sh") for line in block.splitlines() if "grpc_tools.protoc" in line)
     assert shlex.split(command)[:2] == ["python", "-m"]
-    subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=tmp_path, check=True, timeout=60)
+    (installed,) = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("pip install ")]
+    python = str(venvs.of(tmp_path / "venv", *shlex.split(installed)[2:]) / "python")
+    subprocess.run([python, *shlex.split(command)[1:]], cwd=tmp_path, check=True, timeout=60)
     (tmp_path / "example.py").write_text("\n".join(blocks("python")))
     environ = {**os.environ, "GRPC_TARGET": grpc_target, "API_KEY": acme.secret}
-    ran = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120
-    )
+    ran = subprocess.run([python, "example.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     said = ran.stdout.splitlines()
     assert said[0].split()[0] == "positive"

@@ -1,6 +1,8 @@
 """``docs/open-inference-protocol.md``: every example runs and prints what stands below it, every kind has its row."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from pytest_django.live_server_helper import LiveServer
@@ -8,7 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 from inference.grpc import statuses
 from inference.oip import problems
 from tests.conftest import Customer
-from tests.support import guides
+from tests.support import guides, venvs
 from tests.support.grpc import grpc_server, grpc_target
 from tests.support.live_worker import LiveWorker
 
@@ -19,13 +21,15 @@ GUIDE = "open-inference-protocol.md"
 
 @pytest.mark.django_db(transaction=True)
 def test_every_example_works(
-    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer, grpc_target: str
+    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer, grpc_target: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("tritonclient")
+    installed = iter(re.findall(r"`pip install '(.*?)'`", guides.text_of(GUIDE)))
     environ = {"BASE_URL": live_server.url, "GRPC_TARGET": grpc_target, "API_KEY": acme.secret}
-    printed = []
+    printed: list[str] = []
     for language, code, promise in guides.blocks(GUIDE):
-        output = guides.run(language, code, environ)
+        needed = [next(installed)] if language == "python" else []
+        programs = venvs.of(tmp_path / f"venv-{len(printed)}", *needed)
+        output = guides.run(language, code, environ, programs=programs)
         assert output.strip(), code
         printed.append(output)
         if promise:
@@ -35,6 +39,7 @@ def test_every_example_works(
                 assert answer.get(name) == expected.get(name)
             assert answer.get("outputs", [{}])[0] == expected.get("outputs", [{}])[0]
     assert len(printed) == 5
+    assert list(installed) == []
     assert "positive" in printed[1]
     assert "1" in printed[2]
 

@@ -1,21 +1,26 @@
 """``docs/openai.md``: every example runs, every kind has its row."""
 
+from pathlib import Path
+
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from inference.openai import problems
 from tests.conftest import Customer
-from tests.support import guides
+from tests.support import guides, venvs
 from tests.support.live_worker import LiveWorker
 
 GUIDE = "openai.md"
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_example_works(acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer) -> None:
-    pytest.importorskip("openai")
+def test_every_example_works(
+    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer, tmp_path: Path
+) -> None:
+    assert "pip install openai\n" in guides.text_of(GUIDE)
+    programs = venvs.of(tmp_path / "venv", "openai")
     environ = {"BASE_URL": live_server.url, "API_KEY": acme.secret}
-    printed = [guides.run(language, code, environ) for language, code, _ in guides.blocks(GUIDE)]
+    printed = [guides.run(language, code, environ, programs=programs) for language, code, _ in guides.blocks(GUIDE)]
     assert len(printed) == 3
     assert printed[0].startswith("minilm@1.0.0 2 384 ")
     assert '"object":"embedding"' in printed[1]

@@ -1,10 +1,7 @@
 """``docs/recommendations.md``: every example runs and answers what stands below it, and its numbers are those of the code."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from inference.models import audience as kept
 from inference.recommending import audience, catalogue, items, recommendations
 from inference.rest import audience as rest
 from tests.conftest import Customer
+from tests.support import guides, venvs
 from tests.support.live_worker import LiveWorker
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "recommendations.md"
@@ -29,18 +27,20 @@ def shape(value: Any) -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_example_works(acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer) -> None:
-    environ = {"PATH": os.environ["PATH"], "BASE_URL": live_server.url, "API_KEY": acme.secret}
+def test_every_example_works(
+    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer, tmp_path: Path
+) -> None:
+    assert "`pip install requests`" in GUIDE.read_text()
+    programs = venvs.of(tmp_path / "venv", "requests")
+    environ = {"BASE_URL": live_server.url, "API_KEY": acme.secret}
     blocks = _BLOCK.findall(GUIDE.read_text())
     assert [language for language, _, _ in blocks] == ["bash"] * 4 + ["python"]
     for language, code, promise in blocks:
-        command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
+        said = guides.run(language, code, environ, programs=programs)
         if promise:
-            assert shape(json.loads(done.stdout)) == shape(json.loads(promise))
+            assert shape(json.loads(said)) == shape(json.loads(promise))
         else:
-            assert "shop-4 To the Moon and Back minilm@1.0.0" in done.stdout
+            assert "shop-4 To the Moon and Back minilm@1.0.0" in said
 
 
 def test_its_numbers_are_those_of_the_code() -> None:

@@ -1,6 +1,7 @@
 """A version retires: a customer's calls from the announcement to long after the sunset, on a clock that is walked."""
 
 import datetime as dt
+import json
 import re
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ from tenants import api_keys
 from tenants.lifecycle import schedules
 from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
-from tests.support import ledger
+from tests.support import guides, ledger
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Answer, Api, assert_limit_headers, assert_problem
 from tests.support.walked_clock import Walk, published_at_once, walk
@@ -145,6 +146,8 @@ def test_a_brownout_for_all(acme: Customer, globex: Customer, live_worker: LiveW
         assert_problem(answer, ErrorKind.BROWNOUT, "100 % of its calls fail until 2027-02-04 11:00 UTC", "v2")
         assert answer.headers["Retry-After"] == "7200"
         assert_says(answer, row)
+        (shown,) = re.findall(r"^```json\n(.*?)^```", guides.text_of("lifecycle.md"), flags=re.MULTILINE | re.DOTALL)
+        assert json.loads(shown) == {**answer.body, "request_id": json.loads(shown)["request_id"]}
     assert len(ledger.records(acme.tenant)) == charged
     ledger.assert_untouched(globex)
     assert_says_nothing(Api(acme).post("/v2/predict", SENTENCE))

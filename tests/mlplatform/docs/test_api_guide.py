@@ -1,16 +1,14 @@
 """``docs/api.md``: every command in it runs, and answers what stands below it."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from tests.conftest import Customer
+from tests.support import guides, venvs
 from tests.support.live_worker import LiveWorker, demo_models, live_worker
 
 __all__ = ["demo_models", "live_worker"]
@@ -21,22 +19,16 @@ GUIDE = Path(__file__).resolve().parents[3] / "docs" / "api.md"
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```\n(?:\n```json\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
-def run(language: str, code: str, environ: dict[str, str]) -> str:
-    command = ["bash", "-euo", "pipefail", "-c", code] if language == "bash" else [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_every_command_of_the_guide_works(
-    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer
+    acme: Customer, prices: None, live_worker: LiveWorker, live_server: LiveServer, tmp_path: Path
 ) -> None:
-    environ = {"PATH": os.environ["PATH"], "BASE_URL": live_server.url, "API_KEY": acme.secret}
+    programs = venvs.of(tmp_path / "venv")  # nothing but the standard library
+    environ = {"BASE_URL": live_server.url, "API_KEY": acme.secret}
     blocks = _BLOCK.findall(GUIDE.read_text())
     assert len(blocks) >= 10
     promised = 0
     for language, code, promise in blocks:
-        output = run(language, code, environ)
+        output = guides.run(language, code, environ, programs=programs)
         assert output.strip(), code
         if promise:
             promised += 1
