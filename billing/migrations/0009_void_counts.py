@@ -7,7 +7,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('billing', '0008_namespaces'),
-        ('tenants', '0005_namespaces'),
+        ('tenants', '0007_namespaces'),
     ]
 
     operations = [

@@ -42,7 +42,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('inference', '0006_isolation'),
-        ('tenants', '0005_namespaces'),
+        ('tenants', '0007_namespaces'),
         ('billing', '0008_namespaces'),
     ]
 
