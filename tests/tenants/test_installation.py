@@ -174,7 +174,7 @@ def test_the_system_check_names_it_with_a_hint() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("bears", [None, OTHER])
+@pytest.mark.parametrize("bears", [None, OTHER], ids=["nothing", "another"])
 def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
     bears: str | None, state_redis: RedisServer
 ) -> None:
