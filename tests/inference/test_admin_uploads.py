@@ -40,7 +40,7 @@ def test_a_zip_becomes_a_staged_version(acme: Customer, sent: list[str]) -> None
     assert 'enctype="multipart/form-data"' in admin.get(PAGE).content.decode()
     assert PAGE in admin.get("/admin/inference/modelversion/").content.decode()
     answer = admin.post(PAGE, form(owner=str(acme.tenant.pk)), follow=True)
-    assert staff.said(answer) == ["shapes@1.0.0 is staged; a worker loads it and runs its examples."]
+    assert staff.said(answer) == ["acme/shapes@1.0.0 is staged; a worker loads it and runs its examples."]
     version = ModelVersion.objects.get()
     assert (version.state, version.licence, version.model.owner) == ("staged", "MIT", acme.tenant)
     assert sent == ["inference.verify_version"]

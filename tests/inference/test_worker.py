@@ -333,7 +333,7 @@ def test_what_was_live_within_a_day_stands_by(tiny_worker: TinyWorker, monkeypat
     tiny_worker.worker.prepare(with_standby=False)
     assert order == ["a@2.0.0"], "a worker that starts loads first what it must"
     tiny_worker.worker.prepare()
-    assert order == ["a@2.0.0", "own@1.0.0", "a@1.0.0"]
+    assert order == ["a@2.0.0", "acme/own@1.0.0", "a@1.0.0"]
     assert tiny_worker.worker.models.find(key_of(never.pk, never.sha256)) is None
     Promotion.objects.update(at=clock.now() - dt.timedelta(days=1, seconds=1))
     registry.forget()

@@ -47,7 +47,7 @@ def anothers(foreign_state: RedisServer) -> None:
     foreign_state.client().set(KEY, OTHER)
 
 
-@pytest.mark.parametrize("name", ["web", "grpc", "gpu-worker", "jobs-worker", "beat"])
+@pytest.mark.parametrize("name", ["web", "grpc", "gpu-worker", "private-worker", "jobs-worker", "beat"])
 def test_a_process_that_is_given_anothers_redis_says_so_and_writes_nothing(
     name: str, installation: dict[str, str], foreign_state: RedisServer, tmp_path: Path
 ) -> None:
@@ -62,6 +62,8 @@ def test_a_process_that_is_given_anothers_redis_says_so_and_writes_nothing(
         "WEB_THREADS": "4",
         "GRPC_PORT": str(free_port()),
         "WORKER_POOLS": "gpu",
+        "PRIVATE_MODELS_POOL": "private",
+        "PRIVATE_MODELS_AT_ONCE": "1",
     }
     (program,) = [one for one in procfile.read((ROOT / "Procfile").read_text(), environ) if one.name == name]
     ended = subprocess.run(

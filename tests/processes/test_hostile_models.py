@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlplatform.run.environment import ROOT
-from tests.processes.conftest import Client
+from tests.processes.conftest import Client, listening
 from tests.support import hostile
 from tests.support.http import Answer, Load
 from tests.support.stack import Stack
@@ -39,6 +39,7 @@ def test_it_hurts_its_own_calls_alone(stack: Stack, client: Client, new_client: 
         until(lambda: stack.shell("workers"), lambda seen: len(seen) == 2, within_s=60)
         for name in ("panics", "hangs", "grows"):
             push(stack, tmp_path / name, owner=slug)
+        assert listening(worker.tree()) == set()
         starts, shared_starts = worker.starts, stack.gpu_worker.starts
         with Load(stack.webs[:1], neighbour.secret, clients=2, about="hostile models beside") as load:
             statuses = [

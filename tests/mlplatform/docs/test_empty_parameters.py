@@ -18,6 +18,7 @@ PLACES = {"external_id": "reader", "model": "tiny", "version": "1.0.0"}
 BODIES: dict[str, Any] = {
     "/predict": {"model": "tiny", "input": "hello"},
     "/v2/predict": {"model": "tiny", "input": "hello"},
+    "/v2/batch-predict": {"requests": [{"model": "tiny", "input": "hello"}]},
 }
 
 
