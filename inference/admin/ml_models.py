@@ -79,7 +79,7 @@ class MLModelAdmin(RolloutPages, WorkersPage):
     ]
     search_fields = ["name", "owner__slug", "title", "description"]
     search_help_text = "Name, title or description"
-    ordering = ["name"]
+    ordering = ["name", "owner__slug"]
     inlines = [VersionInline]
     autocomplete_fields = ["owner"]
     actions_detail = ["rollouts", "stage_version", "purge_cache"]
@@ -147,11 +147,12 @@ class MLModelAdmin(RolloutPages, WorkersPage):
         return formats.number(model.calls_30d)  # type: ignore[attr-defined]  # annotated by with_calls
 
     @display(description="Cache", ordering="cache_ttl_s")
-    def cached(self, model: MLModel) -> str:
+    def cached(self, model: MLModel) -> str | SafeString:
         if not model.cache_ttl_s:
             return "off"
         hits = formats.share(model.cached_30d, model.inputs_30d)  # type: ignore[attr-defined]  # annotated by with_calls
-        return f"{hits} hits, {model.cache_ttl_s:,} s, {'shared' if model.shared_cache else 'each tenant its own'}"
+        kept = f"{model.cache_ttl_s:,} s, {'shared' if model.shared_cache else 'each tenant its own'}"
+        return format_html('<span class="p-number">{} hits</span><span class="p-note">{}</span>', hits, kept)
 
     @display(description=cache_effect.TITLE)
     def cache_effect(self, model: MLModel) -> SafeString:

@@ -177,8 +177,8 @@ MINILM = DemoCard(
     max_batch_size=64,
     accuracy=None,
     accuracy_note=(
-        "An embedding has no accuracy of its own. This is all-MiniLM-L6-v2 as published, not trained further; text"
-        " beyond 256 tokens is ignored."
+        "An embedding has no accuracy of its own. This is all-MiniLM-L6-v2 as published, not trained further; it"
+        " reads 256 tokens."
     ),
     licence=ENCODER_LICENCE,
     source=ENCODER_SOURCE,
