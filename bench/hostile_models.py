@@ -1,4 +1,4 @@
-"""Ten tenants with a model each that hurts whoever runs it, and the calls that make it do so."""
+"""Ten tenants with a model each that hurts the process that runs it, and the calls that make it do so."""
 
 import json
 import subprocess

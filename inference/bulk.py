@@ -163,7 +163,7 @@ class BulkComputation:
         return outcomes
 
     def lose(self) -> None:
-        """The call has failed: nobody pays for what is computed, and what was not queued is not."""
+        """The call has failed: what is computed is not charged, and what was not queued is not computed."""
         for _, work in self._own:
             work.leave(unpaid=True)
         for _, work in self._shared():

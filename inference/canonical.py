@@ -4,7 +4,7 @@ Text is ``t`` + UTF-8. A pair of texts is ``p`` + the length of the first in byt
 the end of one is not taken for the beginning of the other. A tensor is ``f`` + rank + dimensions + little-endian float32
 values, an image ``i`` + rank + dimensions + its pixels, one byte each. So shapes, types and texts never collide; ``1`` and
 ``1.0`` are the same float32 value and share an answer, ``true`` is refused, ``-0.0`` keeps its sign. An image
-that nobody has unpacked yet is ``j`` + its file, and by that it is known to caches: equal files share an answer.
+that is not unpacked yet is ``j`` + its file, and by that it is known to caches: equal files share an answer.
 
 ``inference.runtimes.inputs`` reads them again.
 """

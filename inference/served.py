@@ -231,7 +231,7 @@ def not_found(name: str, *, field: str = "model") -> PlatformError:
 
 
 def answering(*, tenant_id: int | None = None) -> list[ModelRef]:
-    """Every version that answers the tenant, ordered by name and version; without one, those that everybody sees.
+    """Every version that answers the tenant, ordered by name and version; without one, those that all tenants see.
 
     Once a private model of the tenant is live, its name stands for that model alone.
     """

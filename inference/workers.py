@@ -168,7 +168,7 @@ def count(queue: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a pool can do now: how many batches its workers compute at once, the batches for which somebody waits in the broker,
+    """What a pool can do now: how many batches its workers compute at once, the batches in the broker that a call waits for,
     and how long one takes (seconds, 0 while unknown)."""
 
     workers: int

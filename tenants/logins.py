@@ -73,7 +73,7 @@ def _known_browser(request: HttpRequest, email: str) -> str:
 
 
 def _mark(email: str) -> str:
-    """Tells an account from others and names nobody, for whoever reads the cookie."""
+    """Tells an account from others without naming it to a reader of the cookie."""
     return salted_hmac(_GROUP, _normal(email), algorithm="sha256").hexdigest()[:32]
 
 

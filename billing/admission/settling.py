@@ -1,4 +1,4 @@
-"""The end of a hold: settled by whoever did the work, released by whoever gave it up. All of it may be repeated."""
+"""The end of a hold: settled where the work was done, released where it was given up. All of it may be repeated."""
 
 from collections.abc import Sequence
 from typing import Any, Final

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from billing.admission import connection, keys, scripts
 from mlplatform.lib.redis import state
 
-_ended = Counter("mlplatform_holds_swept_total", "Holds that nobody ended in time, given back by the clockwork.")
+_ended = Counter("mlplatform_holds_swept_total", "Holds that no process ended in time, given back by the clockwork.")
 
 SEEN: Final = "admission:swept-at"
 """When the clockwork looked last: the server's clock, in microseconds."""

@@ -39,7 +39,7 @@ class WorkItem:
     ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
     monotonic clock. ``weight`` is the tenant's share of busy workers, ``size`` what the input costs in tokens, or 1 for
     what has none. ``truncate`` is whether it may be cut (``inference.truncation``); ``length`` is set with the answer of one that
-    was, and with the refusal of one that may not be. Equal inputs share one item: it is dropped only when nobody waits for it
+    was, and with the refusal of one that may not be. Equal inputs share one item: it is dropped only when no call waits for it
     any more.
     """
 
@@ -117,7 +117,7 @@ class WorkItem:
         return True
 
     def succeed(self, scores: bytes, length: TextLength | None = None) -> None:
-        """Give the answer to everybody who waits, with the length of an input that was cut; the first call counts."""
+        """Give the answer to every call that waits, with the length of an input that was cut; the first call counts."""
         self._end(scores, None, length)
 
     def fail(self, error: PlatformError) -> None:

@@ -81,7 +81,7 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
 
 
 class Rows(msgspec.Struct, frozen=True, tag="rows"):
-    """The result of a batch; what it must be like is checked by whoever reads it."""
+    """The result of a batch; what it must be like is checked by its reader."""
 
     dtype: str
     shape: tuple[int, ...]

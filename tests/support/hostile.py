@@ -1,4 +1,4 @@
-"""Models of tenants that hurt whoever runs them, made by the tests that need them."""
+"""Models of tenants that hurt the process that runs them, made by the tests that need them."""
 
 import json
 from collections.abc import Mapping
