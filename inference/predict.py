@@ -4,17 +4,18 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from billing import admission, charging, contracts, pricing
-from billing.admission import Charge, Decision
+from billing import admission, charging, contracts
+from billing.admission import Decision
 from billing.charging import Refused
 from billing.contracts import Contract
 from inference import bulk
-from inference.bulk import BulkComputation, Group
+from inference.bulk import BulkComputation
+from inference.calls import Call
 from inference.computing import HOLD_MARGIN_S, Computation, require_in_time
 from inference.preparing import Prepared, prepare
 from inference.rollouts import observing
@@ -22,7 +23,6 @@ from inference.slots import slots
 from inference.types import CallContext, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
-from mlplatform.lib.ids import hex_id
 from tenants import scopes
 from tenants.authentication import Caller
 from tenants.guards import StaleCaller
@@ -112,45 +112,12 @@ def begin(
     if good:
         call.take_place(good)
         try:
-            call.admit([_Call([item]) for item in good] if separate else [_Call(good)])
+            call.admit([Call([item]) for item in good] if separate else [Call(good)])
             call.compute(deadline)
         except BaseException:
             call.leave_place()
             raise
     return call
-
-
-class _Counts(NamedTuple):
-    """What one charge counts for: 1 for the call, for its model in the call, for its version in the call; else 0."""
-
-    call: int
-    model: int
-    version: int
-
-
-_UNCOUNTED: Final = _Counts(call=0, model=0, version=0)
-
-
-@dataclass(slots=True)
-class _Call:
-    """What is counted as one call: its inputs, its fee, and whether all is metered since its admission.
-
-    A call with a fee or several inputs has a charge of its own, ``fee_hold_id``, which counts it: which inputs fail makes no
-    difference to how many calls there were.
-    ``groups`` are those of a bulk call, whose inputs are not held one by one.
-    """
-
-    items: Sequence[Prepared]
-    groups: Sequence[Group] = ()
-    fee: int = 0
-    fee_hold_id: str = ""
-    metered: bool = False
-
-    @property
-    def hold_ids(self) -> list[str]:
-        """Everything that is held for it."""
-        inputs = [group.hold_id for group in self.groups] or [item.hold_id for item in self.items]
-        return [self.fee_hold_id, *inputs] if self.fee_hold_id else inputs
 
 
 @dataclass(slots=True)
@@ -165,7 +132,7 @@ class Started:
     whole: bool = field(kw_only=True)
     bulk: bool = field(kw_only=True)
     """Whether its inputs share a few holds, which the call itself settles: see :mod:`inference.bulk`."""
-    calls: list[_Call] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
     refusals: dict[str, PlatformError] = field(default_factory=dict)
     decision: Decision | None = None
     computation: Computation | BulkComputation | None = None
@@ -203,7 +170,7 @@ class Started:
             self._waits = False
             slots().give(self.contract.subject.tenant_id)
 
-    def admit(self, calls: list[_Call]) -> None:
+    def admit(self, calls: list[Call]) -> None:
         """All in one round trip. Separate calls of which the limits refuse some are admitted one after the other."""
         try:
             self._admit(calls)
@@ -233,7 +200,7 @@ class Started:
             charging.take_back(self.contract.subject, *(hold_id for call in held for hold_id in call.hold_ids))
             raise
 
-    def _admit_alone(self, call: _Call) -> None:
+    def _admit_alone(self, call: Call) -> None:
         """What goes wrong from here on is this call's own problem: others of the same group may be admitted already."""
         try:
             self.admit([call])
@@ -278,9 +245,9 @@ class Started:
 
     # --- Admit: one round trip for everything ------------------------------------------------------------------------
 
-    def _admit(self, calls: Sequence[_Call]) -> None:
+    def _admit(self, calls: Sequence[Call]) -> None:
         contract, context = self.contract, self.context
-        charges = [charge for call in calls for charge in self._charges(call)]
+        charges = [charge for call in calls for charge in call.charges(contract, context, bulk_call=self.bulk)]
         models = {item.ref.qualified_name for call in calls for item in call.items}
         metered = all(item.entry is not None for call in calls for item in call.items)
         try:
@@ -303,52 +270,6 @@ class Started:
             call.metered = metered
         self.calls += calls
 
-    def _charges(self, call: _Call) -> Iterable[Charge]:
-        if self.context.free:
-            for item in call.items:
-                record = self._record(item, item.request.call_id, 0, _UNCOUNTED)
-                yield Charge(item.hold_id, item.ref.qualified_name, 0, 0, record, 0)
-            return
-        # A call is one request however many inputs and models it has, and one for each model that it names.
-        first_of_model = {item.ref.qualified_name: item for item in reversed(call.items)}
-        first_of_version = {(item.ref.qualified_name, item.ref.version): item for item in reversed(call.items)}
-        if self.bulk:
-            call.groups = bulk.groups(call.items, self.context)
-            yield from bulk.charges(call.groups, self.contract, self.context)
-        call.fee = pricing.call_fee(operation=self.context.operation, models=set(first_of_model))
-        alone = not call.fee and len(call.items) == 1
-        for item in () if self.bulk else call.items:
-            counts = _Counts(
-                call=1 if alone else 0,
-                model=1 if item is first_of_model[item.ref.qualified_name] else 0,
-                version=1 if item is first_of_version[item.ref.qualified_name, item.ref.version] else 0,
-            )
-            record = self._record(item, item.request.call_id, item.units, counts)
-            yield Charge(item.hold_id, item.ref.qualified_name, item.units, counts.call, record, counts.model)
-        if not alone:
-            call.fee_hold_id = hex_id()
-            counts = _Counts(call=1, model=1 if call.fee else 0, version=0)
-            record = self._record(None, call.items[0].request.call_id, call.fee, counts)
-            yield Charge(call.fee_hold_id, "", call.fee, counts.call, record, counts.model)
-
-    def _record(self, item: Prepared | None, call_id: str, units: int, counts: _Counts) -> bytes:
-        context = self.context
-        return charging.record(
-            contract=self.contract,
-            request_id=call_id or context.request_id,
-            operation=context.operation,
-            model=item.ref.qualified_name if item else "",
-            model_version=item.ref.version if item else "",
-            api_version=context.api_version,
-            inputs=1 if item else 0,
-            cached=item is not None and item.entry is not None,
-            requests=counts.call,
-            model_requests=counts.model,
-            version_requests=counts.version,
-            held_units=item.full_units if item else units,
-            client=context.client,
-        )
-
     # --- Finish: settle what no worker settles -----------------------------------------------------------------------
 
     def _settle(self, outcomes: dict[str, bytes | PlatformError]) -> None:
@@ -368,7 +289,7 @@ class Started:
                 continue
             if self._is_earned(call, outcomes):
                 settled.append(admission.Settlement(hold_id=call.fee_hold_id))
-            elif _is_answered(call, outcomes):
+            elif call.is_answered(outcomes):
                 settled.append(admission.Settlement(hold_id=call.fee_hold_id, units=0))
             else:
                 unearned.append(call.fee_hold_id)
@@ -396,16 +317,11 @@ class Started:
             for item in self.admitted:
                 item.units = 0
 
-    def _is_earned(self, call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
+    def _is_earned(self, call: Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
         """Whether the call pays its fee: something was answered, or all of it where no less would do."""
         if not self.whole:
-            return _is_answered(call, outcomes)
+            return call.is_answered(outcomes)
         return all(not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
-
-
-def _is_answered(call: _Call, outcomes: dict[str, bytes | PlatformError]) -> bool:
-    """Whether anything of the call was answered, so that it counts as one."""
-    return any(not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
 
 
 def _leave(items: Iterable[Prepared]) -> None:
