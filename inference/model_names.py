@@ -27,6 +27,12 @@ def plain(name: str) -> str:
     return name.rpartition(SEPARATOR)[2]
 
 
+def model_of(name: str) -> str:
+    """The plain name of the model in ``name``, ``name@version``, or either with a tenant before it: what a key's list of allowed
+    models has."""
+    return plain(name.partition("@")[0])
+
+
 def in_address(name: str) -> str:
     """As one segment of an address: ``acme~sentiment``."""
     return name.replace(SEPARATOR, _IN_ADDRESS)

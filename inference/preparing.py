@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from billing import pricing
 from billing.pricing import Tariff
-from inference import cache, canonical, flights, pixel_budget, registry
+from inference import cache, canonical, flights, model_names, pixel_budget, registry
 from inference.batching import policy
 from inference.following import SharedWork
 from inference.truncation import REFUSE, TO_LIMIT, TextLength, too_long
@@ -194,8 +194,7 @@ def resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[Mode
             "Name a model: this tenant has no default model. GET /v2/models lists them.",
         )
     deprecation = None
-    model = name.partition("@")[0]
-    if not caller.may_use(model):
+    if not caller.may_use(model_names.model_of(name)):
         raise registry.not_found(name, field=f"{request.path}model")
     if "@" in name:
         # Before it is resolved: a version that has ended may be retired, and says where to go all the same.

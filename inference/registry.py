@@ -22,6 +22,7 @@ from inference.served import (
     candidates,
     changed,
     may_know,
+    meter_of,
     not_found,
     reference,
     resolve,
@@ -47,6 +48,7 @@ __all__ = [
     "limit_broken",
     "mark_verified",
     "may_know",
+    "meter_of",
     "not_found",
     "note_max_tokens",
     "promote",
@@ -106,9 +108,9 @@ def mark_verified(*, version_id: int, error: str, for_good: bool = False, max_to
             row.state = VersionState.RETIRED
             transaction.on_commit(partial(_remove_files, row))
     elif row.state == VersionState.STAGED:
-        row.state = VersionState.READY
+        row.state, row.ready_since = VersionState.READY, clock.now()
         telling.tell(row, "ready")
-    row.save(update_fields=["load_error", "state", "input_schema"])
+    row.save(update_fields=["load_error", "state", "ready_since", "input_schema"])
     changed()
 
 

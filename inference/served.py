@@ -6,7 +6,7 @@ from typing import Final
 
 from django.conf import settings
 
-from inference.models import Measurement, MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
+from inference.models import Measurement, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
 from inference.rollouts import share
 from inference.types import MeasuredOption, ModelRef
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -33,12 +33,16 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """The private models of a tenant: versions that answer, by ``name`` (the live one) and by ``name@version``; and the
-    ``names`` of all its models, also of those of which nothing answers."""
+    """The private models of a tenant: versions that answer, by ``name`` (the live one) and by ``name@version``.
+
+    ``claimed`` are the names that stand for its own models for good, whether or not they still answer: ``name`` since a version
+    was live, ``name@version`` since that one was ready. What a tenant's programs were answered by its own model is never
+    answered by another one without a word.
+    """
 
     slug: str
     by_reference: Mapping[str, ModelRef]
-    names: frozenset[str]
+    claimed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Served:
         namespace, _, rest = name.rpartition("/")
         if namespace:
             return own.by_reference.get(rest) if namespace == own.slug else None
-        return own.by_reference.get(name) or self.by_reference.get(name)
+        return own.by_reference.get(name) if name in own.claimed else self.by_reference.get(name)
 
     def all(self) -> Iterator[ModelRef]:
         """Each version once, whoever owns it."""
@@ -130,20 +134,19 @@ def measured(row: Measurement) -> MeasuredOption:
 
 def _load() -> Served:
     shared: dict[str, ModelRef] = {}
-    private = {owner_id: _Found(slug, frozenset(names)) for (owner_id, slug), names in _names_by_owner().items()}
+    private: dict[int, _Found] = {}
     refs: dict[int, ModelRef] = {}
     rows = ModelVersion.objects.select_related("model__owner").prefetch_related("measurements")
     for version in rows.filter(state__in=ANSWERING):
         ref = refs[version.pk] = reference(version, measurements=version.measurements.all())
-        if ref.owner_id is None:
-            found = shared
-        elif ref.owner_id in private:
-            found = private[ref.owner_id].by_reference
-        else:
-            continue  # Its model was made since the names were read.
+        found = shared
+        if ref.owner_id is not None:
+            found = private.setdefault(ref.owner_id, _Found(ref.namespace)).by_reference
         found[f"{ref.name}@{ref.version}"] = ref
         if ref.live:
             found[ref.name] = ref
+    for owner_id, slug, name in _claims():
+        private.setdefault(owner_id, _Found(slug)).claimed.add(name)
     trials: dict[str, dict[str, Trial]] = {kind: {} for kind in RolloutKind.values}
     live = {ref.qualified_name for ref in refs.values() if ref.live}
     for row in Rollout.objects.filter(state=RolloutState.RUNNING, candidate__state=VersionState.READY):
@@ -153,7 +156,7 @@ def _load() -> Served:
             trials[row.kind][candidate.qualified_name] = Trial(row.pk, row.percent, candidate)
     return Served(
         shared,
-        {owner_id: Namespace(one.slug, one.by_reference, one.names) for owner_id, one in private.items()},
+        {owner_id: one.frozen() for owner_id, one in private.items()},
         trials[RolloutKind.CANARY],
         trials[RolloutKind.SHADOW],
     )
@@ -162,16 +165,22 @@ def _load() -> Served:
 @dataclass(slots=True)
 class _Found:
     slug: str
-    names: frozenset[str]
     by_reference: dict[str, ModelRef] = field(default_factory=dict)
+    claimed: set[str] = field(default_factory=set)
+
+    def frozen(self) -> Namespace:
+        # The two queries see different moments: what became ready in between is claimed, too.
+        return Namespace(self.slug, self.by_reference, frozenset(self.claimed.union(self.by_reference)))
 
 
-def _names_by_owner() -> dict[tuple[int, str], set[str]]:
-    found: dict[tuple[int, str], set[str]] = {}
-    rows = MLModel.objects.filter(owner__isnull=False).values_list("owner_id", "owner__slug", "name")
-    for owner_id, slug, name in rows:
-        found.setdefault((owner_id, slug), set()).add(name)
-    return found
+def _claims() -> Iterator[tuple[int, str, str]]:
+    """The names in ``Namespace.claimed`` of each tenant: its id, its slug, and the name."""
+    rows = ModelVersion.objects.filter(model__owner__isnull=False, ready_since__isnull=False)
+    columns = ("model__owner_id", "model__owner__slug", "model__name", "version", "live_since")
+    for owner_id, slug, name, version, live_since in rows.values_list(*columns).iterator():
+        yield owner_id, slug, f"{name}@{version}"
+        if live_since is not None:
+            yield owner_id, slug, name
 
 
 _served: Snapshot[Served] = Snapshot("models", _load)
@@ -200,16 +209,20 @@ def resolve(name: str, *, tenant_id: int | None = None, field: str = "model") ->
 
 
 def subject_of(name: str, *, tenant_id: int) -> str:
-    """What schedules call what the tenant names ``name@version``: its own model's version, also one that has ended, unless only
-    a model on sale has that version."""
-    served = _served.get()
-    own = served.private.get(tenant_id)
-    model = name.partition("@")[0]
-    if own is None or model not in own.names or "/" in name:
-        return name
-    if name not in own.by_reference and name in served.by_reference:
-        return name
-    return f"{own.slug}/{name}"
+    """What schedules call what the tenant names ``name@version``, also where it has ended; empty for a name in the namespace of
+    another tenant, of whose schedules nothing may be told."""
+    own = _served.get().private.get(tenant_id)
+    namespace, separator, _ = name.rpartition("/")
+    if separator:
+        return name if own is not None and namespace == own.slug else ""
+    return f"{own.slug}/{name}" if own is not None and name in own.claimed else name
+
+
+def meter_of(name: str, *, tenant_id: int) -> str:
+    """What the meter of a call calls the model that the tenant names ``name`` or ``name@version``; a name that stands for nothing
+    as it is, without the version."""
+    ref = _served.get().find(name, tenant_id)
+    return ref.qualified_name if ref is not None else name.partition("@")[0]
 
 
 def may_know(subject: str, *, tenant_id: int | None) -> bool:
@@ -233,13 +246,13 @@ def not_found(name: str, *, field: str = "model") -> PlatformError:
 def answering(*, tenant_id: int | None = None) -> list[ModelRef]:
     """Every version that answers the tenant, ordered by name and version; without one, those that all tenants see.
 
-    Once a private model of the tenant is live, its name stands for that model alone.
+    Once a private model of the tenant was live, its name stands for that model alone.
     """
     served = _served.get()
     own = served.private.get(tenant_id) if tenant_id is not None else None
     refs = {f"{ref.name}@{ref.version}": ref for ref in served.by_reference.values()}
     if own is not None:
-        refs = {key: ref for key, ref in refs.items() if ref.name not in own.by_reference}
+        refs = {key: ref for key, ref in refs.items() if own.claimed.isdisjoint((key, ref.name))}
         refs |= {f"{ref.name}@{ref.version}": ref for ref in own.by_reference.values()}
     return sorted(
         refs.values(),

@@ -199,11 +199,11 @@ class ModelType(graphene.ObjectType):
 
     @staticmethod
     def resolve_live_version(root: Model, info: graphene.ResolveInfo) -> Version | None:
-        return next((version for version in versions_of(info.context, root.name) if version.ref.live), None)
+        return next((version for version in versions_of(info.context, root) if version.ref.live), None)
 
     @staticmethod
     def resolve_versions(root: Model, info: graphene.ResolveInfo) -> list[Version]:
-        return versions_of(info.context, root.name)
+        return versions_of(info.context, root)
 
 
 class ModelConnection(relay.Connection):
@@ -261,9 +261,15 @@ def models_of(call: GraphQLCall) -> list[Model]:
     return [_model(found[name]) for name in sorted(found)]
 
 
-def versions_of(call: GraphQLCall, name: str) -> list[Version]:
-    """The versions of a model that answer, oldest first; none for a model that the key may not use."""
-    return [_answering(ref) for ref in _answering_to(call) if ref.name == name]
+def versions_of(call: GraphQLCall, model: Model) -> list[Version]:
+    """The versions of a model that answer, oldest first; none for a model that the key may not use.
+
+    Of a model on sale whose name stands for the tenant's own by now, its own versions; else all that the name stands for.
+    """
+    named = [ref for ref in _answering_to(call) if ref.name == model.name]
+    if all(ref.qualified_name != model.qualified_name for ref in named):
+        named = [ref for ref in _all_answering_to(call) if ref.qualified_name == model.qualified_name]
+    return [_answering(ref) for ref in named]
 
 
 def model_node(call: GraphQLCall, key: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from inference import registry
+from inference import model_names, registry
 from inference.lifecycle import samples
 from inference.predict import Answer
 from inference.types import FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
@@ -27,8 +27,7 @@ def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str
     found: dict[Deprecation, None] = {}
     for request in wanted:
         name = request.model or caller.default_model
-        model = name.partition("@")[0]
-        if "@" not in name or not caller.may_use(model):
+        if "@" not in name or not caller.may_use(model_names.model_of(name)):
             continue
         try:
             deprecation = catalogue.judge_model_version(

@@ -15,7 +15,7 @@ import numpy as np
 
 from billing import pricing
 from billing.models import Operation
-from inference import canonical, computing, predict, preparing, registry, truncation, workers
+from inference import canonical, computing, model_names, predict, preparing, registry, truncation, workers
 from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.work import Hold, WorkItem
 from inference.predict import Answer
@@ -81,8 +81,7 @@ def resolve(request: PredictRequest, *, tenant: Tenant, allowed_models: Collecti
     """The version that would answer the tenant. Raises INVALID_INPUT, NOT_FOUND, or GONE for one that has ended."""
     field = f"{request.path}model"
     name = request.model or tenant.default_model
-    model = name.partition("@")[0]
-    if allowed_models and model not in allowed_models:
+    if allowed_models and model_names.model_of(name) not in allowed_models:
         raise registry.not_found(name, field=field)
     ending = catalogue.current().models.get(registry.subject_of(name, tenant_id=tenant.pk))
     if ending is not None and clock.now() >= ending.sunset_for(tenant.pk):

@@ -93,6 +93,9 @@ class ModelVersion(models.Model):
     )
     size_bytes = models.PositiveBigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
+    ready_since = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="When it could first answer; stays when it is retired."
+    )
     live_since = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

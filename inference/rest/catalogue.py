@@ -1,5 +1,6 @@
 """``GET …/models`` and ``GET …/models/{model}``: what the key may see."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,29 +38,30 @@ class ModelView(KeyedView):
 
 
 def _models(caller: Caller) -> dict[str, dict[str, Any]]:
-    models: dict[str, dict[str, Any]] = {}
+    """By name. Where a tenant's own version is ready beside a model on sale of that name, both are versions of the name, and what
+    is said of the model is of the one that is live."""
+    named: dict[str, list[ModelRef]] = {}
     for ref in registry.answering(tenant_id=caller.tenant_id):
         if caller.may_use(ref.name):
-            body = models.setdefault(ref.name, _model(ref))
-            body["versions"].append(_version(ref))
-            if ref.live:
-                body["live_version"] = ref.version
-    return models
+            named.setdefault(ref.name, []).append(ref)
+    return {name: _model(refs) for name, refs in named.items()}
 
 
-def _model(ref: ModelRef) -> dict[str, Any]:
+def _model(refs: Sequence[ModelRef]) -> dict[str, Any]:
+    live = next((ref for ref in refs if ref.live), None)
+    ref = live or refs[0]
     price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.qualified_name)
     return {
         "name": ref.name,
         "title": ref.title,
         "description": ref.description,
-        "live_version": None,
+        "live_version": live.version if live is not None else None,
         "price": {
             "units_per_call": price.per_call,
             "units_per_input": price.per_input,
             "units_per_cached_input": price.cached_per_input,
         },
-        "versions": [],
+        "versions": [_version(one) for one in refs],
     }
 
 

@@ -52,7 +52,7 @@ class VersionsView(KeyedView):
         call = self.call(request)
 
         def handle(caller: Caller, api_version: str) -> Reply:
-            if not caller.may_use(model) or not can_be_asked(model):
+            if not caller.may_use(model_names.model_of(model_names.of_address(model))) or not can_be_asked(model):
                 raise registry.not_found(model)
             source = _Source(request.META)
             owner, name = _owner_of(caller, model)

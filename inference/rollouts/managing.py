@@ -7,21 +7,24 @@ from tenants.authentication import Caller
 
 
 def model_of(caller: Caller, name: str) -> MLModel:
-    """The model that the caller manages: its own of this name, else one on sale. Operators name a tenant's as ``acme~reviews``.
+    """The model that the caller manages: its own of this name, else one on sale. To operators a plain name is that of one on
+    sale, as where they push, and only then their own; ``acme~reviews``, or ``acme/reviews``, is that of the tenant acme.
 
     Raises NOT_FOUND for one that the caller does not see, be it another tenant's or not there at all, and FORBIDDEN for one
     that it sees and does not own.
     """
-    if not caller.may_use(name) or not can_be_asked(name):
-        raise registry.not_found(name)
     of_tenant = model_names.of_address(name)
-    if of_tenant != name:
-        model = model_names.model(of_tenant) if caller.operator else None
+    if not caller.may_use(model_names.model_of(of_tenant)) or not can_be_asked(name):
+        raise registry.not_found(name)
+    namespace = of_tenant.rpartition(model_names.SEPARATOR)[0]
+    if namespace:
+        model = model_names.model(of_tenant) if caller.operator or namespace == caller.tenant_slug else None
         if model is None:
             raise registry.not_found(name)
         return model
     rows = MLModel.objects.select_related("owner").filter(name=name)
-    model = rows.filter(owner_id=caller.tenant_id).first() or rows.filter(owner__isnull=True).first()
+    own, on_sale = rows.filter(owner_id=caller.tenant_id).first(), rows.filter(owner__isnull=True).first()
+    model = (on_sale or own) if caller.operator else (own or on_sale)
     if model is None:
         raise registry.not_found(name)
     if caller.operator or model.owner_id == caller.tenant_id:

@@ -4,7 +4,7 @@ The sums are linear, so each fragment is added up once and multiplied where it i
 billions of fields is refused in the time that its text takes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
@@ -33,7 +33,7 @@ from billing import pricing
 from mlplatform.graphql import declarations
 from mlplatform.graphql.declarations import Declarations
 from mlplatform.lib.errors import PlatformError
-from mlplatform.lib.graphql_cost import FieldCost, Predicts
+from mlplatform.lib.graphql_cost import FieldCost
 
 FIELDS_A_POINT: Final = 5
 """An answer may have this many fields for each point that a query may cost, for what is free is not endless."""
@@ -83,13 +83,14 @@ def of_operation(
     fragments: Mapping[str, FragmentDefinitionNode],
     variables: dict[str, Any],
     *,
-    default_model: str,
+    meter_of: Callable[[str], str],
 ) -> Cost:
-    """The cost of a valid operation with these coerced variables."""
+    """The cost of a valid operation with these coerced variables. ``meter_of`` tells by what name prices know the model that a
+    call names so, or does not name at all."""
     root = schema.get_root_type(operation.operation)
     if root is None:
         return Cost()
-    adding = _Adding(schema, declarations.of(schema), fragments, variables, default_model)
+    adding = _Adding(schema, declarations.of(schema), fragments, variables, meter_of)
     return adding.selections(root, operation.selection_set, free=False)
 
 
@@ -99,7 +100,7 @@ def usual_introspection(schema: GraphQLSchema) -> int:
     document = parse(get_introspection_query(input_value_deprecation=True))
     fragments = {one.name.value: one for one in document.definitions if isinstance(one, FragmentDefinitionNode)}
     operation = next(one for one in document.definitions if isinstance(one, OperationDefinitionNode))
-    return of_operation(schema, operation, fragments, {}, default_model="").introspected
+    return of_operation(schema, operation, fragments, {}, meter_of=str).introspected
 
 
 def root_fields(
@@ -132,13 +133,13 @@ class _Adding:
         declared: Declarations,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: dict[str, Any],
-        default_model: str,
+        meter_of: Callable[[str], str],
     ) -> None:
         self._schema = schema
         self._declared = declared
         self._fragments = fragments
         self._variables = variables
-        self._default_model = default_model
+        self._meter_of = meter_of
         self._known: dict[tuple[str, bool], Cost] = {}
 
     def selections(self, parent: GraphQLNamedType, selection_set: SelectionSetNode, *, free: bool) -> Cost:
@@ -177,7 +178,7 @@ class _Adding:
         arguments = self._arguments(field, node) if declared.multiplier or declared.predicts else {}
         own = Cost(points=0 if free or declared.predicts else declared.complexity, fields=1)
         if declared.predicts is not None:
-            own += Cost(units=self._predictions(declared.predicts, arguments))
+            own += Cost(units=self._predictions(declared, arguments))
         if node.selection_set is None:
             return own
         below = self.selections(
@@ -196,20 +197,19 @@ class _Adding:
             # The field will say so itself, and resolve nothing.
             return {}
 
-    def _predictions(self, predicts: Predicts, arguments: Mapping[str, Any]) -> int:
+    def _predictions(self, declared: FieldCost, arguments: Mapping[str, Any]) -> int:
+        assert declared.predicts is not None  # noqa: S101 - the caller asks for no others
+        meter_of = str if declared.on_sale else self._meter_of
         try:
-            calls = predicts(arguments)
+            calls = declared.predicts(arguments)
         except (PlatformError, KeyError):
             return 0  # as above
-        return sum(self._call(operation, models) for operation, models in calls)
+        return sum(_call(operation, [meter_of(model) for model in models]) for operation, models in calls)
 
-    def _call(self, operation: str, models: Sequence[str]) -> int:
-        names = [self._name(model) for model in models]
-        fee = pricing.call_fee(operation=operation, models=set(names))
-        return fee + sum(pricing.tariff(operation=operation, model=name).per_input for name in names)
 
-    def _name(self, model: str) -> str:
-        return (model or self._default_model).partition("@")[0]
+def _call(operation: str, meters: Sequence[str]) -> int:
+    fee = pricing.call_fee(operation=operation, models=set(meters))
+    return fee + sum(pricing.tariff(operation=operation, model=name).per_input for name in meters)
 
 
 def _included(variables: dict[str, Any], one: SelectionNode) -> bool:

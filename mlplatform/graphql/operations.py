@@ -17,6 +17,7 @@ from graphql import (
 from billing.admission import Decision
 from billing.contracts import contract_of
 from billing.rest.keyed import peek
+from inference import served
 from mlplatform.graphql import charging, declarations, refusals
 from mlplatform.graphql import cost as costs
 from mlplatform.graphql.charging import Hold
@@ -144,7 +145,7 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
         operation,
         found,
         context.variable_values,
-        default_model=call.caller.default_model if call.caller is not None else "",
+        meter_of=partial(_meter, call.caller),
     )
     cost = replace(cost, points=cost.points + cost.schema_points)
     _check(cost, budget)
@@ -155,6 +156,11 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
     budget.fields -= cost.fields
     budget.introspected -= cost.introspected
     return Planned(call, context, cost, reads=not _predicts_only(schema, operation, roots))
+
+
+def _meter(caller: Caller | None, model: str) -> str:
+    """What the prices of the caller's predictions call the model that a field names, or leaves to the tenant's default."""
+    return served.meter_of(model or caller.default_model, tenant_id=caller.tenant_id) if caller is not None else model
 
 
 def _require_no_mutation(node: DocumentNode, *, name: str | None) -> None:

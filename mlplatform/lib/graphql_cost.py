@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 F = TypeVar("F")
 
 Predicts = Callable[[Mapping[str, Any]], Sequence[tuple[str, Sequence[str]]]]
-"""From a field's arguments, as its resolver gets them, to its calls: (operation, the model of each input)."""
+"""From a field's arguments, as its resolver gets them, to its calls: (operation, the model of each input as a call names it)."""
 
 _ATTRIBUTE: Final = "declared_cost"
 
@@ -25,6 +25,7 @@ class FieldCost:
     multiplier: str = ""
     assumed: int = 1
     predicts: Predicts | None = None
+    on_sale: bool = False
     free_below: bool = False
 
 
@@ -36,6 +37,7 @@ def cost(
     multiplier: str = "",
     assumed: int = 1,
     predicts: Predicts | None = None,
+    on_sale: bool = False,
     free_below: bool = False,
 ) -> F:
     """The field with this declaration; an unmounted type, such as ``graphene.String()``, comes back mounted as a field.
@@ -45,14 +47,15 @@ def cost(
     below is resolved: its value, or the length of a list; of several names, ``first last``, the first that is given
     counts. ``assumed`` holds where it is absent, and for a list field without such an argument. ``predicts`` tells the
     predictions that the field makes: they are priced, and charged by themselves, in place of points, and what is selected
-    below is free. ``free_below`` makes it free for other fields.
+    below is free; with ``on_sale`` they are of models on sale, whatever the tenant calls its own. ``free_below`` makes what is
+    below free for other fields.
     """
     if complexity < 0 or assumed < 0:
         raise ValueError("neither points nor an assumed number of items may be negative")
     mounted: Any = field
     if hasattr(field, "mount_as"):
         mounted = mounted.Field()
-    declaration = FieldCost(complexity, scope, multiplier, assumed, predicts, free_below)
+    declaration = FieldCost(complexity, scope, multiplier, assumed, predicts, on_sale, free_below)
     setattr(mounted, _ATTRIBUTE, declaration)
     return mounted  # type: ignore[no-any-return]
 

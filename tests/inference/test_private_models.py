@@ -28,6 +28,14 @@ CALLS: list[tuple[str, str, Any]] = [
     ("POST", "/v2/predict", {"model": "reviews", "input": "hello"}),
     ("POST", "/v2/predict", {"model": "reviews@1.0.0", "input": "hello"}),
     ("POST", "/v2/predict", {"model": "reviews@0.9.0", "input": "hello"}),
+    ("POST", "/v2/predict", {"model": "acme/reviews", "input": "hello"}),
+    ("POST", "/v2/predict", {"model": "acme/reviews@1.0.0", "input": "hello"}),
+    ("POST", "/v2/predict", {"model": "acme/reviews@0.9.0", "input": "hello"}),
+    ("POST", "/v2/batch-predict", {"requests": [{"model": "acme/reviews@0.9.0", "input": "hello"}]}),
+    ("POST", "/v2/models/acme~reviews/predict", {"input": "hello"}),
+    ("GET", "/v2/models/acme~reviews", None),
+    ("GET", "/oip/v2/models/acme~reviews", None),
+    ("POST", "/openai/v1/embeddings", {"model": "acme/reviews@0.9.0", "input": "hello"}),
     ("POST", "/v2/models/reviews/predict", {"input": "hello"}),
     ("POST", "/v2/batch-predict", {"requests": [{"model": "reviews", "input": "hello"}]}),
     ("GET", "/v2/models/reviews", None),
@@ -76,7 +84,7 @@ def renamed(body: Any) -> Any:
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
 def test_a_foreign_private_model_answers_as_a_missing_one(
-    private: ModelVersion, globex: Customer, method: str, path: str, body: Any
+    private: ModelVersion, ended_schedule: None, globex: Customer, method: str, path: str, body: Any
 ) -> None:
     api = Api(globex)
     foreign = send(api, method, path, body)
@@ -135,6 +143,12 @@ def test_a_revoked_key_reads_no_guide(private: ModelVersion, acme: Customer, pub
 def published_schedule(private: ModelVersion) -> None:
     """The end of ``acme/reviews@0.9.0`` is announced to everybody whom it concerns."""
     make_schedule("model_version", "acme/reviews@0.9.0", "acme/reviews@1.0.0")
+
+
+@pytest.fixture
+def ended_schedule(private: ModelVersion) -> None:
+    """The same, and over."""
+    make_schedule("model_version", "acme/reviews@0.9.0", "acme/reviews@1.0.0", sunset_in_days=-1)
 
 
 def test_lists_show_it_to_its_owner_only(private: ModelVersion, acme: Customer, globex: Customer) -> None:

@@ -9,6 +9,7 @@ from tests.conftest import Customer, make_customer
 from tests.parity.conftest import WITHOUT_BATCHES
 from tests.parity.faces import Ask, Face
 from tests.support import ledger
+from tests.support.ending import make_schedule
 from tests.support.tiny_model import TinyWorker, make_version
 
 pytestmark = pytest.mark.usefixtures("prices")
@@ -68,6 +69,26 @@ def test_a_version_of_ones_own_is_pinned_and_those_of_others_are_not_there(
     assert foreign.is_refused_as(ErrorKind.NOT_FOUND)
     assert missing.is_refused_as(ErrorKind.NOT_FOUND)
     assert [record.body["model"] for record in ledger.records(acme.tenant)] == ["acme/reviews", "reviews"]
+    ledger.assert_untouched(globex)
+
+
+def test_ones_own_may_be_named_with_the_tenant_and_others_not(
+    face: Face, face_name: str, versions: dict[str, ModelVersion], acme: Customer, globex: Customer
+) -> None:
+    """Not even one that has ended, whose calls are told where to go."""
+    make_version("reviews", "0.9.0", "retired", owner=globex.tenant)
+    make_schedule("model_version", "globex/reviews@0.9.0", "globex/reviews@3.0.0", sunset_in_days=-1)
+    if face_name != "oip-http":  # It names the model in the address, where a slash divides.
+        for name in ("acme/reviews", "acme/reviews@1.0.0"):
+            assert face(acme.secret, Ask(name, ("one text",))).kind is None
+        assert face(globex.secret, Ask("globex/reviews@0.9.0", ("one text",))).is_refused_as(ErrorKind.GONE)
+    missing = face(acme.secret, Ask("globex/zilch@0.9.0", ("one text",)))
+    foreign = face(acme.secret, Ask("globex/reviews@0.9.0", ("one text",)))
+    assert foreign.is_refused_as(ErrorKind.NOT_FOUND)
+    assert foreign.kinds == missing.kinds
+    assert foreign.detail == missing.detail.replace("zilch", "reviews")
+    assert not {name for name in foreign.headers if name in {"sunset", "deprecation", "link"}}
+    assert {record.body["model"] for record in ledger.records(acme.tenant)} <= {"acme/reviews"}
     ledger.assert_untouched(globex)
 
 

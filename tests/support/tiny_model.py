@@ -24,6 +24,7 @@ from inference.truncation import REFUSE, TextLength
 from inference.types import Priority
 from inference.worker import Worker
 from inference.working.loaded import key_of
+from mlplatform.lib import clock
 from tenants.models import Tenant
 from tests.support.reporting import ReportsAtOnce
 
@@ -39,9 +40,10 @@ def make_version(
     owner: Tenant | None = None,
     **fields: Any,
 ) -> ModelVersion:
-    """A row of a text classifier with the labels yes and no; its model is made if the name has none, or ``owner`` has none."""
+    """A row of a text classifier with the labels yes and no. Its model is that of ``owner``, without one that on sale, else any
+    of the name; it is made where there is none."""
     models = MLModel.objects.filter(name=name)
-    model = (models.filter(owner=owner) if owner is not None else models).first()
+    model = models.filter(owner=owner).first() or (models.first() if owner is None else None)
     if model is None:
         model = MLModel.objects.create(name=name, owner=owner)
     made = ModelVersion.objects.create(
@@ -56,6 +58,7 @@ def make_version(
             "output_schema": {"kind": "classification"},
             "labels": ["yes", "no"],
             "max_batch_size": 8,
+            "ready_since": None if state == VersionState.STAGED else clock.now(),
             **fields,
         },
     )
