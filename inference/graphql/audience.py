@@ -90,6 +90,7 @@ class EndUserType(graphene.ObjectType):
             description="Items that the user has not liked, the best first. Those of all users of a query are one call.",
         ),
         predicts=_scoring,
+        on_sale=True,
     )
 
     @staticmethod

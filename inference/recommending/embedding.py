@@ -65,8 +65,10 @@ def embed(
     if not texts:
         return Embeddings((), 0, None)
     named = paths or [""] * len(texts)
+    # The one on sale, whatever the tenant calls its own, and the same version for all texts.
+    ref = embedder()
     requests = [
-        PredictRequest(model=EMBEDDER, input=text, path=path, field=field, truncate=TO_LIMIT)
+        PredictRequest(model=EMBEDDER, input=text, path=path, field=field, truncate=TO_LIMIT, resolved=ref)
         for text, path in zip(texts, named, strict=True)
     ]
     answer = predict.predict_many(caller, requests, context, whole=True)

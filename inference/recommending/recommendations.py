@@ -93,7 +93,9 @@ def answer(caller: Caller, *, users: Sequence[EndUser], limit: int, context: Cal
     rows = catalogue.rows(shown, tenant_id=caller.tenant_id, embedded_by=form.embedded_by)
     filled = missing.fill_in(caller, rows, _scored(tastes), context, embedded_by=form.embedded_by)
     asked = [list(forms.inputs(taste, rows, form)) for taste in tastes]
-    requests = [PredictRequest(model=RECOMMENDER, input=tensor) for inputs in asked for _, tensor in inputs]
+    requests = [
+        PredictRequest(model=RECOMMENDER, input=tensor, resolved=form.ref) for inputs in asked for _, tensor in inputs
+    ]
     units, decision = 0, None
     scored: Iterator[PredictResult | PlatformError] = iter(())
     if requests:

@@ -25,8 +25,10 @@ from tenants.authentication import authenticate
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.audience import GARDEN, SPACE, books, call, caller_of, entry, make_user, upsert
+from tests.support.graphql import ask as ask_graphql
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Api
+from tests.support.tiny_model import make_version
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -293,6 +295,23 @@ def test_a_key_that_may_not_use_the_model_gets_its_problem(acme: Customer, live_
     assert isinstance(result, PlatformError)
     assert result.kind is ErrorKind.NOT_FOUND
     assert charged(acme) == before
+
+
+def test_models_of_the_tenant_with_these_names_take_no_part(acme: Customer, live_worker: LiveWorker) -> None:
+    """Recommendations are the platform's, and so are the models that they are made with, whatever a tenant calls its own."""
+    for name in ("minilm", "recommender"):
+        make_version(name, "7.0.0", owner=acme.tenant)
+        Price.objects.create(operation="batch", model=f"acme/{name}", per_input=999)
+        Price.objects.create(operation="predict", model=f"acme/{name}", per_input=999)
+    upsert(acme)
+    assert set(Item.objects.values_list("embedded_by", flat=True)) == {"minilm@1.0.0"}
+    found = one(ask(acme, make_user(acme, likes=("g1",))))
+    assert (found.model, found.model_version, found.basis) == ("recommender", "1.0.0", "likes")
+    assert {record.body["model"] for record in ledger.records(acme.tenant)} - {""} == {"minilm", "recommender"}
+    query = '{ user(id: "ada") { recommendations { itemId model { name version } } } }'
+    answer = ask_graphql(Api(acme), query).body
+    assert answer["data"]["user"]["recommendations"][0]["model"] == {"name": "recommender", "version": "1.0.0"}
+    assert answer["extensions"]["cost"]["units"]["predictions"]["requested"] == 1
 
 
 def test_a_refused_call_is_not_charged(acme: Customer, live_worker: LiveWorker) -> None:
