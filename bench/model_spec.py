@@ -56,7 +56,9 @@ def main(name: str) -> None:
     from inference.models import ModelVersion, VersionState
     from inference.runtimes import devices
 
-    version = ModelVersion.objects.select_related("model").get(model__name=name, state=VersionState.LIVE)
+    version = ModelVersion.objects.select_related("model").get(
+        model__name=name, model__owner__isnull=True, state=VersionState.LIVE
+    )
     ref = registry.reference(version)
     folder = registry.artefact_folder(version)
     artefacts.verify(folder, expected=ref.digest)

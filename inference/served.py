@@ -191,14 +191,15 @@ def current() -> Served:
     return _served.get()
 
 
-def resolve(name: str, *, tenant_id: int | None = None, field: str = "model") -> ModelRef:
+def resolve(name: str, *, tenant_id: int | None = None, field: str = "model", on_sale: bool = False) -> ModelRef:
     """The version that answers this tenant for ``name`` or ``name@version``. Raises NOT_FOUND that names the field.
 
     A running canary answers its share of the tenants in place of the live version; who pins a version gets that one. Without
-    a tenant there are only the models that everybody sees, and no canary.
+    a tenant there are only the models that everybody sees, and no canary. ``on_sale``: the model that everybody sees, whatever
+    the tenant calls its own.
     """
     served = _served.get()
-    ref = served.find(name, tenant_id)
+    ref = served.find(name, None if on_sale else tenant_id)
     if ref is None:
         raise not_found(name, field=field)
     if served.canaries and tenant_id is not None and "@" not in name:

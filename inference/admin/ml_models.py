@@ -14,11 +14,12 @@ from django.utils.safestring import SafeString
 
 from billing.admin import cache_effect
 from billing.models import UsageRollup
-from inference import model_names, registry
+from inference import model_names, ownership, registry
 from inference.admin.rollouts import RolloutPages
 from inference.admin.states import accuracy, state_badge
 from inference.admin.workers import WorkersPage
 from inference.models import MLModel, ModelVersion, VersionState
+from inference.packages import push
 from mlplatform.lib import clock
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
@@ -77,8 +78,8 @@ class MLModelAdmin(RolloutPages, WorkersPage):
         "calls",
         "cached",
     ]
-    search_fields = ["name", "owner__slug", "title", "description"]
-    search_help_text = "Name, title or description"
+    search_fields = ["meter", "title", "description"]
+    search_help_text = "Name, such as sentiment or acme/sentiment, title or description"
     ordering = ["name", "owner__slug"]
     inlines = [VersionInline]
     autocomplete_fields = ["owner"]
@@ -115,11 +116,12 @@ class MLModelAdmin(RolloutPages, WorkersPage):
         registry.changed()
 
     def save_model(self, request: HttpRequest, obj: MLModel, form: Any, change: bool) -> None:
+        before = MLModel.objects.select_related("owner").get(pk=obj.pk) if change else None
         super().save_model(request, obj, form, change)
-        own = model_names.namesakes(obj.name) if obj.owner is None else []
-        if own:
-            text = f"Tenants have models of this name, which go on answering them: {', '.join(own)}."
-            messages.warning(request, text)
+        if before is not None and before.owner_id != obj.owner_id:
+            _say_what_is_left(request, obj, before.qualified_name)
+        if obj.owner is None and (told := push.namesakes_told(obj.name)):
+            messages.warning(request, told)
 
     @display(description="Model", ordering="name", header=True)
     def title_and_name(self, model: MLModel) -> list[str]:
@@ -191,3 +193,13 @@ class MLModelAdmin(RolloutPages, WorkersPage):
 
 def _live(model: MLModel) -> ModelVersion | None:
     return next((version for version in model.versions.all() if version.state == VersionState.LIVE), None)
+
+
+def _say_what_is_left(request: HttpRequest, model: MLModel, before: str) -> None:
+    left = ownership.changed(model=model, before=before)
+    messages.warning(
+        request,
+        f"It is {model.qualified_name} on meters and in reports from now on, and was {before}; its schedules were renamed.",
+    )
+    if left:
+        messages.warning(request, f"Still of {before}, and so of this model no more: {', '.join(left)}.")

@@ -3,14 +3,15 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Concat
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from kombu.exceptions import OperationalError
 
-from inference import registry
+from inference import model_names, registry
 from inference.admin.measurements import MeasurementInline
 from inference.admin.states import accuracy, state_badge
 from inference.admin.uploads import UploadPage
@@ -44,8 +45,8 @@ class ModelVersionAdmin(UploadPage):
     ]
     list_filter = ["state", "model", "runtime"]
     list_select_related = ["model"]
-    search_fields = ["model__name", "version", "=sha256"]
-    search_help_text = "Model, version, or the SHA-256 of an artefact in full"
+    search_fields = ["reference", "=sha256"]
+    search_help_text = "Model, version, both such as acme/sentiment@1.0.0, or the SHA-256 of an artefact in full"
     autocomplete_fields = ["model"]
     inlines = [MeasurementInline]
     actions_list = ["upload"]
@@ -78,7 +79,8 @@ class ModelVersionAdmin(UploadPage):
         return [] if obj is None else super().get_inlines(request, obj)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
-        return super().get_queryset(request).select_related("model__owner")
+        rows = super().get_queryset(request).select_related("model__owner")
+        return rows.annotate(reference=Concat(model_names.sql(of="model"), Value("@"), "version"))
 
     def has_delete_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
         # Usage and cached answers name it: retire it instead.

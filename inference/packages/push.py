@@ -141,14 +141,23 @@ def notices(version: ModelVersion) -> list[str]:
     """What to tell of the name of a pushed model, where a model on sale and a tenant's have the same one."""
     model = version.model
     if model.owner is None:
-        own = model_names.namesakes(model.name)
-        return [f"Tenants have models of this name, which go on answering them: {', '.join(own)}."] if own else []
+        told = namesakes_told(model.name)
+        return [told] if told else []
     if not MLModel.objects.filter(name=model.name, owner__isnull=True).exists():
         return []
     return [
         f"There is a model on sale called {model.name}, too. Calls that name {model.name} go to yours as soon as a version of it "
         f"is live, and calls that pin {model.name}@{version.version} as soon as it is ready."
     ]
+
+
+def namesakes_told(name: str) -> str:
+    """What staff must know of a name on sale that tenants' models have, too; empty where none has it."""
+    own = model_names.namesakes(name)
+    if not own:
+        return ""
+    whose = "1 tenant has a model" if len(own) == 1 else f"{len(own)} tenants have models"
+    return f"{whose} of this name, which goes on answering its own calls: {', '.join(own)}."
 
 
 def _require_new(model: MLModel, card: Card) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from billing.admission import Decision
 from billing.models import Operation
-from inference import predict
+from inference import predict, registry
 from inference.models import EndUser
 from inference.recommending import catalogue, forms, missing
 from inference.recommending.catalogue import Basis, Row, Taste
@@ -93,8 +93,9 @@ def answer(caller: Caller, *, users: Sequence[EndUser], limit: int, context: Cal
     rows = catalogue.rows(shown, tenant_id=caller.tenant_id, embedded_by=form.embedded_by)
     filled = missing.fill_in(caller, rows, _scored(tastes), context, embedded_by=form.embedded_by)
     asked = [list(forms.inputs(taste, rows, form)) for taste in tastes]
+    scorer = registry.resolve(RECOMMENDER, tenant_id=caller.tenant_id, on_sale=True)
     requests = [
-        PredictRequest(model=RECOMMENDER, input=tensor, resolved=form.ref) for inputs in asked for _, tensor in inputs
+        PredictRequest(model=RECOMMENDER, input=tensor, resolved=scorer) for inputs in asked for _, tensor in inputs
     ]
     units, decision = 0, None
     scored: Iterator[PredictResult | PlatformError] = iter(())

@@ -175,7 +175,7 @@ def test_staff_are_told_when_a_name_on_sale_meets_private_ones(acme: Customer, d
     client: Client = staff.signed_in(staff.superuser())
     fields = {"name": "reviews", "title": "", "description": "", "cache_ttl_s": "60", "pool": "gpu", "owner": ""}
     page = client.post("/admin/inference/mlmodel/add/", fields, follow=True)
-    assert b"acme/reviews" in page.content
+    assert "1 tenant has a model of this name, which goes on answering its own calls: acme/reviews." in staff.said(page)
     assert sorted(str(model) for model in MLModel.objects.all()) == ["acme/reviews", "reviews"]
 
 
@@ -189,3 +189,41 @@ def test_files_that_were_pushed_before_namespaces_go_with_their_version(
     with django_capture_on_commit_callbacks(execute=True):
         registry.retire(version=version)
     assert removed == [path]
+
+
+def test_staff_find_a_model_by_the_name_that_reports_have(acme: Customer, globex: Customer) -> None:
+    client: Client = staff.signed_in(staff.superuser())
+    for owner in (None, acme.tenant, globex.tenant):
+        make_version("reviews", "1.0.0", owner=owner)
+
+    def found(page: str, query: str) -> list[str]:
+        shown = client.get(f"/admin/inference/{page}/", {"q": query}).context["cl"].result_list
+        return sorted(str(row) for row in shown)
+
+    assert found("mlmodel", "acme/reviews") == ["acme/reviews"]
+    assert found("modelversion", "acme/reviews@1.0.0") == ["acme/reviews@1.0.0"]
+    assert found("mlmodel", "reviews") == ["acme/reviews", "globex/reviews", "reviews"]
+    assert found("modelversion", "globex") == ["globex/reviews@1.0.0"]
+
+
+def test_what_was_promised_of_a_model_goes_with_it_to_another_owner(acme: Customer) -> None:
+    make_version("reviews", "0.9.0", "ready")
+    model = make_version("reviews", "1.0.0").model
+    make_schedule("model_version", "reviews@0.9.0", "reviews@1.0.0")
+    Price.objects.create(operation="predict", model="reviews", per_input=7)
+    client: Client = staff.signed_in(staff.superuser())
+    fields = {"name": "reviews", "title": "", "description": "", "cache_ttl_s": "60", "pool": "gpu"}
+    page = client.post(
+        f"/admin/inference/mlmodel/{model.pk}/change/",
+        fields | {"owner": str(acme.tenant.pk)} | staff.no_rows("versions"),
+        follow=True,
+    )
+    assert MLModel.objects.get().qualified_name == "acme/reviews"
+    schedule = DeprecationSchedule.objects.get()
+    assert (schedule.subject, schedule.successor) == ("acme/reviews@0.9.0", "acme/reviews@1.0.0")
+    assert [text for text in staff.said(page) if "reviews" in text][:2] == [
+        "It is acme/reviews on meters and in reports from now on, and was reviews; its schedules were renamed.",
+        "Still of reviews, and so of this model no more: the price of predict.",
+    ]
+    with pytest.raises(PlatformError, match="was promised until"):
+        registry.retire(version=ModelVersion.objects.get(version="0.9.0"))

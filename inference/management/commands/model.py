@@ -60,7 +60,7 @@ class Command(InstallationCommand):
 
         pushed = add("push", "Check folders or zips and stage each as a new version", self._push, of="")
         pushed.add_argument("paths", type=Path, nargs="+", metavar="PATH")
-        pushed.add_argument("--owner", metavar="SLUG", help="the tenant whose private model a new model is")
+        pushed.add_argument("--owner", metavar="SLUG", help="the tenant whose private model it is; without it, on sale")
         self._may_wait(pushed, "wait until a worker has tried it")
         pushed.add_argument("--promote", action="store_true", help="wait, and make it live")
         add("list", "Every model with its versions", self._list, of="")
@@ -126,8 +126,7 @@ class Command(InstallationCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         for model in MLModel.objects.select_related("owner").prefetch_related("versions"):
-            whose = f" (private, of {model.owner.slug})" if model.owner else ""
-            self._say(f"{model.name}{whose}, pool {model.pool}")
+            self._say(f"{model}, pool {model.pool}")
             for version in sorted(model.versions.all(), key=lambda one: one.created_at):
                 problem = f": {version.load_error}" if version.load_error else ""
                 self._say(f"  {version.version}  {version.state}  {version.runtime}{problem}")
@@ -272,7 +271,7 @@ def _version(options: dict[str, Any]) -> ModelVersion:
 def _found(reference: str) -> ModelVersion:
     found = model_names.version(reference)
     if found is None:
-        raise CommandError(f"There is no model version {named(reference)}; manage.py model list shows all.")
+        raise CommandError(f"There is no model version {named(reference)}; {_instead_of(reference)}.")
     return found
 
 
@@ -286,8 +285,14 @@ def _live_beside(version: ModelVersion) -> str:
 def _model(options: dict[str, Any]) -> MLModel:
     found = model_names.model(options["name"])
     if found is None:
-        raise CommandError(f"There is no model {named(options['name'])}; manage.py model list shows all.")
+        raise CommandError(f"There is no model {named(options['name'])}; {_instead_of(options['name'])}.")
     return found
+
+
+def _instead_of(reference: str) -> str:
+    """What may have been meant: a tenant's model is named with its tenant."""
+    own = model_names.namesakes(reference.partition("@")[0])
+    return f"tenants have {', '.join(own)}" if own else "manage.py model list shows all"
 
 
 def _moment(text: str) -> dt.datetime:

@@ -90,7 +90,15 @@ def test_promote_waits_until_a_worker_holds_the_version(package: Path, monkeypat
 def test_a_private_model(package: Path, acme: Customer) -> None:
     run("push", package, "--owner", "acme")
     assert MLModel.objects.get().owner == acme.tenant
-    assert "shapes (private, of acme)" in run("list")
+    assert "acme/shapes, pool" in run("list")
+    assert "owner: acme" in run("show", "acme/shapes@1.0.0")
+    with pytest.raises(CommandError, match=r"no model version 'shapes@1\.0\.0'; tenants have acme/shapes\."):
+        run("show", "shapes@1.0.0")
+    with pytest.raises(CommandError, match=r"no model 'shapes'; tenants have acme/shapes\."):
+        run("purge", "shapes")
+    said = run("push", package)
+    assert "shapes@1.0.0 is staged" in said
+    assert "1 tenant has a model of this name, which goes on answering its own calls: acme/shapes." in said
     with pytest.raises(CommandError, match="no tenant 'nobody'"):
         run("push", next_version(package), "--owner", "nobody")
 

@@ -14,7 +14,7 @@ from billing import contracts, usage, usage_reports
 from billing.charging import Refused
 from billing.models import LimitKind, LimitRule, Price
 from inference import registry
-from inference.models import EndUser, Item, Like, MLModel, ModelVersion, VersionState
+from inference.models import EndUser, Item, Like, MLModel, ModelVersion, Rollout, RolloutKind, VersionState
 from inference.recommending import audience, catalogue, embedding, recommendations
 from inference.recommending.recommendations import Answer, Recommendations
 from mlplatform import demo_data
@@ -314,6 +314,20 @@ def test_models_of_the_tenant_with_these_names_take_no_part(acme: Customer, live
     assert answer["extensions"]["cost"]["units"]["predictions"]["requested"] == 1
 
 
+def test_a_canary_of_the_recommender_answers_its_share_and_one_of_the_encoder_none(
+    acme: Customer, live_worker: LiveWorker
+) -> None:
+    """Vectors of two versions cannot be compared, and the catalogue has those of the live one."""
+    for name in ("minilm", "recommender"):
+        candidate = copy_of(name, live_worker)
+        Rollout.objects.create(model=candidate.model, candidate=candidate, kind=RolloutKind.CANARY, percent=100)
+    registry.forget()
+    upsert(acme)
+    assert set(Item.objects.values_list("embedded_by", flat=True)) == {"minilm@1.0.0"}
+    answer = ask(acme, make_user(acme, likes=("g1",)))
+    assert (one(answer).model, one(answer).model_version, answer.embedded) == ("recommender", "2.0.0", 0)
+
+
 def test_a_refused_call_is_not_charged(acme: Customer, live_worker: LiveWorker) -> None:
     upsert(acme)
     LimitRule.objects.filter(plan=acme.plan).update(amount=1, rate=0.001)
@@ -382,17 +396,22 @@ def test_the_first_recommendation_of_the_demo_costs_one_unit(
 
 
 def promote_copy(live_worker: LiveWorker) -> None:
-    """A later version of the encoder with the same weights: what matters is that it is another one.
+    """A later version of the encoder with the same weights: what matters is that it is another one."""
+    registry.promote(version=copy_of("minilm", live_worker))
+    registry.forget()
+
+
+def copy_of(name: str, live_worker: LiveWorker) -> ModelVersion:
+    """The same model as version 2.0.0, ready.
 
     It is loaded here, because the worker's thread cannot read the rows of the test's open transaction.
     """
-    first = ModelVersion.objects.get(model__name="minilm")
-    second = ModelVersion.objects.get(pk=first.pk)
-    second.pk, second.version, second.state = None, "2.0.0", VersionState.READY
-    second.save()
-    live_worker.worker.models.get(second)
-    registry.promote(version=second)
+    copy = ModelVersion.objects.get(model__name=name)
+    copy.pk, copy.version, copy.state = None, "2.0.0", VersionState.READY
+    copy.save()
+    live_worker.worker.models.get(copy)
     registry.forget()
+    return copy
 
 
 def test_vectors_of_two_versions_do_not_mix(acme: Customer, live_worker: LiveWorker, settings: Settings) -> None:
