@@ -105,10 +105,18 @@ def quick_passwords(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_tickers() -> Iterator[None]:
+    """No background thread reads a database that a test rolls back, or writes to a Redis that the next test looks at: not
+    even one that a late call starts between two tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(background.Ticker, "ensure_started", lambda self: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_slate(state_redis: RedisServer, cache_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is left in Redis or in memory, and no background thread reads a database that a test rolls back."""
-    monkeypatch.setattr(background.Ticker, "ensure_started", lambda self: None)
+    """Nothing is left in Redis or in memory."""
     holding.take_for_granted(monkeypatch)
     state_redis.start()
     cache_redis.start()

@@ -24,8 +24,6 @@ from tests.support.waiting import until
 
 INCLUDED = 1_000_000
 CONCURRENT = 500
-# The first web process is patient enough for a GPU worker that loads its models; the second gives up soon.
-PATIENT_S, HASTY_S = 30, 3
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{40,}={0,2}")
 SECRET_KEY = "canary-secret-key-" + uuid.uuid4().hex
 
@@ -44,8 +42,7 @@ class Client:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Every process of the product; a test that stops one starts it again."""
     data_dir = tmp_path_factory.mktemp("stack") / "data"
-    webs = ({"PREDICT_TIMEOUT_S": str(PATIENT_S)}, {"PREDICT_TIMEOUT_S": str(HASTY_S)})
-    with Stack(data_dir, webs=webs, SECRET_KEY=SECRET_KEY) as running:
+    with Stack(data_dir, SECRET_KEY=SECRET_KEY) as running:
         yield running
 
 

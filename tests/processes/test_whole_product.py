@@ -402,12 +402,12 @@ def test_without_sql_known_callers_are_answered_and_others_come_again(
 def test_without_a_worker_calls_get_503_when_their_time_is_over_and_are_not_charged(
     stack: Stack, client: Client
 ) -> None:
-    hasty = stack.webs[1]
-    assert hasty.predict(client.secret, "a worker is there").status == 200
+    web = stack.webs[1]
+    assert web.predict(client.secret, "a worker is there").status == 200
     stack.gpu_worker.terminate()
     try:
         stack.gpu_worker.wait()
-        with Load([hasty], client.secret, clients=4, about="nobody works") as load:
+        with Load([web], client.secret, clients=4, about="no worker", timeout_s=3.0) as load:
             until(load.statuses, lambda seen: seen.total() >= 4)
         ready = stack.readyz()
         left = stack.shell("remaining", secret=client.secret)
@@ -424,7 +424,7 @@ def test_without_a_worker_calls_get_503_when_their_time_is_over_and_are_not_char
     until(lambda: stack.shell("queue_depths"), lambda depths: depths["gpu"] == 0)
     settle_down(0.5)
     ledger = stack.shell("ledger", tenant_id=client.tenant_id)
-    again = hasty.predict(client.secret, "a worker is back")
+    again = web.predict(client.secret, "a worker is back")
     assert again.status == 200
     assert ledger["records"] <= 1
     assert stack.shell("remaining", secret=client.secret)["included"] == 1_000_000 - 2 * again.body["usage"]["units"]

@@ -47,16 +47,17 @@ class Http:
     def get(self, path: str, **headers: str) -> Answer:
         return self.call("GET", path, headers=headers)
 
-    def predict(self, secret: str, text: str, *, model: str = "sentiment") -> Answer:
-        """``POST /v2/predict`` with a key."""
-        return self._post("/v2/predict", secret, {"model": model, "input": text})
+    def predict(self, secret: str, text: str, *, model: str = "sentiment", timeout_s: float | None = None) -> Answer:
+        """``POST /v2/predict`` with a key; ``timeout_s`` is what the call says of its own deadline, if it says any."""
+        deadline = {} if timeout_s is None else {"X-Request-Timeout": f"{timeout_s:g}"}
+        return self._post("/v2/predict", secret, {"model": model, "input": text}, **deadline)
 
     def batch_predict(self, secret: str, requests: Sequence[Mapping[str, Any]]) -> Answer:
         """``POST /v2/batch-predict`` with a key."""
         return self._post("/v2/batch-predict", secret, {"requests": list(requests)})
 
-    def _post(self, path: str, secret: str, body: Mapping[str, Any]) -> Answer:
-        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    def _post(self, path: str, secret: str, body: Mapping[str, Any], **more: str) -> Answer:
+        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json", **more}
         return self.call("POST", path, body=json.dumps(body).encode(), headers=headers)
 
     def call(self, method: str, path: str, *, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
@@ -81,12 +82,14 @@ class Http:
 
 @dataclass
 class Load:
-    """Clients that call without a pause, each time with a text that nobody sent before; ``answers`` by text."""
+    """Clients that call without a pause, each time with a new text; ``answers`` by text. ``timeout_s`` is the deadline that
+    each call states, if any."""
 
     webs: Sequence[Http]
     secret: str
     clients: int = 16
     about: str = "load"
+    timeout_s: float | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _numbers: Any = field(default_factory=itertools.count)
@@ -123,6 +126,6 @@ class Load:
             number = next(self._numbers)
             mood = ("I love it", "this is awful", "a wonderful day", "never again")[number % 4]
             text = f"{self.about} {number}: {mood}"
-            answer = self.answers[text] = web.predict(self.secret, text)
+            answer = self.answers[text] = web.predict(self.secret, text, timeout_s=self.timeout_s)
             if answer.status != 200:
                 self._stop.wait(0.1)  # As a client that heeds Retry-After, only in more of a hurry.
