@@ -14,7 +14,7 @@ import numpy as np
 
 from inference.runtimes import protocol
 from inference.runtimes.protocol import Array, Encoded, Input
-from inference.truncation import TextLength
+from inference.types import TextLength
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20

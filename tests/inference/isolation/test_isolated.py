@@ -16,7 +16,7 @@ from inference.isolation.limits import ComputeLimits
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeFault
-from inference.truncation import REFUSE, TO_LIMIT
+from inference.types import REFUSE, TO_LIMIT
 from tests.support import hf_folders, hostile
 from tests.support.waiting import until
 
