@@ -1,16 +1,19 @@
-"""What faces give to a prediction, and what they get back."""
+"""What faces give to a prediction, and what they get back. Imports neither Django nor numpy: packages are checked with it."""
+
+from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 DEFAULT_POOL: Final = "gpu"
 """The workers that compute a model which names no others. A pool is a Celery queue, and has its name."""
@@ -116,7 +119,7 @@ class PredictRequest:
     field: str = "input"
     call_id: str = ""
     truncate: int = REFUSE
-    resolved: "ModelRef | None" = None
+    resolved: ModelRef | None = None
     """What ``model`` stood for when the face read the input by its schema: a promotion must not come in between."""
 
 
