@@ -195,6 +195,28 @@ def test_a_plan_says_how_many_versions(acme: Customer) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("of_the_plan", [True, False])
+def test_a_model_that_needs_more_memory_than_all_of_its_owner_may_take_is_not_stored(
+    acme: Customer, settings: Settings, models_dir: Path, of_the_plan: bool
+) -> None:
+    settings.PRIVATE_MODEL_MEMORY_MB = 100
+    if of_the_plan:
+        Plan.objects.filter(pk=acme.plan.pk).update(model_memory_mb=100)
+    else:
+        settings.MAX_PRIVATE_MEMORY_MB = 100
+    with pytest.raises(PlatformError, match=r"together 100\.0 MB in a worker\. Push a smaller model") as refused:
+        as_tenant(acme)
+    assert refused.value.kind is ErrorKind.CONFLICT
+    assert not stored(models_dir)
+    assert not MLModel.objects.exists()
+    if of_the_plan:
+        Plan.objects.filter(pk=acme.plan.pk).update(model_memory_mb=101)
+    else:
+        settings.MAX_PRIVATE_MEMORY_MB = 101
+    assert as_tenant(acme).version == "1.0.0"
+
+
+@pytest.mark.django_db
 def test_a_disk_that_would_be_full_takes_no_package(
     acme: Customer, settings: Settings, models_dir: Path, tmp_path: Path
 ) -> None:
