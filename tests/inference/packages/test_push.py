@@ -10,8 +10,10 @@ from pytest_django import Settings
 
 from billing.models import Plan
 from inference import artefacts, registry
+from inference.batching.default_pool import DEFAULT_POOL
 from inference.models import MLModel, ModelVersion
 from inference.packages import push, storage
+from inference.working.preparing import standing_by, wanted
 from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.conftest import Customer
@@ -214,6 +216,20 @@ def test_a_model_that_needs_more_memory_than_all_of_its_owner_may_take_is_not_st
     else:
         settings.MAX_PRIVATE_MEMORY_MB = 101
     assert as_tenant(acme).version == "1.0.0"
+
+
+@pytest.mark.django_db
+def test_workers_of_the_models_on_sale_prepare_no_model_of_a_tenant(acme: Customer, settings: Settings) -> None:
+    """So however huge it is, those stay loaded."""
+    version = as_tenant(acme)
+    registry.mark_verified(version_id=version.pk, error="")
+    registry.promote(version=version)
+    registry.forget()
+    assert [ref.qualified_reference for ref in standing_by([settings.PRIVATE_MODELS_POOL])] == ["acme/shapes@1.0.0"]
+    assert wanted([settings.PRIVATE_MODELS_POOL]) == [], (
+        "it is in memory where there is room, and loaded when it is called"
+    )
+    assert wanted([DEFAULT_POOL]) == standing_by([DEFAULT_POOL]) == []
 
 
 @pytest.mark.django_db
