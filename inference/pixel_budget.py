@@ -13,6 +13,7 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from billing.contracts import Contract
+from inference import pixel_use
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 
@@ -60,9 +61,11 @@ def take(contract: Contract, pixels: int, *, field: str) -> None:
         _left.move_to_end(owner)
         while len(_left) > _MAX_KEYS:
             _left.popitem(last=False)
+    pixel_use.note(contract.subject.tenant_id, pixels)
 
 
 def forget() -> None:
     """Every budget is whole; for tests."""
     with _lock:
         _left.clear()
+    pixel_use.forget()

@@ -51,10 +51,11 @@ def _lines(tenant: Tenant) -> Iterator[tuple[str, str, str]]:
     )
     pixels = plan.pixels_per_s if plan is not None else None
     whose = "each key" if pixels is None else "all keys together"
+    used = occupied.pixels_per_s(tenant)
     yield (
-        "–",
+        "?" if used is None else f"{used:,.0f}",
         f"{pixels or settings.PIXELS_PER_KEY_PER_S:,}",
-        f"pixels a second, for {whose}; each process counts for itself",
+        f"pixels a second in the last minute, of all processes; each process allows so many to {whose}",
     )
 
 

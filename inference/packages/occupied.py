@@ -1,11 +1,11 @@
-"""What a tenant's models occupy now, against which its quota is held."""
+"""What a tenant occupies now, against which its quotas are held."""
 
 from dataclasses import dataclass
 
 from django.db.models import Sum
 
 from billing.quotas import ModelQuota
-from inference import workers
+from inference import pixel_use, workers
 from inference.model_names import SEPARATOR
 from inference.models import ModelVersion, VersionState
 from inference.packages import turns
@@ -46,4 +46,12 @@ def pushes(owner: Tenant, quota: ModelQuota) -> int | None:
     try:
         return turns.pushed(owner.pk, rate=quota.push_rate)
     except PlatformError:
+        return None
+
+
+def pixels_per_s(owner: Tenant) -> float | None:
+    """Pixels that were unpacked for it a second, on average of the last full minute; None while Redis does not say."""
+    try:
+        return pixel_use.of_last_minute(owner.pk) / 60
+    except redis.FAILURES:
         return None
