@@ -20,8 +20,7 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from billing.admission import connection
-from inference.truncation import REFUSE, TextLength
-from inference.types import ModelRef
+from inference.types import REFUSE, ModelRef, TextLength
 from mlplatform.lib import clock, redis, tally
 
 ENTRY: Final = b"p:"

@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inference import images
-from inference.truncation import REFUSE
-from inference.types import FlatTensor, ImageFile, ModelRef, TextPair
+from inference.types import REFUSE, FlatTensor, ImageFile, ModelRef, TextPair
 from mlplatform.lib.errors import invalid
 
 _FLOAT32_MAX: Final = 3.4028234663852886e38

@@ -2,17 +2,15 @@
 batcher and a worker."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
-from django.conf import settings
 from prometheus_client import Counter
 
 from billing import charging
 from billing.contracts import Contract
 from inference import cache, claims, flights, following
-from inference.batching.batcher import Batcher
-from inference.batching.transport import CeleryTransport
+from inference.batching import current
+from inference.batching.current import batcher
 from inference.batching.work import Hold
 from inference.following import SharedWork
 from inference.preparing import Prepared, answering
@@ -228,24 +226,10 @@ def _submit_later(ref: ModelRef, work: SharedWork) -> None:
     batcher().submit([(ref, [work])])
 
 
-@lru_cache(maxsize=1)
-def batcher() -> Batcher:
-    """The batcher of this process."""
-    return Batcher(
-        CeleryTransport(),
-        per_worker=settings.BATCHES_IN_FLIGHT,
-        max_queued=settings.MAX_QUEUED_INPUTS,
-        max_queued_bytes=settings.MAX_QUEUED_BYTES,
-        shared_batch_s=settings.SHARED_BATCH_S,
-    )
-
-
 def forget() -> None:
     """Drop what this process holds of answers and running computations; for tests."""
     cache.forget()
     flights.forget()
     claims.forget()
     following.forget()
-    if batcher.cache_info().currsize:
-        batcher().stop()
-        batcher.cache_clear()
+    current.forget()

@@ -16,8 +16,7 @@ from prometheus_client import Counter
 from inference import cache
 from inference.batching.work import WorkItem
 from inference.cache import Entry
-from inference.truncation import REFUSE
-from inference.types import ModelRef
+from inference.types import REFUSE, ModelRef
 from mlplatform.lib import clock, redis
 from mlplatform.lib.background import start_watched
 from mlplatform.lib.errors import PlatformError, unavailable

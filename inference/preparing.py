@@ -9,8 +9,8 @@ from billing.pricing import Tariff
 from inference import cache, canonical, flights, model_names, pixel_budget, registry
 from inference.batching import policy
 from inference.following import SharedWork
-from inference.truncation import REFUSE, TO_LIMIT, TextLength, too_long
-from inference.types import CallContext, ModelRef, PredictRequest
+from inference.truncation import too_long
+from inference.types import REFUSE, TO_LIMIT, CallContext, ModelRef, PredictRequest, TextLength
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from mlplatform.lib.ids import hex_id
 from tenants.authentication import Caller

@@ -7,11 +7,11 @@ from celery import shared_task
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from inference import lifecycle_tasks  # noqa: F401 - Celery finds the tasks of each app through this module
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import decode_batch
 from inference.batching.transport import TASK
 from inference.lifecycle import notices, samples
 from inference.rollouts import tasks as rollout_tasks  # noqa: F401 - as above
+from inference.types import DEFAULT_POOL
 from inference.workers import JOBS, Heartbeat
 
 if TYPE_CHECKING:

@@ -5,28 +5,14 @@ tokens that the tokenizer puts around it included, and of a pair those of both t
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from inference.types import REFUSE, TO_LIMIT, TextLength
 from mlplatform.lib.errors import ErrorKind, PlatformError
-
-REFUSE: Final = 0
-"""The input may not be cut: it is read whole, or refused."""
-TO_LIMIT: Final = -1
-"""What is beyond the model's limit may be dropped. A number above 0: what is beyond so many tokens."""
 
 _HOW: Final = '"parameters": {"truncate": true}'
 HEADER: Final = "X-Input-Truncated"
 _MAX_TOLD: Final = 32
-
-
-class TextLength(NamedTuple):
-    """How many tokens an input has, and how many of them are read at most, where those are fewer."""
-
-    tokens: int
-    max_tokens: int
-
-    def as_json(self) -> dict[str, int]:
-        return {"tokens": self.tokens, "max_tokens": self.max_tokens}
 
 
 def too_long(length: TextLength, *, model: str, field: str | None = None) -> PlatformError:

@@ -4,18 +4,38 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from inference.batching.default_pool import DEFAULT_POOL
-from inference.truncation import REFUSE, TextLength
 from mlplatform.lib.cancellation import Cancellation
 from tenants.lifecycle.rules import Deprecation
 
+DEFAULT_POOL: Final = "gpu"
+"""The workers that compute a model which names no others. A pool is a Celery queue, and has its name."""
+PRIVATE: Final = "private"
 MAX_TOP_K: Final = 1000
+REFUSE: Final = 0
+"""A text may not be cut: it is read whole, or refused."""
+TO_LIMIT: Final = -1
+"""What is beyond the model's limit may be dropped. A number above 0: what is beyond so many tokens."""
 _SCORE_DIGITS: Final = 6
+
+
+def metric_label(name: str, *, private: bool) -> str:
+    """The label ``model`` of a metric: the model's name, and one word for all models of tenants, which are many and secret."""
+    return PRIVATE if private else name
+
+
+class TextLength(NamedTuple):
+    """How many tokens an input has, and how many of them are read at most, where those are fewer."""
+
+    tokens: int
+    max_tokens: int
+
+    def as_json(self) -> dict[str, int]:
+        return {"tokens": self.tokens, "max_tokens": self.max_tokens}
 
 
 class Priority(IntEnum):

@@ -14,14 +14,13 @@ from prometheus_client import Counter
 
 from inference import registry
 from inference.artefacts import ArtefactError
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.isolation.isolated import LimitBroken
 from inference.models import ModelVersion
 from inference.packages import card, storage
 from inference.runtimes import devices, examples, memory
 from inference.runtimes.protocol import RuntimeFault, RuntimeSpec
-from inference.types import ModelRef
+from inference.types import DEFAULT_POOL, ModelRef
 from inference.workers import Heartbeat
 from inference.working import batches, slots
 from inference.working.loaded import Loaded, LoadedModels, key_of

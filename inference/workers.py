@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from inference.batching import publishing
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.publishing import list_name
+from inference.types import DEFAULT_POOL
 from mlplatform.lib import clock, redis
 from mlplatform.lib.background import Ticker
 

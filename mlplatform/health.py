@@ -8,7 +8,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 
 from inference import workers
-from inference.batching.default_pool import DEFAULT_POOL
+from inference.types import DEFAULT_POOL
 from inference.workers import WorkerInfo
 from mlplatform.lib import redis
 

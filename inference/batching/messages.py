@@ -4,7 +4,7 @@ import base64
 
 import msgspec
 
-from inference.truncation import TO_LIMIT, TextLength
+from inference.types import TO_LIMIT, TextLength
 
 TOO_LATE = "too late"
 """The ``error`` of a batch that no worker computed because its deadline had passed."""

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.truncation import REFUSE, TextLength
-from inference.types import Priority
+from inference.types import REFUSE, Priority, TextLength
 from mlplatform.lib import clock
 from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import PlatformError

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import graphene
 
 from inference.graphql.calling import Result
-from inference.truncation import TextLength
-from inference.types import LabelScore, PredictResult
+from inference.types import LabelScore, PredictResult, TextLength
 from mlplatform.lib.errors import PlatformError
 from tenants.graphql.lifecycle import Ending, EndingField
 

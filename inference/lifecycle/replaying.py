@@ -15,11 +15,11 @@ import numpy as np
 
 from billing import pricing
 from billing.models import Operation
-from inference import canonical, computing, model_names, predict, preparing, registry, truncation, workers
-from inference.batching.default_pool import DEFAULT_POOL
-from inference.batching.work import Hold, WorkItem
+from inference import canonical, model_names, predict, preparing, registry, truncation, workers
+from inference.batching.current import compute_unbilled
+from inference.batching.work import WorkItem
 from inference.predict import Answer
-from inference.types import ModelRef, PredictRequest, PredictResult
+from inference.types import DEFAULT_POOL, ModelRef, PredictRequest, PredictResult
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.ids import hex_id
@@ -120,14 +120,14 @@ def _computed(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictReq
 
 
 def _compute(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictRequest) -> WorkItem:
-    work = WorkItem(
-        payload=payload,
-        cache_key=b"",
-        hold=Hold(hold_id="", tenant_id=tenant.pk, shard=tenant.shard),
+    work = compute_unbilled(
+        ref,
+        payload,
+        tenant_id=tenant.pk,
+        shard=tenant.shard,
         deadline=clock.monotonic() + _TIMEOUT_S,
         truncate=request.truncate,
     )
-    computing.batcher().submit([(ref, [work])])
     if not work.wait(work.deadline):
         work.leave()
         raise WorkersAwayError(f"No GPU worker answered within {_TIMEOUT_S:.0f} s.")

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 from inference import truncation
 from inference.oip.outputs import Wanted
-from inference.truncation import REFUSE
-from inference.types import MAX_TOP_K
+from inference.types import MAX_TOP_K, REFUSE
 from mlplatform.lib.errors import invalid
 
 _OF_CALL: Final = ("binary_data_output", "timeout", "top_k", "truncate")

@@ -12,8 +12,7 @@ from django.conf import settings
 from inference import whole
 from inference.openai import models
 from inference.representations import fields
-from inference.truncation import REFUSE, TO_LIMIT
-from inference.types import CallContext, ModelRef, PredictRequest
+from inference.types import REFUSE, TO_LIMIT, CallContext, ModelRef, PredictRequest
 from inference.whole import WholeAnswer
 from mlplatform.lib.errors import invalid
 from tenants.authentication import Caller

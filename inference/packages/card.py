@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.packages import examples, schemas
 from inference.packages.examples import Example
 from inference.packages.problems import PackageError, named
 from inference.packages.tables import CARD_FILE, Table
+from inference.types import DEFAULT_POOL
 
 MAX_CARD_BYTES: Final = 512 * 1024
 MAX_DEPTH: Final = 16

@@ -10,7 +10,6 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from inference import model_names, registry
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.models import MLModel, ModelVersion
 from inference.packages import checking, room, storage
 from inference.packages.archives import ARCHIVE
@@ -18,6 +17,7 @@ from inference.packages.card import Card
 from inference.packages.checking import Checked
 from inference.packages.limits import Limits
 from inference.packages.problems import PackageError
+from inference.types import DEFAULT_POOL
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.models import Tenant, User
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from billing.admission import Decision
 from inference import predict, registry
-from inference.truncation import TO_LIMIT, TextLength
-from inference.types import CallContext, ModelRef, PredictRequest, PredictResult
+from inference.types import TO_LIMIT, CallContext, ModelRef, PredictRequest, PredictResult, TextLength
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
 

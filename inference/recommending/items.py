@@ -13,8 +13,7 @@ from inference.recommending.audience import Kept, too_many
 from inference.recommending.embedding import Embedded, embed, embedder, name_of, text_of
 from inference.recommending.entries import ItemEntry
 from inference.recommending.quoting import Quote, quote
-from inference.truncation import TextLength
-from inference.types import CallContext
+from inference.types import CallContext, TextLength
 from mlplatform.lib import clock
 from tenants.authentication import Caller
 from tenants.models import Tenant

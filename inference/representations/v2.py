@@ -17,8 +17,7 @@ from inference.representations.changes import (
     NowAskedFor,
 )
 from inference.representations.description import ApiDescription, Example, Native
-from inference.truncation import REFUSE, TO_LIMIT
-from inference.types import PredictRequest, PredictResult
+from inference.types import REFUSE, TO_LIMIT, PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError, invalid
 
 _FIELDS: Final = {"model": False, "input": True, "parameters": False}

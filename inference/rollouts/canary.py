@@ -7,11 +7,11 @@ from typing import Any, Final
 from django.db import transaction
 from prometheus_client import Counter
 
-from inference import metric_names
 from inference.models import Rollout, RolloutKind, RolloutState
 from inference.rollouts import counting, judging, shadow, trials
 from inference.rollouts.counting import CANARY, LIVE, SHADOW, Counts
 from inference.rollouts.judging import Bounds, Seen
+from inference.types import metric_label
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +80,6 @@ def _roll_back(row: Rollout, reason: str) -> bool:
         return False
     trials.end(locked, state=RolloutState.ROLLED_BACK, reason=reason)
     model = locked.candidate.model
-    _rolled_back.labels(metric_names.of_model(model.name, private=model.owner_id is not None)).inc()
+    _rolled_back.labels(metric_label(model.name, private=model.owner_id is not None)).inc()
     logger.warning("the canary of %s was rolled back: %s", locked.candidate, reason)
     return True

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from inference import canonical, computing
-from inference.batching.work import Hold, WorkItem
+from inference import canonical
+from inference.batching.current import compute_unbilled
+from inference.batching.work import WorkItem
 from inference.rollouts import comparing, counting
 from inference.rollouts.counting import SHADOW
 from inference.types import ModelRef, Priority
@@ -82,22 +83,17 @@ def _submit(mirrored: Mirrored) -> None:
     if payload is None:
         counting.add(mirrored.rollout_id, SHADOW, {REFUSED: 1})
         return
-    work = WorkItem(
-        payload=payload,
-        cache_key=b"",
-        hold=Hold(hold_id="", tenant_id=mirrored.tenant_id, shard=mirrored.shard),
+    work = compute_unbilled(
+        mirrored.candidate,
+        payload,
+        tenant_id=mirrored.tenant_id,
+        shard=mirrored.shard,
         deadline=clock.monotonic() + _DEADLINE_S,
         priority=Priority.BACKGROUND,
         truncate=mirrored.truncate,
     )
     with _lock:
         _under_way.add(id(work))
-    try:
-        computing.batcher().submit([(mirrored.candidate, [work])])
-    except BaseException:
-        with _lock:
-            _under_way.discard(id(work))
-        raise
     work.when_done(partial(_done, mirrored))
 
 

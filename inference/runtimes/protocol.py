@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from inference.truncation import TextLength
+from inference.types import TextLength
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]  # [height, width, channels], 0 to 255

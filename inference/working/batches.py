@@ -7,13 +7,12 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-from inference import metric_names
 from inference.batching.messages import ItemMessage
 from inference.isolation.isolated import LimitBroken
 from inference.runtimes import inputs as wire
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input
-from inference.truncation import TextLength
+from inference.types import TextLength, metric_label
 from mlplatform.lib import clock
 
 logger = logging.getLogger(__name__)
@@ -181,7 +180,7 @@ def _broken(runtime: CheckedRuntime, failure: LimitBroken, places: Sequence[int]
 
 
 def _label(runtime: CheckedRuntime) -> str:
-    return metric_names.of_model(runtime.spec.name, private=runtime.spec.private)
+    return metric_label(runtime.spec.name, private=runtime.spec.private)
 
 
 def _last_word(outcome: Outcome, items: Sequence[ItemMessage]) -> str:

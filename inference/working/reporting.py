@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from inference import cache
 from inference.batching.messages import BatchReply, ItemMessage
 from inference.batching.settlement import settle_and_reply
-from inference.truncation import TextLength
+from inference.types import TextLength
 from mlplatform.lib.background import start_watched
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ from inference import computing, whole
 from inference import predict as prediction
 from inference.bulk import MOST_HELD_APART
 from inference.models import ModelVersion
-from inference.truncation import REFUSE, TO_LIMIT, TextLength
-from inference.types import CachePolicy, CallContext, PredictRequest
+from inference.types import REFUSE, TO_LIMIT, CachePolicy, CallContext, PredictRequest, TextLength
 from inference.whole import WholeAnswer
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.lib.ids import hex_id

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inference import canonical
-from inference.truncation import REFUSE, TO_LIMIT
-from inference.types import FlatTensor, ImageFile, TextPair
+from inference.types import REFUSE, TO_LIMIT, FlatTensor, ImageFile, TextPair
 from mlplatform.lib.errors import PlatformError
 from tests.inference.test_canonical import reference
 

@@ -15,7 +15,8 @@ from pytest_django import Settings
 from billing import admission, contracts, pricing, usage
 from billing.charging import Refused
 from billing.models import LimitKind, LimitRule, Plan, UsageRecord
-from inference import cache, computing, flights, registry
+from inference import cache, flights, registry
+from inference.batching.current import batcher
 from inference.batching.work import Hold, WorkItem
 from inference.following import SharedWork
 from inference.models import ModelVersion
@@ -375,7 +376,7 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
 def test_a_full_queue_charges_nothing(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(computing.batcher()._room, "_max_inputs", 2)
+    monkeypatch.setattr(batcher()._room, "_max_inputs", 2)
     answer = ask_many(acme, "a", "b", "c")
     assert {result.kind for result in answer.results if isinstance(result, PlatformError)} == {ErrorKind.OVERLOADED}
     assert len(answer.results) == 3
@@ -391,7 +392,7 @@ def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(computing.batcher(), "submit", explode)
+        patch.setattr(batcher(), "submit", explode)
         with pytest.raises(RuntimeError):
             ask(acme)
     assert flights._running == {}

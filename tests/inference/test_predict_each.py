@@ -9,7 +9,8 @@ import pytest
 from billing import admission, charging, pricing
 from billing.charging import Refused
 from billing.models import LimitKind, LimitRule, Price
-from inference import computing, flights
+from inference import flights
+from inference.batching.current import batcher
 from inference.predict import Answer, begin, predict, predict_each, single
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib.cancellation import Cancellation
@@ -248,7 +249,7 @@ def test_a_queue_that_is_full_charges_no_group(
     def full(_: Any) -> None:
         raise PlatformError(ErrorKind.OVERLOADED, "full", retry_after_s=1.0)
 
-    monkeypatch.setattr(computing.batcher(), "submit", full)
+    monkeypatch.setattr(batcher(), "submit", full)
     answer = each(acme, *[f"text {number}" for number in range(count)])
     assert kinds(answer) == [ErrorKind.OVERLOADED] * count
     assert charges(acme) == []

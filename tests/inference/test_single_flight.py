@@ -10,7 +10,8 @@ import pytest
 from billing import usage
 from billing.charging import Refused
 from billing.models import LimitRule, UsageRecord
-from inference import cache, canonical, claims, computing, flights, following, registry
+from inference import cache, canonical, claims, flights, following, registry
+from inference.batching.current import batcher
 from inference.models import ModelVersion
 from inference.predict import Started, begin, single
 from inference.types import CachePolicy, PredictRequest, PredictResult, Priority
@@ -161,7 +162,7 @@ def test_a_computation_that_fails_or_is_given_up_gives_its_claim_back(
 def test_a_full_queue_gives_the_claim_back_too(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(computing.batcher()._room, "_max_inputs", 0)
+    monkeypatch.setattr(batcher()._room, "_max_inputs", 0)
     (refused,) = results(started(acme))
     assert isinstance(refused, PlatformError)
     assert refused.kind is ErrorKind.OVERLOADED

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from inference import cache, canonical, computing, flights, registry
+from inference import cache, canonical, flights, registry
+from inference.batching.current import batcher
 from inference.models import ModelVersion
 from inference.predict import Started, begin, predict_many
-from inference.truncation import REFUSE, TO_LIMIT, TextLength, is_too_long
-from inference.types import CachePolicy, ModelRef, PredictRequest, PredictResult
+from inference.truncation import is_too_long
+from inference.types import REFUSE, TO_LIMIT, CachePolicy, ModelRef, PredictRequest, PredictResult, TextLength
 from mlplatform.lib import redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.conftest import Customer
@@ -201,7 +202,7 @@ def test_no_more_tokens_are_counted_than_are_read(acme: Customer, words: TinyRun
 
 def test_refusals_make_no_model_look_fast(acme: Customer, words: TinyRuntime) -> None:
     answered(acme, "a", REFUSE)
-    lane = computing.batcher()._pools.open(resolved())[1]
+    lane = batcher()._pools.open(resolved())[1]
     before = lane._tokens
     refused(ask(acme, LONG, REFUSE))
     assert lane._tokens == before

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from billing.models import LimitKind, LimitRule
 from inference import computing, registry
+from inference.batching.current import batcher
 from inference.batching.work import Hold, WorkItem
 from inference.slots import slots
 from mlplatform.lib import clock
@@ -173,9 +174,9 @@ def test_a_model_that_fails(acme: Customer, face: Face) -> None:
 def test_workers_too_busy_for_the_deadline(acme: Customer, models: TinyWorker, face: Face) -> None:
     models.go.clear()
     ref = registry.resolve("tiny")
-    computing.batcher()._pools.open(ref)[1].token_s = 100.0  # What its batches have taken so far.
+    batcher()._pools.open(ref)[1].token_s = 100.0  # What its batches have taken so far.
     under_way = WorkItem(b"tbefore", b"", Hold("", acme.tenant.pk, 1), clock.monotonic() + 30)
-    computing.batcher().submit([(ref, [under_way])])
+    batcher().submit([(ref, [under_way])])
     said = face(acme.secret, Ask("tiny", ("hello",)))
     _assert_refused(said, ErrorKind.OVERLOADED)
     assert int(said.headers["retry-after"]) > 100

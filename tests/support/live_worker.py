@@ -15,6 +15,7 @@ from django.forms.models import model_to_dict
 
 from inference import computing, registry
 from inference import worker as worker_module
+from inference.batching import current
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.demo import registration
@@ -103,7 +104,7 @@ def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
             live.hand_over(message)
 
-    monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)
+    monkeypatch.setattr(current, "CeleryTransport", ToThisProcess)
     thread = threading.Thread(target=live.run, name="live-worker", daemon=True)
     thread.start()
     yield live

@@ -15,13 +15,13 @@ import pytest
 
 from inference import computing, registry
 from inference import worker as worker_module
+from inference.batching import current
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, Read, RuntimeSpec
-from inference.truncation import REFUSE, TextLength
-from inference.types import Priority
+from inference.types import REFUSE, Priority, TextLength
 from inference.worker import Worker
 from inference.working.loaded import key_of
 from mlplatform.lib import clock
@@ -163,7 +163,7 @@ def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorke
         def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
             tiny.hand_over(message)
 
-    monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)
+    monkeypatch.setattr(current, "CeleryTransport", ToThisProcess)
     thread = threading.Thread(target=tiny.run, name="tiny-worker", daemon=True)
     thread.start()
     yield tiny

@@ -16,11 +16,11 @@ from inference.isolation.limits import ComputeLimits
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeFault
-from inference.truncation import REFUSE, TO_LIMIT
+from inference.types import REFUSE, TO_LIMIT
 from tests.support import hf_folders, hostile
 from tests.support.waiting import until
 
-LIMITS = ComputeLimits(memory_bytes=600 * 2**20, cpu_s=1, wall_s=10.0, load_s=60.0)
+LIMITS = ComputeLimits(memory_bytes=600 * 2**20, cpu_s=1, wall_s=30.0, load_s=60.0)
 
 
 @pytest.fixture(scope="module")

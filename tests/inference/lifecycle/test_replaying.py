@@ -6,8 +6,7 @@ import pytest
 
 from inference.lifecycle import replaying
 from inference.models import VersionState
-from inference.truncation import TO_LIMIT, TextLength
-from inference.types import PredictRequest
+from inference.types import TO_LIMIT, PredictRequest, TextLength
 from mlplatform.lib import redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.conftest import Customer

@@ -10,9 +10,9 @@ from pytest_django import Settings
 
 from billing.models import Plan
 from inference import artefacts, registry
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.models import MLModel, ModelVersion
 from inference.packages import push, storage
+from inference.types import DEFAULT_POOL
 from inference.working.preparing import standing_by, wanted
 from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError

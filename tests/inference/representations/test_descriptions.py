@@ -21,8 +21,7 @@ from inference.representations.changes import (
     MovedAnswerField,
     RenamedRequestField,
 )
-from inference.truncation import REFUSE, TO_LIMIT
-from inference.types import LabelScore, PredictRequest, PredictResult
+from inference.types import REFUSE, TO_LIMIT, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.lifecycle import released
 

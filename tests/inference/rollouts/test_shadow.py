@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from inference import computing
+from inference.batching.current import batcher
 from inference.batching.work import Hold, WorkItem
 from inference.models import Rollout
 from inference.predict import predict, single
 from inference.rollouts import canary, counting, shadow, trials
-from inference.truncation import TO_LIMIT
-from inference.types import CallContext, PredictRequest, PredictResult, Priority
+from inference.types import TO_LIMIT, CallContext, PredictRequest, PredictResult, Priority
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import authenticate
 from tests.conftest import Customer
@@ -136,7 +135,7 @@ def test_a_full_queue_drops_a_shadow(acme: Customer, pair: Pair, monkeypatch: py
     def full(_: Any) -> None:
         raise PlatformError(ErrorKind.OVERLOADED, "full")
 
-    monkeypatch.setattr(computing.batcher(), "submit", full)
+    monkeypatch.setattr(batcher(), "submit", full)
     seen(row, dropped=1)
     assert not shadow._under_way
 
@@ -147,7 +146,7 @@ def test_a_shadow_stands_behind_everything_that_somebody_waits_for(
     trials.start_shadow(version=pair.candidate)
     ask(acme, "hello")
     items: list[WorkItem] = []
-    monkeypatch.setattr(computing.batcher(), "submit", lambda groups: items.extend(groups[0][1]))
+    monkeypatch.setattr(batcher(), "submit", lambda groups: items.extend(groups[0][1]))
     shadow.send()
     (item,) = items
     assert (item.priority, item.cache_key) == (Priority.BACKGROUND, b"")

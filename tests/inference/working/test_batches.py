@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inference.batching.messages import ItemMessage
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, Read, RuntimeSpec
-from inference.truncation import REFUSE, TO_LIMIT, TextLength
+from inference.types import REFUSE, TO_LIMIT, TextLength
 from inference.working import batches
 from tests.support.tiny_model import POISON, TinyRuntime, WordRuntime, share_of
 

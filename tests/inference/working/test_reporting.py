@@ -7,7 +7,7 @@ import pytest
 
 from inference import cache
 from inference.batching.messages import BatchReply, ItemMessage, decode_reply
-from inference.truncation import TextLength
+from inference.types import TextLength
 from inference.working import reporting
 from inference.working.reporting import Report, ReportingThread
 from mlplatform.lib import redis
