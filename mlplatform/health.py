@@ -47,6 +47,8 @@ def _ask(check: Callable[[], str]) -> str:
         return check()
     except DatabaseError:
         return "SQL does not answer"
+    except redis.REFUSED:
+        return "Redis refuses the password"
     except redis.FAILURES:
         return "Redis does not answer"
 

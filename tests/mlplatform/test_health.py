@@ -4,6 +4,7 @@ import pytest
 
 from inference import workers
 from inference.workers import Heartbeat
+from tests.conftest import Customer
 from tests.support.redis_server import RedisServer
 from tests.support.rest import Api
 
@@ -67,6 +68,19 @@ def test_not_ready_without_the_state(db: None, worker: Heartbeat, state_redis: R
     assert answer.status == 503
     assert "Redis" in answer.body["checks"]["redis-state"]
     assert answer.body["checks"]["sql"] == "ok"
+
+
+def test_a_refused_password_is_told_apart(
+    acme: Customer, worker: Heartbeat, state_redis: RedisServer, cache_redis: RedisServer
+) -> None:
+    with state_redis.refusing(), cache_redis.refusing():
+        answer = Api().get("/readyz")
+        assert answer.status == 503
+        assert answer.body["checks"]["redis-state"] == "Redis refuses the password"
+        assert answer.body["checks"]["redis-cache"] == "Redis refuses the password"
+        called = Api(acme).get("/v2/limits")
+        assert (called.status, called.headers["Retry-After"]) == (503, "1")
+    assert Api().get("/readyz").status == 200
 
 
 def test_ready_without_the_cache(db: None, worker: Heartbeat, cache_redis: RedisServer) -> None:

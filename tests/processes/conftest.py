@@ -142,7 +142,11 @@ def assert_success_or_come_again(load: Load) -> None:
 
 def everything_written(stack: Stack) -> dict[str, bytes]:
     """Every file that the processes and the Redis servers wrote, by path; models and the files for secrets left out."""
-    known_to_hold_secrets = {stack.data_dir / "demo.json", stack.data_dir / "secret_key"}
+    known_to_hold_secrets = {
+        stack.data_dir / "demo.json",
+        stack.data_dir / "secret_key",
+        *(server.directory / "redis.conf" for server in (stack.state, stack.cache)),
+    }
     files: list[Path] = []
     for root in (stack.data_dir, stack.state.directory, stack.cache.directory):
         files += [path for path in root.rglob("*") if path.is_file() and stack.data_dir / "models" not in path.parents]
@@ -157,6 +161,7 @@ def secrets_of(stack: Stack, clients: list[Client]) -> dict[str, bytes]:
         found |= {f"key of {slug}": tenant["api_key"], f"password of {slug}": tenant["portal_password"]}
     for one in clients:
         found |= {f"key of {one.tenant_id}": one.secret, f"password of {one.tenant_id}": one.password}
+    found |= {f"password of {server.role}": server.password for server in (stack.state, stack.cache)}
     found["the file secret_key"] = (stack.data_dir / "secret_key").read_text().strip()
     return {name: secret.encode() for name, secret in found.items()}
 

@@ -323,6 +323,25 @@ def test_permits_of_a_killed_web_process_are_free_within_a_minute_without_any_ca
     assert_charged_as_told(stack, client, [])
 
 
+def test_while_the_state_redis_refuses_the_password_calls_get_503_and_then_everybody_signs_in_again(
+    stack: Stack, client: Client
+) -> None:
+    answers = [stack.webs[0].predict(client.secret, "before the password was another")]
+    with stack.state.refusing():
+        refused = [web.predict(client.secret, f"while it is refused by {web.port}") for web in stack.webs]
+        ready = stack.readyz()
+    assert [answer.status for answer in refused] == [503, 503]
+    assert all(answer.may_be_repeated for answer in refused)
+    assert (ready.status, ready.body["checks"]["redis-state"]) == (503, "Redis refuses the password")
+
+    def asked_anew() -> int:
+        answers.append(stack.webs[1].predict(client.secret, f"after it, {len(answers)}"))
+        return answers[-1].status
+
+    until(asked_anew, lambda status: status == 200, within_s=90)
+    assert_charged_exactly(stack, client, answers)
+
+
 def test_without_the_cache_redis_calls_are_computed_anew(stack: Stack, client: Client) -> None:
     first, second = stack.webs
     text = "The answer to this is in the cache."

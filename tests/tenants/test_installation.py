@@ -124,6 +124,15 @@ def test_a_command_names_the_redis_that_does_not_answer_and_never_its_password(s
     assert "canary-password" not in str(refused.value)
 
 
+def test_a_command_says_that_the_password_is_refused_and_never_which(state_redis: RedisServer) -> None:
+    with (
+        state_redis.refusing(),
+        pytest.raises(CommandError, match=r"\(from REDIS_URL\) refuses the password\. `make run`") as refused,
+    ):
+        call_command("model", "list")
+    assert state_redis.password not in str(refused.value)
+
+
 def test_a_cache_that_is_away_stops_nothing(cache_redis: RedisServer) -> None:
     cache_redis.stop()
     installation.require()
