@@ -182,7 +182,7 @@ class BulkComputation:
     def _work(self, item: Prepared) -> SharedWork:
         subject = self._contract.subject
         return SharedWork(
-            payload=item.unpacked(key_id=subject.key_id, until=self._deadline),
+            payload=item.unpacked(contract=self._contract, until=self._deadline),
             cache_key=item.key if _is_kept(item, self._context) else b"",
             hold=Hold(hold_id="", tenant_id=subject.tenant_id, shard=subject.shard),
             deadline=self._deadline,

@@ -92,7 +92,7 @@ class Computation:
     def _begin_unless_broken(self, item: Prepared) -> None:
         """Unpack the input if it is packed, and begin it; what cannot be unpacked has its problem, and its units are released."""
         try:
-            payload = item.unpacked(key_id=self._contract.subject.key_id, until=self._deadline)
+            payload = item.unpacked(contract=self._contract, until=self._deadline)
         except PlatformError as problem:
             self._outcomes[item.hold_id] = problem
             charging.take_back(self._contract.subject, item.hold_id)

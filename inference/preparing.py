@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from billing import pricing
+from billing.contracts import Contract
 from billing.pricing import Tariff
 from inference import cache, canonical, flights, model_names, pixel_budget, registry
 from inference.batching import policy
@@ -58,13 +59,13 @@ class Prepared:
         """What the caller calls the input."""
         return f"{self.request.path}{self.request.field}"
 
-    def unpacked(self, *, key_id: str, until: float) -> bytes:
-        """The canonical bytes, an image's now. Raises INVALID_INPUT for a damaged image, TOO_MANY_ATTEMPTS where the key has no
-        pixels left, and TIMEOUT ``until`` when (monotonic clock) none could be unpacked."""
+    def unpacked(self, *, contract: Contract, until: float) -> bytes:
+        """The canonical bytes, an image's now. Raises INVALID_INPUT for a damaged image, TOO_MANY_ATTEMPTS where no
+        pixels are left, and TIMEOUT ``until`` when (monotonic clock) none could be unpacked."""
         pixels = canonical.pixels_of(self.payload, field=self.field)
         if not pixels:
             return self.payload
-        pixel_budget.take(key_id, pixels, field=self.field)
+        pixel_budget.take(contract, pixels, field=self.field)
         return canonical.unpacked(self.ref.input_schema, self.payload, field=self.field, until=until)
 
     def refused(self, length: TextLength) -> PlatformError:

@@ -23,9 +23,10 @@ from inference.runtimes.protocol import RuntimeFault, RuntimeSpec
 from inference.types import DEFAULT_POOL, ModelRef
 from inference.workers import Heartbeat
 from inference.working import batches, slots
-from inference.working.loaded import Loaded, LoadedModels, NoRoom, key_of
+from inference.working.loaded import Loaded, LoadedModels, key_of
 from inference.working.preparing import Preparer, standing_by, wanted
 from inference.working.reporting import Report, Reporter, ReportingThread
+from inference.working.shares import NoRoom, OverQuota
 from mlplatform.lib import clock, redis
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Worker:
             logger.exception("batch %s of version %s failed", message.batch_id, message.version_id)
             outcome = batches.failed(message.items, failure)
             outcome.limit_broken = str(failure) if isinstance(failure, LimitBroken) else ""
+            outcome.refusal = str(failure) if isinstance(failure, OverQuota) else ""
         self._reporter.hand_over(self._report(message, outcome))
         seconds = clock.monotonic() - began
         if loaded is not None:
@@ -213,6 +215,7 @@ class Worker:
                 problems=outcome.problems,
                 compute_s=outcome.compute_s,
                 lengths=outcome.lengths,
+                refusal=outcome.refusal,
             ),
             done=[item for item, _, _ in answered],
             entries={item.cache_key: scores for item, scores, _ in answered if item.cache_key},

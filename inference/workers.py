@@ -27,7 +27,8 @@ _SMOOTHING: Final = 0.2
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model version in a worker's memory. ``batch_s`` is the model's own time for a batch, 0 before the first;
-    ``used_at`` is unix seconds; ``wanted`` if it is live or a candidate, and so is dropped last."""
+    ``used_at`` is unix seconds; ``wanted`` if it is live or a candidate, and so is dropped last. ``reserved_bytes`` is all
+    that the process of a tenant's model may take, 0 of a model on sale."""
 
     reference: str
     size_bytes: int = 0
@@ -35,6 +36,7 @@ class LoadedModel:
     batch_s: float = 0.0
     used_at: float = 0.0
     wanted: bool = False
+    reserved_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

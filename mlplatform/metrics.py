@@ -4,6 +4,7 @@ import hmac
 import ipaddress
 import os
 from typing import Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -33,9 +34,22 @@ def _may_read(request: HttpRequest) -> bool:
         offered = request.META.get("HTTP_AUTHORIZATION", "").removeprefix("Bearer ")
         return hmac.compare_digest(offered.encode(), settings.METRICS_TOKEN.encode())
     # Behind a proxy every peer is the proxy, so then only the token opens; also where TRUSTED_PROXIES is not set yet.
-    if settings.TRUSTED_PROXIES or any(name in request.META for name in _OF_PROXIES):
+    if settings.TRUSTED_PROXIES or not _served_here_alone() or any(name in request.META for name in _OF_PROXIES):
         return False
     try:
         return ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback
     except ValueError:
         return False
+
+
+def _served_here_alone() -> bool:
+    """Whether customers see an address of this machine alone. Where they see another, or TLS that this process does not end, a
+    proxy may stand before it, and not every proxy adds a header: nginx adds none by itself."""
+    seen = urlsplit(settings.BASE_URL)
+    if seen.scheme == "https":
+        return False
+    try:
+        address = ipaddress.ip_address(seen.hostname or "")
+    except ValueError:
+        return seen.hostname == "localhost"
+    return address.is_loopback or address.is_unspecified

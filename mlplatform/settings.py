@@ -297,6 +297,7 @@ PUSHES_PER_TENANT = env.str("PUSHES_PER_TENANT", "30/h")  # over REST; each load
 # Of one tenant, retired versions left out, where its plan says nothing else.
 MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)
 MAX_PRIVATE_BYTES = env.int("MAX_PRIVATE_BYTES", 4 * 1024**3)
+MAX_PRIVATE_MEMORY_MB = env.int("MAX_PRIVATE_MEMORY_MB", 8192)  # that its processes may take together in one worker
 MIN_FREE_DISK_BYTES = env.int("MIN_FREE_DISK_BYTES", 1024**3)  # a push that would leave less is refused
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------

@@ -248,6 +248,8 @@ class Batcher:
             logger.error("batch %s failed on %s: %s", reply.batch_id, reply.worker, reason)
             if len(reply.results) == len(flight.items):
                 answers.refuse(flight.items, reply)
+            if reply.refusal:
+                answers.refuse_all(flight.items, reply.refusal)
             self._finish(flight, reason="worker-error")
             return
         # First the next batch, for a worker waits for it; then the callers, who are many.

@@ -14,6 +14,7 @@ from inference.lifecycle import rewriting
 from inference.lifecycle.moments import Moment, MomentKind
 from inference.lifecycle.rewriting import Rewritten
 from mlplatform.lib import clock
+from mlplatform.lib.one_line import one_line
 from tenants.lifecycle import rules
 from tenants.lifecycle.rules import Schedule, Window
 from tenants.models import ApiKey, SubjectKind, Tenant
@@ -89,7 +90,7 @@ def uses(schedule: Schedule, tenant: Tenant) -> list[KeyUse]:
     names = {
         key.uid: key.name for key in ApiKey.objects.filter(tenant=tenant, uid__in=wanted).prefetch_related("secrets")
     }
-    found = [KeyUse(names.get(row["key_uid"], row["key_uid"]), row["total"], row["last"]) for row in rows]
+    found = [KeyUse(one_line(names.get(row["key_uid"], row["key_uid"])), row["total"], row["last"]) for row in rows]
     return sorted(found, key=lambda use: -use.calls)
 
 
@@ -137,6 +138,7 @@ def _facts(schedule: Schedule, tenant: Tenant) -> dict[str, Any]:
     sunset = schedule.sunset_for(tenant.pk)
     return {
         "tenant": tenant,
+        "tenant_name": one_line(tenant.name),
         "schedule": schedule,
         "named": named(schedule),
         "is_model": schedule.kind == SubjectKind.MODEL_VERSION,
@@ -158,7 +160,7 @@ def _rewritten(schedule: Schedule, tenant: Tenant, *, whole: bool) -> Rewritten 
 
 
 def _letter(subject: str, context: dict[str, Any]) -> Letter:
-    subject = " ".join(subject.split())[:_SUBJECT_CHARS]
+    subject = one_line(subject)[:_SUBJECT_CHARS]
     context = context | {"subject": subject}
     lines = render_to_string("email/deprecation_notice.txt", context).splitlines()
     return Letter(

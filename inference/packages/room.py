@@ -4,12 +4,11 @@ import shutil
 from typing import Final
 
 from django.conf import settings
-from django.db.models import Sum
 from prometheus_client import Counter
 
 from billing import quotas
-from inference.models import ModelVersion, VersionState
-from inference.packages import storage
+from inference.isolation import limits
+from inference.packages import occupied, storage
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tenants.models import Tenant
 
@@ -18,10 +17,11 @@ _refused = Counter("mlplatform_pushes_refused_total", "Packages for which there 
 
 
 def require_quota(owner: Tenant, *, size_bytes: int) -> None:
-    """Raises CONFLICT where a version of this size is one too many for its owner, or takes its files beyond their bytes."""
+    """Raises CONFLICT where a version of this size is one too many for its owner, takes its files beyond their bytes, or would
+    need more memory alone than all models of its owner may take in a worker."""
     quota = quotas.of_models(tenant_id=owner.pk)
-    kept = ModelVersion.objects.filter(model__owner=owner).exclude(state=VersionState.RETIRED)
-    versions, used = kept.count(), kept.aggregate(total=Sum("size_bytes"))["total"] or 0
+    kept = occupied.kept(owner)
+    versions, used = kept.versions, kept.total_bytes
     if versions >= quota.versions:
         _refused.labels("versions").inc()
         raise PlatformError(
@@ -34,6 +34,14 @@ def require_quota(owner: Tenant, *, size_bytes: int) -> None:
             ErrorKind.CONFLICT,
             f"This version has {_megabytes(size_bytes)} and the tenant's others {_megabytes(used)}; together they may have "
             f"{_megabytes(quota.total_bytes)}. Retire some first, or ask for a larger plan.",
+        )
+    memory = limits.memory_bytes(stored_bytes=size_bytes)
+    if memory > quota.memory_bytes:
+        _refused.labels("memory").inc()
+        raise PlatformError(
+            ErrorKind.CONFLICT,
+            f"The process of this version may take {_megabytes(memory)} of memory, and all models of this tenant together "
+            f"{_megabytes(quota.memory_bytes)} in a worker. Push a smaller model, or ask for a larger plan.",
         )
 
 

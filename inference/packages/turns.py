@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from django.conf import settings
 from redis.exceptions import LockError
 
+from billing import quotas
 from mlplatform.lib import rates, redis
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
@@ -25,7 +25,7 @@ def turn(tenant_id: int) -> Iterator[None]:
     """One push of the tenant, for as long as the block runs; it counts whatever becomes of it.
 
     Raises TOO_MANY_ATTEMPTS, which says when to come again, while another push of the tenant runs or when the tenant has
-    pushed ``PUSHES_PER_TENANT`` times, and UNAVAILABLE where that cannot be counted.
+    pushed as often as its plan or the platform allows, and UNAVAILABLE where that cannot be counted.
     """
     lock = redis.state().lock(f"pushing:{tenant_id}", timeout=_LONGEST_S, blocking=False, thread_local=False)
     try:
@@ -45,13 +45,19 @@ def turn(tenant_id: int) -> Iterator[None]:
             lock.release()
 
 
+def pushed(tenant_id: int, *, rate: str) -> int:
+    """How often the tenant has pushed in the running window of its rate. Raises UNAVAILABLE where that cannot be told."""
+    return rates.used(group=_GROUP, key=str(tenant_id), rate=rate)
+
+
 def _count(tenant_id: int) -> None:
-    rate: str = settings.PUSHES_PER_TENANT
+    rate = quotas.of_models(tenant_id=tenant_id).push_rate
     wait_s = rates.wait_s(group=_GROUP, key=str(tenant_id), rate=rate, uncounted=_AWAY)
     if not wait_s:
         return
     raise PlatformError(
         ErrorKind.TOO_MANY_ATTEMPTS,
-        f"This tenant may push {rate.replace('/', ' packages per ', 1)}; nothing was stored. Please wait.",
+        f"This tenant may push {rate.replace('/', ' packages per ', 1)}; nothing was stored. Please wait, "
+        "or ask for a larger plan.",
         retry_after_s=wait_s,
     )

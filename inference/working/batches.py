@@ -51,6 +51,8 @@ class Outcome:
     error: str = ""
     limit_broken: str = ""
     """How a tenant's model took more for a batch than it may; its inputs failed with it."""
+    refusal: str = ""
+    """Why the model may not be loaded, in words for its owner's callers."""
 
 
 def failed(items: Sequence[ItemMessage], failure: Exception) -> Outcome:

@@ -1,14 +1,15 @@
 """The model versions that a worker holds in memory, within a budget of bytes; the least recently used makes room.
 
 Versions that are wanted, because they are live or candidates, go last; before them those that stand by, because they were live
-a short time ago. Two threads use it: one computes batches and loads
+a short time ago. What a tenant owns makes room in its own share first (``inference.working.shares``), and never has a model on
+sale dropped that is wanted. Two threads use it: one computes batches and loads
 what they need, the other prepares what the catalogue wants.
 """
 
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from inference.runtimes import memory
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
 from inference.workers import LoadedModel
+from inference.working import shares
+from inference.working.shares import NoRoom, Share
 from mlplatform.lib import clock
 
 logger = logging.getLogger(__name__)
@@ -36,10 +39,6 @@ _evictions = Counter("mlplatform_worker_evictions_total", "Model versions that m
 _weights = Gauge("mlplatform_worker_weights_bytes", "Weights that workers hold in memory.", multiprocess_mode="livesum")
 
 
-class NoRoom(LoadError):
-    """A version is not prepared, because what is needed more fills the budget. A call loads it all the same."""
-
-
 @dataclass(slots=True, eq=False)
 class Loaded:
     """A version in memory, and what it has done since it was loaded."""
@@ -49,6 +48,8 @@ class Loaded:
     used_at: float
     batches: int = 0
     batch_s: float = 0.0
+    share: Share | None = None
+    """What it takes of what its owner's models may; None of a model on sale."""
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever runs the model: a runtime may keep its inputs in one place (CUDA graphs), and two threads that ran it
     at once would get each other's answers."""
@@ -73,14 +74,19 @@ class _Table:
     """What the lock guards. ``coming`` is room, in bytes, for versions that are being loaded."""
 
     held: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
-    coming: dict[str, int] = field(default_factory=dict)
+    coming: dict[str, tuple[int, Share | None]] = field(default_factory=dict)
     gates: dict[str, threading.Lock] = field(default_factory=dict)
     failed: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def total(self, *, only: Container[str] | None = None) -> int:
         """What is held and what is coming take; of what is held, ``only`` these where they are given."""
         held = sum(loaded.size_bytes for key, loaded in self.held.items() if only is None or key in only)
-        return held + sum(self.coming.values())
+        return held + sum(size for size, _ in self.coming.values())
+
+    def taken(self, owner_id: int, *, only: Container[str] | None = None) -> int:
+        """The same for what a tenant's models may take."""
+        held = [loaded.share for key, loaded in self.held.items() if only is None or key in only]
+        return shares.taken(owner_id, [*held, *(share for _, share in self.coming.values())])
 
 
 def key_of(version_id: int, digest: str) -> str:
@@ -91,10 +97,18 @@ def key_of(version_id: int, digest: str) -> str:
 class LoadedModels:
     """By :func:`key_of`: versions of one artefact may run it in other precisions, on other devices, with other labels."""
 
-    def __init__(self, *, device: str, budget_bytes: int, spec_of: Callable[[ModelVersion], RuntimeSpec]) -> None:
+    def __init__(
+        self,
+        *,
+        device: str,
+        budget_bytes: int,
+        spec_of: Callable[[ModelVersion], RuntimeSpec],
+        share_of: Callable[[ModelVersion, RuntimeSpec], Share | None] = shares.share_of,
+    ) -> None:
         self.budget_bytes = budget_bytes
         self._device = device
         self._spec_of = spec_of
+        self._share_of = share_of
         self._lock = threading.Lock()
         self._table = _Table()
         self._wanted: frozenset[str] = frozenset()
@@ -117,8 +131,8 @@ class LoadedModels:
     def get(self, version: ModelVersion, *, again: bool = False, spare_wanted: bool = False) -> Loaded:
         """The version, loaded now if it is not in memory. Others make room; with ``spare_wanted`` only those of less need.
 
-        Raises what loading raises: ArtefactError, LoadError, ContractError, and NoRoom with ``spare_wanted``. A failure is
-        remembered for ten seconds unless ``again``.
+        Raises what loading raises: ArtefactError, LoadError, ContractError; NoRoom with ``spare_wanted``, and for what a tenant
+        owns. A failure is remembered for ten seconds unless ``again``.
         """
         key = key_of(version.pk, version.sha256)
         with self._lock:
@@ -143,14 +157,14 @@ class LoadedModels:
                 with self._lock:
                     self._table.coming.pop(key, None)
 
-    def put(self, key: str, runtime: CheckedRuntime) -> Loaded:
+    def put(self, key: str, runtime: CheckedRuntime, share: Share | None = None) -> Loaded:
         """Hold a model that is loaded already; others make room for what it really takes."""
-        loaded = Loaded(runtime, runtime.weights_bytes, clock.now().timestamp())
+        loaded = Loaded(runtime, runtime.weights_bytes, clock.now().timestamp(), share=share)
         with self._lock:
             self._table.failed.pop(key, None)
             self._table.coming.pop(key, None)
             self._table.held[key] = loaded
-            dropped = self._make_room(0, spared={key})
+            dropped = self._make_room(0, spared={key} | (self._on_sale() if share is not None else set()))
         self._tell(dropped)
         return loaded
 
@@ -172,6 +186,7 @@ class LoadedModels:
                     batch_s=round(loaded.batch_s, 6),
                     used_at=loaded.used_at,
                     wanted=key in self._wanted,
+                    reserved_bytes=loaded.share.reserved_bytes if loaded.share is not None else 0,
                 )
                 for key, loaded in held
             ),
@@ -186,16 +201,20 @@ class LoadedModels:
                 f"{version} takes about {expected / 2**20:,.0f} MB; this worker may hold {self.budget_bytes / 2**20:,.0f} MB "
                 "(WORKER_MEMORY_MB)."
             )
+        share = self._share_of(version, spec)
+        if share is not None:
+            shares.require_fits_alone(share, what=str(version))
         with self._lock:
             spared = self._of_more_need(version) if spare_wanted else frozenset()
-            if spare_wanted and self._table.total(only=spared) + expected > self.budget_bytes:
-                raise NoRoom(
-                    f"There is no room for {version} beside the other live versions; it is loaded when it is called."
-                )
-            dropped = self._make_room(expected, spared=spared)
-            self._table.coming[key_of(version.pk, version.sha256)] = expected
+            if share is not None:
+                spared |= self._on_sale()
+            if spared and self._table.total(only=spared) + expected > self.budget_bytes:
+                raise NoRoom(f"There is no room for {version} beside the other live versions.")
+            dropped = self._make_room_of_owner(share, spared=spared, what=str(version)) if share is not None else []
+            dropped += self._make_room(expected, spared=spared)
+            self._table.coming[key_of(version.pk, version.sha256)] = (expected, share)
         self._tell(dropped)
-        loaded = self.put(key_of(version.pk, version.sha256), loading.load(spec))
+        loaded = self.put(key_of(version.pk, version.sha256), loading.load(spec), share)
         _loads.labels("loaded").inc()
         logger.info("%s is loaded: %.1f MB", loaded.reference, loaded.size_bytes / 2**20)
         return loaded
@@ -210,14 +229,35 @@ class LoadedModels:
         since = clock.now().timestamp() - _IN_USE_S
         return self._wanted | self._standby | {key for key, held in self._table.held.items() if held.used_at >= since}
 
-    def _make_room(self, needed: int, *, spared: Iterable[str]) -> list[Loaded]:
-        """Drop unwanted versions, then those that stand by, then wanted ones, until it fits. The lock is held."""
-        kept = set(spared)
-        order = [key for key in self._table.held if key not in kept]
-        # Stable: each part stays in the order of its use, the least recently used first.
-        order.sort(key=lambda key: (key in self._wanted, key in self._standby))
+    def _on_sale(self) -> frozenset[str]:
+        """What is wanted of the models on sale, which all tenants call. The lock is held."""
+        return frozenset(key for key, held in self._table.held.items() if held.share is None and key in self._wanted)
+
+    def _make_room_of_owner(self, share: Share, *, spared: Container[str], what: str) -> list[Loaded]:
+        """Drop other versions of the owner until its share suffices; OverQuota, and nothing dropped, if it cannot. The lock is
+        held."""
+        owner_id = share.owner_id
+        if self._table.taken(owner_id, only=spared) + share.reserved_bytes > share.most_bytes:
+            raise shares.too_many(share, what=what)
         dropped = []
-        for key in order:
+        for key in self._order(spared):
+            if self._table.taken(owner_id) + share.reserved_bytes <= share.most_bytes:
+                break
+            other = self._table.held[key].share
+            if other is not None and other.owner_id == owner_id:
+                dropped.append(self._table.held.pop(key))
+        return dropped
+
+    def _order(self, spared: Container[str]) -> list[str]:
+        """In which versions make room: unwanted ones, those that stand by, wanted ones. The lock is held."""
+        order = [key for key in self._table.held if key not in spared]
+        # Stable: each part stays in the order of its use, the least recently used first.
+        return sorted(order, key=lambda key: (key in self._wanted, key in self._standby))
+
+    def _make_room(self, needed: int, *, spared: Container[str]) -> list[Loaded]:
+        """Drop versions until it fits. The lock is held."""
+        dropped = []
+        for key in self._order(spared):
             if self._table.total() + needed <= self.budget_bytes:
                 break
             dropped.append(self._table.held.pop(key))

@@ -1,6 +1,7 @@
 """What an image costs to unpack is paid before it is unpacked: by its head first, within a budget, and within the deadline."""
 
 import base64
+import dataclasses
 import io
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from PIL import Image
 from pytest_django import Settings
 
-from billing.models import Subscription
+from billing import contracts
+from billing.models import Plan, Subscription
 from inference import images
 from mlplatform.lib.errors import ErrorKind
+from tenants import api_keys
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.input_kinds import Kinds, file_of, kinds, picture
@@ -92,6 +95,23 @@ def test_a_key_that_sends_damaged_images_all_the_time_waits(
     answer = api.post("/v2/predict", body)
     assert_problem(answer, ErrorKind.TOO_MANY_ATTEMPTS, "more pixels")
     assert int(answer.headers["Retry-After"]) > 1000
+    assert len(unpacked) == 2
+    ledger.assert_untouched(acme)
+
+
+def test_a_plan_says_how_many_pixels_all_keys_of_its_tenants_send(
+    acme: Customer, globex: Customer, kinds: Kinds, unpacked: list[str], settings: Settings
+) -> None:
+    settings.MAX_CALL_PIXELS = 64 * 64
+    Plan.objects.filter(pk=acme.plan.pk).update(pixels_per_s=2)
+    contracts.plan_changed(plan=acme.plan)
+    body = {"model": "photos", "input": {"image": base64.b64encode(damaged()).decode()}}
+    assert_problem(Api(acme).post("/v2/predict", body), ErrorKind.INVALID_INPUT, "damaged or cut off")
+    another = api_keys.issue(tenant=acme.tenant, name="another", scopes=["predict"])
+    answer = Api(dataclasses.replace(acme, key=another.key, secret=another.secret)).post("/v2/predict", body)
+    assert_problem(answer, ErrorKind.TOO_MANY_ATTEMPTS, "This tenant sends more pixels than the 2 a second")
+    assert int(answer.headers["Retry-After"]) > 1000
+    assert_problem(Api(globex).post("/v2/predict", body), ErrorKind.INVALID_INPUT, "damaged or cut off")
     assert len(unpacked) == 2
     ledger.assert_untouched(acme)
 

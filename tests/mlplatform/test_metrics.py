@@ -47,3 +47,21 @@ def test_what_came_through_a_proxy_is_not_of_this_machine(header: str) -> None:
     answer = Api().get("/metrics", headers={header: "203.0.113.9"}, REMOTE_ADDR="127.0.0.1")
     assert answer.status == 404
     assert b"mlplatform_" not in answer.content
+
+
+@pytest.mark.parametrize(
+    ("base_url", "status"),
+    [
+        ("http://127.0.0.1:8000", 200), ("http://localhost:8000", 200), ("http://[::1]:8000", 200), ("http://0.0.0.0:8000", 200),
+        ("https://localhost", 404), ("https://ml.example", 404), ("http://ml.example", 404), ("http://203.0.113.7", 404),
+    ],
+)  # fmt: skip
+def test_a_proxy_that_adds_no_header_opens_nothing(settings: Settings, base_url: str, status: int) -> None:
+    """As nginx is by itself: the peer is loopback, nothing was forwarded, and TRUSTED_PROXIES is not set."""
+    settings.BASE_URL = base_url
+    answer = Api().get("/metrics", REMOTE_ADDR="127.0.0.1")
+    assert answer.status == status
+    assert (b"mlplatform_" in answer.content) is (status == 200)
+    settings.METRICS_TOKEN = "opensesame"
+    opened = Api().get("/metrics", headers={"authorization": "Bearer opensesame"}, REMOTE_ADDR="127.0.0.1")
+    assert opened.status == 200

@@ -12,6 +12,8 @@ from billing.models import Plan
 from inference import artefacts, registry
 from inference.models import MLModel, ModelVersion
 from inference.packages import push, storage
+from inference.types import DEFAULT_POOL
+from inference.working.preparing import standing_by, wanted
 from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.conftest import Customer
@@ -192,6 +194,42 @@ def test_a_plan_says_how_many_versions(acme: Customer) -> None:
     with pytest.raises(PlatformError, match="0 are its limit"):
         as_tenant(acme)
     assert not ModelVersion.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("of_the_plan", [True, False])
+def test_a_model_that_needs_more_memory_than_all_of_its_owner_may_take_is_not_stored(
+    acme: Customer, settings: Settings, models_dir: Path, of_the_plan: bool
+) -> None:
+    settings.PRIVATE_MODEL_MEMORY_MB = 100
+    if of_the_plan:
+        Plan.objects.filter(pk=acme.plan.pk).update(model_memory_mb=100)
+    else:
+        settings.MAX_PRIVATE_MEMORY_MB = 100
+    with pytest.raises(PlatformError, match=r"together 100\.0 MB in a worker\. Push a smaller model") as refused:
+        as_tenant(acme)
+    assert refused.value.kind is ErrorKind.CONFLICT
+    assert not stored(models_dir)
+    assert not MLModel.objects.exists()
+    if of_the_plan:
+        Plan.objects.filter(pk=acme.plan.pk).update(model_memory_mb=101)
+    else:
+        settings.MAX_PRIVATE_MEMORY_MB = 101
+    assert as_tenant(acme).version == "1.0.0"
+
+
+@pytest.mark.django_db
+def test_workers_of_the_models_on_sale_prepare_no_model_of_a_tenant(acme: Customer, settings: Settings) -> None:
+    """So however huge it is, those stay loaded."""
+    version = as_tenant(acme)
+    registry.mark_verified(version_id=version.pk, error="")
+    registry.promote(version=version)
+    registry.forget()
+    assert [ref.qualified_reference for ref in standing_by([settings.PRIVATE_MODELS_POOL])] == ["acme/shapes@1.0.0"]
+    assert wanted([settings.PRIVATE_MODELS_POOL]) == [], (
+        "it is in memory where there is room, and loaded when it is called"
+    )
+    assert wanted([DEFAULT_POOL]) == standing_by([DEFAULT_POOL]) == []
 
 
 @pytest.mark.django_db

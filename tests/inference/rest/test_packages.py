@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from billing.models import Plan
 from inference import registry
 from inference.models import MLModel, ModelVersion
 from inference.packages import turns
@@ -196,6 +197,23 @@ def test_pushes_are_counted_good_or_bad_but_not_those_of_operators(
     operator(globex)
     for _ in range(3):
         assert_problem(push(Api(globex), b"no zip"), ErrorKind.INVALID_INPUT)
+
+
+def test_a_plan_says_how_often_its_tenants_push(
+    acme: Customer, globex: Customer, models_dir: Path, settings: Settings
+) -> None:
+    settings.PUSHES_PER_TENANT = "1/h"
+    Plan.objects.filter(pk=acme.plan.pk).update(pushes_per_hour=2)
+    for _ in range(2):
+        assert_problem(push(Api(acme), b"no zip"), ErrorKind.INVALID_INPUT)
+    refused = push(Api(acme))
+    assert_problem(
+        refused, ErrorKind.TOO_MANY_ATTEMPTS, "may push 2 packages per h; nothing was stored. Please wait, or ask"
+    )
+    assert not MLModel.objects.exists()
+    assert not stored(models_dir)
+    assert turns.pushed(acme.tenant.pk, rate="2/h") == 3
+    assert turns.pushed(globex.tenant.pk, rate="1/h") == 0
 
 
 def test_without_redis_nobody_has_a_turn(state_redis: RedisServer) -> None:

@@ -18,7 +18,8 @@ from inference.models import MLModel, ModelVersion
 from inference.runtimes import loading, memory
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
-from inference.working.loaded import LoadedModels, NoRoom, key_of
+from inference.working.loaded import LoadedModels, key_of
+from inference.working.shares import NoRoom, OverQuota, Share
 from mlplatform.lib import clock
 
 MB = 2**20
@@ -50,6 +51,7 @@ class Shelf:
     folder: Path
     loads: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    shares: dict[str, Share] = field(default_factory=dict)
 
     def version(self, name: str, size_mb: int = 1) -> ModelVersion:
         """A version that was not saved, with weights on disk."""
@@ -69,7 +71,13 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
 
 
 def make_shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    made = Shelf(LoadedModels(device="cpu", budget_bytes=10 * MB, spec_of=lambda version: spec_of(version)), tmp_path)
+    models = LoadedModels(
+        device="cpu",
+        budget_bytes=10 * MB,
+        spec_of=lambda version: spec_of(version),
+        share_of=lambda version, _: made.shares.get(version.model.name),
+    )
+    made = Shelf(models, tmp_path)
 
     def spec_of(version: ModelVersion) -> RuntimeSpec:
         return RuntimeSpec(
@@ -291,3 +299,55 @@ def test_the_budget_is_kept_whatever_is_asked_for(
             held = made.models.report()
             assert sum(model.size_bytes for model in held) <= 10 * MB
             assert used.reference in [model.reference for model in held]
+
+
+def test_models_of_a_tenant_make_room_for_each_other_and_for_nobody_else(shelf: Shelf) -> None:
+    """Acme's take 4 MB each of the 9 MB that they may; the fourth has Globex' and those on sale left alone."""
+    shelf.shares = {name: Share(1, 4 * MB, 9 * MB) for name in ("a1", "a2", "a3", "a4")} | {
+        "g": Share(2, 4 * MB, 9 * MB)
+    }
+    for name in ("g", "sale", "a1", "a2"):
+        shelf.models.get(shelf.version(name))
+    assert shelf.held() == ["a1", "a2", "g", "sale"]
+    shelf.models.get(shelf.version("a1"))
+    shelf.models.get(shelf.version("a3"))
+    assert shelf.held() == ["a1", "a3", "g", "sale"], "its own that was not used for longest went"
+    shelf.models.want({key_of(None, "a1" * 8)})  # type: ignore[arg-type]  # versions of this test have no row
+    shelf.models.get(shelf.version("a4"))
+    assert shelf.held() == ["a1", "a4", "g", "sale"], "what is live goes last"
+    assert [model.reserved_bytes // MB for model in shelf.models.report()] == [4, 4, 4, 0]
+
+
+def test_a_tenants_model_is_not_prepared_over_those_of_its_owner_that_are_live(shelf: Shelf) -> None:
+    shelf.shares = {name: Share(1, 4 * MB, 9 * MB) for name in ("a1", "a2", "a3")}
+    shelf.models.want({key_of(None, name * 8) for name in ("a1", "a2", "a3")})  # type: ignore[arg-type]
+    for name in ("a1", "a2"):
+        shelf.models.get(shelf.version(name), spare_wanted=True)
+    with pytest.raises(OverQuota, match="beside this tenant's other models, which may take 9 MB"):
+        shelf.models.get(shelf.version("a3"), spare_wanted=True)
+    assert shelf.held() == ["a1", "a2"]
+    shelf.models.get(shelf.version("a3"))
+    assert shelf.held() == ["a2", "a3"], "a call has the one dropped that was not used for longest"
+
+
+def test_a_model_that_may_take_more_than_all_of_its_owner_is_not_loaded(shelf: Shelf) -> None:
+    shelf.shares = {"huge": Share(1, 10 * MB, 9 * MB), "a1": Share(1, 4 * MB, 9 * MB)}
+    shelf.models.get(shelf.version("a1"))
+    for _ in range(2):
+        with pytest.raises(OverQuota, match="may take 10 MB of memory, and all models of this tenant together 9 MB"):
+            shelf.models.get(shelf.version("huge"), again=True)
+    assert shelf.held() == ["a1"]
+    assert shelf.loads == ["a1"]
+
+
+def test_a_huge_model_of_a_tenant_never_drops_a_live_one_on_sale(shelf: Shelf) -> None:
+    """Where one worker computes both: by default each kind has workers of its own."""
+    shelf.shares = {"huge": Share(1, 1 * MB, 900 * MB)}
+    shelf.models.want({key_of(None, "sale" * 8)})  # type: ignore[arg-type]
+    shelf.models.get(shelf.version("sale", 4))
+    shelf.models.get(shelf.version("old", 5))
+    with pytest.raises(NoRoom, match="There is no room for huge"):
+        shelf.models.get(shelf.version("huge", 8))
+    assert shelf.held() == ["old", "sale"], "a refusal drops nothing"
+    shelf.models.get(shelf.version("huge", 6))
+    assert shelf.held() == ["huge", "sale"]
