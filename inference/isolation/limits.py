@@ -5,11 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from django.conf import settings
-
-_MB: Final = 2**20
-_COPIES: Final = 3
-"""How many times its weights a model may have in memory: mapped from the file, copied, and in a lower precision."""
 _PAGE_BYTES: Final = resource.getpagesize()
 _OPEN_FILES: Final = 64
 
@@ -30,11 +25,6 @@ class ComputeLimits:
     @classmethod
     def from_json(cls, values: dict[str, float]) -> Self:
         return cls(int(values["memory_bytes"]), int(values["cpu_s"]), float(values["wall_s"]), float(values["load_s"]))
-
-
-def memory_bytes(*, stored_bytes: int) -> int:
-    """What the process of a model whose files have so many bytes may take beside the libraries."""
-    return int(settings.PRIVATE_MODEL_MEMORY_MB * _MB + _COPIES * stored_bytes)
 
 
 def bind(limits: ComputeLimits, *, address_space: bool) -> None:

@@ -6,7 +6,8 @@ from django.conf import settings
 
 from inference.isolation import isolated
 from inference.isolation.forks import forker
-from inference.isolation.limits import ComputeLimits, memory_bytes
+from inference.isolation.limits import ComputeLimits
+from inference.packages import room
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import RuntimeSpec
@@ -26,7 +27,7 @@ def limits_of(artefact: Path) -> ComputeLimits:
     """What the process of the model in this folder may use."""
     stored = sum(file.stat().st_size for file in artefact.rglob("*") if file.is_file())
     return ComputeLimits(
-        memory_bytes=memory_bytes(stored_bytes=stored),
+        memory_bytes=room.process_memory_bytes(stored_bytes=stored),
         cpu_s=settings.PRIVATE_BATCH_S,
         wall_s=2.0 * settings.PRIVATE_BATCH_S,
         load_s=settings.PRIVATE_LOAD_S,

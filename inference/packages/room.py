@@ -7,12 +7,13 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from billing import quotas
-from inference.isolation import limits
 from inference.packages import occupied, storage
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tenants.models import Tenant
 
 _MB: Final = 2**20
+_COPIES: Final = 3
+"""How many times its weights a model may have in memory: mapped from the file, copied, and in a lower precision."""
 _refused = Counter("mlplatform_pushes_refused_total", "Packages for which there was no room, by reason.", ["reason"])
 
 
@@ -35,7 +36,7 @@ def require_quota(owner: Tenant, *, size_bytes: int) -> None:
             f"This version has {_megabytes(size_bytes)} and the tenant's others {_megabytes(used)}; together they may have "
             f"{_megabytes(quota.total_bytes)}. Retire some first, or ask for a larger plan.",
         )
-    memory = limits.memory_bytes(stored_bytes=size_bytes)
+    memory = process_memory_bytes(stored_bytes=size_bytes)
     if memory > quota.memory_bytes:
         _refused.labels("memory").inc()
         raise PlatformError(
@@ -43,6 +44,11 @@ def require_quota(owner: Tenant, *, size_bytes: int) -> None:
             f"The process of this version may take {_megabytes(memory)} of memory, and all models of this tenant together "
             f"{_megabytes(quota.memory_bytes)} in a worker. Push a smaller model, or ask for a larger plan.",
         )
+
+
+def process_memory_bytes(*, stored_bytes: int) -> int:
+    """What the process of a tenant's model whose files have so many bytes may take beside the libraries."""
+    return int(settings.PRIVATE_MODEL_MEMORY_MB * _MB + _COPIES * stored_bytes)
 
 
 def require_disk(*, more_bytes: int) -> None:
