@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from mlplatform.lib.cancellation import Cancellation
-from tenants.lifecycle.rules import Deprecation
+from tenants.deprecations.rules import Deprecation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ E = TypeVar("E", bound=Aged)
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """What the call's ``Cache-Control`` says; see ``inference.cache_control``.
+    """What the call's ``Cache-Control`` says; see ``inference.calls.cache_control``.
 
     Without ``read`` the input must be computed anew, without ``write`` its answer must not be kept. An answer that is older
     than ``max_age_s`` seconds does not do; ``only_if_cached``: nothing may be computed.
@@ -108,7 +108,7 @@ class PredictRequest:
     decides. ``top_k`` limits the labels of a classification. ``labels_only`` refuses a model that answers with an
     embedding. ``path`` stands before the names of fields in errors, such as ``requests[2].``, and ``field`` is what the face
     calls the input. ``call_id`` is the request id of an input that is a call of its own among several that came together;
-    empty: the call's. ``truncate`` is whether a text longer than the model reads may be cut, as ``inference.truncation`` says it.
+    empty: the call's. ``truncate`` is whether a text longer than the model reads may be cut.
     """
 
     model: str
@@ -213,7 +213,7 @@ class ModelRef:
 
     @property
     def qualified_name(self) -> str:
-        """What meters, schedules and reports call the model; see ``inference.model_names``."""
+        """What meters, schedules and reports call the model; see ``inference.registry.names``."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property

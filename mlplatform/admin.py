@@ -10,9 +10,9 @@ from django.contrib.auth.models import Group
 from billing.admin.limits import LimitInline
 from billing.admin.prices import PriceAdmin
 from billing.models import Price
-from inference import model_names as names
 from inference.admin.tenant_quotas import TenantWithQuotasAdmin
 from inference.models import MLModel
+from inference.registry import names
 from mlplatform.graphql.trusting import judge
 from tenants.admin.api_keys import ApiKeyAdmin
 from tenants.admin.audit_log import AuditLogAdmin

@@ -10,10 +10,10 @@ from django.urls import reverse
 
 from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRecord
-from inference import workers
-from inference.lifecycle import impact
+from inference.deprecations.impact import callers as impact
+from inference.fleet import workers
+from inference.fleet.workers import WorkerInfo
 from inference.models import MLModel, ModelVersion, VersionState
-from inference.workers import WorkerInfo
 from mlplatform.lib import clock, redis
 from tenants.admin import formats
 from tenants.admin.api_key_states import expiring

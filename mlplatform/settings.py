@@ -247,7 +247,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": [],  # bodies are read by mlplatform.lib.request_body
     "DEFAULT_RENDERER_CLASSES": ["tenants.rest.renderers.OrjsonRenderer"],
     "DEFAULT_SCHEMA_CLASS": "tenants.rest.openapi.ApiSchema",
-    "EXCEPTION_HANDLER": "tenants.rest.problems.exception_handler",
+    "EXCEPTION_HANDLER": "tenants.http.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {

@@ -12,15 +12,17 @@ from xdist.scheduler import LoadFileScheduling
 
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
-from inference import computing, pixel_budget, registry
-from inference.lifecycle import samples
-from inference.rollouts import counting, shadow
-from inference.slots import slots
-from mlplatform import traffic
+from inference.deprecations.samples import store as samples
+from inference.engine import computing
+from inference.engine.permits import slots
+from inference.inputs import pixel_budget
+from inference.registry import versions
+from inference.trials import counting, shadow
 from mlplatform.graphql.documents import documents
 from mlplatform.lib import background
+from mlplatform.observability import traffic
 from tenants import api_keys, authentication, tenancy, trusted_documents
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 from tenants.models import ApiKey, Tenant, User
 from tenants.scopes import SCOPES
 from tests.support import environment, holding
@@ -132,7 +134,7 @@ def forget_everything() -> None:
     authentication.forget_all()
     contracts.forget_all()
     pricing.forget()
-    registry.forget()
+    versions.forget()
     catalogue.forget()
     computing.forget()
     pixel_budget.forget()

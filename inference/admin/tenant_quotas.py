@@ -9,8 +9,8 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from billing import contracts, quotas
-from inference.admin.lifecycle.tenant_calls import TenantWithCallsAdmin
-from inference.packages import occupied
+from inference.admin.deprecations.tenant_calls import TenantWithCallsAdmin
+from inference.registry.packages import occupied
 from tenants.admin.kit import display
 from tenants.models import Tenant
 

@@ -13,9 +13,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from inference import draining, workers
+from inference.fleet import draining, workers
+from inference.fleet.workers import DrainOrder, WorkerInfo
 from inference.models import MLModel, ModelVersion, VersionState
-from inference.workers import DrainOrder, WorkerInfo
 from mlplatform.lib import redis
 from mlplatform.lib.errors import unavailable
 from tenants.admin import formats

@@ -20,8 +20,8 @@ from inference.batching.pools import Pools
 from inference.batching.room import Room
 from inference.batching.transport import Transport
 from inference.batching.work import WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import ModelRef, Priority
-from inference.workers import Capacity
 from mlplatform.lib import clock
 from mlplatform.lib.background import start_watched
 

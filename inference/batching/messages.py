@@ -13,7 +13,7 @@ TOO_LATE = "too late"
 class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
     """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep).
 
-    ``truncate`` is whether the input may be cut, as ``inference.truncation`` says it. A message without it is of an
+    ``truncate`` is whether the input may be cut, as ``inference.inputs.truncation`` says it. A message without it is of an
     earlier release, which knows no refusal.
     """
 

@@ -11,8 +11,8 @@ from inference.batching.fair_queue import FairQueue, Totals
 from inference.batching.lanes import Flight, Lane, depart
 from inference.batching.policy import Backlog
 from inference.batching.work import WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import ModelRef, Priority
-from inference.workers import Capacity
 
 _COMPETING_S: Final = 1.0
 _AHEAD_S: Final = 0.01

@@ -37,7 +37,7 @@ class WorkItem:
 
     ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
     monotonic clock. ``weight`` is the tenant's share of busy workers, ``size`` what the input costs in tokens, or 1 for
-    what has none. ``truncate`` is whether it may be cut (``inference.truncation``); ``length`` is set with the answer of one that
+    what has none. ``truncate`` is whether it may be cut; ``length`` is set with the answer of one that
     was, and with the refusal of one that may not be. Equal inputs share one item: it is dropped only when no call waits for it
     any more.
     """

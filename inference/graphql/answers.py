@@ -8,7 +8,7 @@ import graphene
 from inference.graphql.calling import Result
 from inference.types import LabelScore, PredictResult, TextLength
 from mlplatform.lib.errors import PlatformError
-from tenants.graphql.lifecycle import Ending, EndingField
+from tenants.graphql.deprecations import Ending, EndingField
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ import graphene
 from django.conf import settings
 
 from billing.models import Operation
-from inference import truncation
 from inference.graphql import inputs
 from inference.graphql.answers import ModelPrediction, Outcome
 from inference.graphql.calling import BatchCall, PredictionLoader, Result, SingleCall
+from inference.inputs import truncation
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError, invalid
 from mlplatform.lib.graphql_cost import cost

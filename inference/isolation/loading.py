@@ -7,7 +7,7 @@ from django.conf import settings
 from inference.isolation import isolated
 from inference.isolation.forks import forker
 from inference.isolation.limits import ComputeLimits
-from inference.packages import room
+from inference.registry.packages import room
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import RuntimeSpec

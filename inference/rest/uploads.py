@@ -19,8 +19,8 @@ from django.utils.datastructures import MultiValueDict
 
 from mlplatform.lib import request_body, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
-from tenants.rest import parsers
-from tenants.rest.call import RestCall
+from tenants.http import parsers
+from tenants.http.call import RestCall
 
 FORM: Final = "multipart/form-data"
 IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})

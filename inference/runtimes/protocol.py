@@ -103,7 +103,7 @@ class ReadsTexts(Protocol):
 
     def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
         """The tokens of each text, which ``forward`` takes in place of it. ``truncate`` says of each whether it may be cut
-        (see ``inference.truncation``). Raises ValueError for a text without any token."""
+        (see ``inference.inputs.truncation``). Raises ValueError for a text without any token."""
 
 
 @runtime_checkable

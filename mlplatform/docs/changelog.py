@@ -15,10 +15,10 @@ from django.utils.feedgenerator import Atom1Feed
 from django.utils.safestring import SafeString
 
 from inference.models import ModelVersion
-from inference.served import may_know
+from inference.registry.live import may_know
 from mlplatform.docs.dates import day, moment
 from mlplatform.lib import clock, markdown
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 from tenants.models import Brownout, DeprecationSchedule, SubjectKind
 
 PATH: Final = "/docs/changelog"

@@ -16,8 +16,8 @@ from graphql import (
 
 from billing.admission import Decision
 from billing.contracts import contract_of
-from billing.rest.keyed import peek
-from inference import served
+from billing.http.keyed import peek
+from inference.registry import live
 from mlplatform.graphql import charging, declarations, refusals
 from mlplatform.graphql import cost as costs
 from mlplatform.graphql.charging import Hold
@@ -38,9 +38,9 @@ from mlplatform.graphql.requests import MAX_VALUES, Asked
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import trusted_documents
 from tenants.authentication import Caller
+from tenants.deprecations.rules import Deprecation
 from tenants.graphql.call import GraphQLCall
 from tenants.guards import StaleCaller
-from tenants.lifecycle.rules import Deprecation
 
 _ABOUT_THE_SCHEMA: Final = frozenset({"__schema", "__type", "__typename"})
 PERSISTED_QUERY_NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
@@ -160,7 +160,7 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
 
 def _meter(caller: Caller | None, model: str) -> str:
     """What the prices of the caller's predictions call the model that a field names, or leaves to the tenant's default."""
-    return served.meter_of(model or caller.default_model, tenant_id=caller.tenant_id) if caller is not None else model
+    return live.meter_of(model or caller.default_model, tenant_id=caller.tenant_id) if caller is not None else model
 
 
 def _require_no_mutation(node: DocumentNode, *, name: str | None) -> None:

@@ -9,9 +9,9 @@ from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import UsageRollup
-from inference import workers
+from inference.fleet import workers
+from inference.fleet.workers import Heartbeat, LoadedModel
 from inference.models import EndUser, Item, MLModel, ModelVersion
-from inference.workers import Heartbeat, LoadedModel
 from mlplatform import demo_audience
 from mlplatform.lib import clock
 from tenants import trusted_documents

@@ -14,17 +14,19 @@ from django.test import Client
 from django.utils.html import escape
 from playwright.sync_api import sync_playwright
 
-from billing import usage
-from inference import registry
-from inference.lifecycle import letters, report, samples
-from inference.lifecycle.comparing import Difference, FieldChange
-from inference.lifecycle.moments import Moment, MomentKind
-from inference.lifecycle.report import Outcome
+from billing.metering import ledger as metering_ledger
+from inference.deprecations.notices import letters
+from inference.deprecations.notices.moments import Moment, MomentKind
+from inference.deprecations.rehearsals import report
+from inference.deprecations.rehearsals.comparing import Difference, FieldChange
+from inference.deprecations.rehearsals.report import Outcome
+from inference.deprecations.samples import store as samples
 from inference.models import Item, ModelVersion, Rehearsal
-from inference.recommending import entries
+from inference.recommendations import entries
+from inference.registry import versions
 from mlplatform.lib import clock, enqueue
 from tenants import api_keys, tenancy, trusted_documents
-from tenants.lifecycle import catalogue, schedules
+from tenants.deprecations import catalogue, schedules
 from tenants.models import DeprecationSchedule, Tenant, User
 from tenants.scopes import SCOPES
 from tests.browser.test_admin_pages import chromium
@@ -68,7 +70,7 @@ def written(mallory: Customer, tiny_worker: TinyWorker, models_dir: Path, monkey
     answer = api.post("/v1/predict", {"model": "tiny", "input": EVIL}, headers=headers)
     assert answer.status == 200, answer.body
     assert samples.flush() == 1
-    assert usage.drain() == 1
+    assert metering_ledger.drain() == 1
     user = {"external_id": "ada", "name": EVIL.replace("\u202e", ""), "preferences": {"categories": [_line(60)]}}
     assert api.post("/v2/users", {"users": [user]}, headers=headers).status == 200
     item = {"external_id": "g1", "title": _line(), "description": f"{EVIL}\n{LINK}", "categories": [_line(60)]}
@@ -91,8 +93,8 @@ def written(mallory: Customer, tiny_worker: TinyWorker, models_dir: Path, monkey
         schedule=schedule, tenant=mallory.tenant, until=schedule.sunset_at + DAY, reason=EVIL, approved_by=mallory.owner
     )
     private = ModelVersion.objects.get(model__owner=mallory.tenant, version="1.0.0")
-    registry.mark_verified(version_id=private.pk, error="")
-    registry.promote(version=ModelVersion.objects.get(model__owner=mallory.tenant, version="1.1.0"))
+    versions.mark_verified(version_id=private.pk, error="")
+    versions.promote(version=ModelVersion.objects.get(model__owner=mallory.tenant, version="1.1.0"))
     make_schedule("evil/shapes@1.0.0", "evil/shapes@1.1.0", guide="[[changes]]\n\n[[samples]]")
     catalogue.forget()
     return mallory
@@ -114,7 +116,7 @@ def _push(api: Api, headers: dict[str, str]) -> None:
         answer = api.call("POST", path, content=zipped, content_type="application/zip", headers=headers)
         assert answer.status == 201, answer.body
         row = ModelVersion.objects.get(model__owner__isnull=False, version=version)
-        registry.mark_verified(version_id=row.pk, error="" if version == "1.1.0" else f"LoadError: {EVIL}")
+        versions.mark_verified(version_id=row.pk, error="" if version == "1.1.0" else f"LoadError: {EVIL}")
 
 
 def _rehearse(schedule: Any, tenant: Tenant) -> None:

@@ -10,11 +10,12 @@ import pytest
 from pytest_django import Settings
 from redis.exceptions import TimeoutError as TimedOut
 
-from billing import admission, contracts, late_releases, pricing, usage
+from billing import admission, contracts, late_releases, pricing
 from billing.admission import connection, scripts
 from billing.admission.scripts import JoinedScript
+from billing.metering import ledger as metering_ledger
 from billing.models import Price, UsageRecord
-from inference.batching import settlement
+from inference.worker import settlement
 from mlplatform.lib.errors import ErrorKind
 from tenants import authentication
 from tests.conftest import Customer
@@ -82,10 +83,12 @@ def assert_charged_as_told(customer: Customer, said: Said, before: int) -> None:
     assert ledger.units(customer.tenant) == before + told
     caller = authentication.authenticate(customer.secret, address="127.0.0.1", fresh=True)
     contract = contracts.contract_of(caller)
-    states = admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date).states
+    states = admission.peek(
+        subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date
+    ).states
     (month,) = (state for state in states if state.limit.kind == "monthly")
     assert month.remaining == month.limit.amount - before - told
-    usage.drain()
+    metering_ledger.drain()
     assert sum(UsageRecord.objects.values_list("units", flat=True)) == before + told
     answered = 1 + sum(row.kind is None for row in said.rows)
     assert sum(UsageRecord.objects.values_list("inputs", flat=True)) == answered

@@ -9,10 +9,11 @@ import pytest
 from pytest_django import Settings
 
 from billing.models import LimitKind, LimitRule
-from inference import computing, registry
 from inference.batching.current import batcher
 from inference.batching.work import Hold, WorkItem
-from inference.slots import slots
+from inference.engine import computing
+from inference.engine.permits import slots
+from inference.registry import versions
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys, tenancy
@@ -173,7 +174,7 @@ def test_a_model_that_fails(acme: Customer, face: Face) -> None:
 
 def test_workers_too_busy_for_the_deadline(acme: Customer, models: TinyWorker, face: Face) -> None:
     models.go.clear()
-    ref = registry.resolve("tiny")
+    ref = versions.resolve("tiny")
     batcher()._pools.open(ref)[1].token_s = 100.0  # What its batches have taken so far.
     under_way = WorkItem(b"tbefore", b"", Hold("", acme.tenant.pk, 1), clock.monotonic() + 30)
     batcher().submit([(ref, [under_way])])

@@ -23,7 +23,7 @@ from mlplatform import api_answers
 from mlplatform.lib import sql_connections
 from mlplatform.lib.errors import ErrorKind
 from mlplatform.short_way import ShortWay
-from tenants.rest import problems
+from tenants.http import problems
 from tests.conftest import Customer
 
 

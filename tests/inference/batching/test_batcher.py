@@ -12,7 +12,7 @@ from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, WAIT_S, Wire, fails_as_unavailable, item, outcome, payloads
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 
 def test_a_single_input_goes_at_once_and_says_what_a_worker_needs(make: Make, wire: Wire) -> None:

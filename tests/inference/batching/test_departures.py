@@ -10,7 +10,7 @@ from inference.batching.pools import Pools
 from inference.types import Priority
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome, payloads, walk
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 
 def test_it_gathers_while_the_worker_is_busy_and_sends_full_batches(make: Make, wire: Wire) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from inference.batching.losses import MIN_GIVE_UP_S, MIN_RESEND_S
 from inference.batching.messages import TOO_LATE
+from inference.fleet.workers import Capacity
 from inference.types import Priority
-from inference.workers import Capacity
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, WAIT_S, Wire, fails_as_unavailable, item, outcome, payloads, walk
 

@@ -14,7 +14,7 @@ from inference.batching.work import Hold, WorkItem
 from inference.types import Priority
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome, payloads, walk
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 MODELS = [reference(version_id=number, max_batch_size=3) for number in range(3)]
 STEPS = st.lists(

@@ -6,8 +6,8 @@ import pytest
 
 from inference.batching.messages import BatchMessage, BatchReply, decode_batch, encode_reply
 from inference.batching.transport import TASK, CeleryTransport
+from inference.fleet.workers import Heartbeat
 from inference.types import DEFAULT_POOL, Priority
-from inference.workers import Heartbeat
 from mlplatform.lib import redis
 from tests.support.redis_server import RedisServer
 

@@ -14,12 +14,12 @@ from inference.batching import batcher as batching
 from inference.batching import losses
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import Priority
-from inference.workers import Capacity
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.wire import WAIT_S
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 CALLERS = 4
 CALLS = 60

@@ -6,8 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from billing.models import LimitRule
-from inference import predict as prediction
-from inference.slots import slots
+from inference.engine import predict as prediction
+from inference.engine.permits import slots
 from inference.types import CallContext
 from tenants import api_keys
 from tests.conftest import Customer

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import pytest
 
-from inference import artefacts
-from inference.artefacts import ArtefactError
 from inference.isolation.forks import Forker
 from inference.isolation.isolated import Isolated
 from inference.isolation.limits import ComputeLimits
-from inference.packages import contents
-from inference.packages.card import Card
-from inference.packages.problems import PackageError
+from inference.registry import artefacts
+from inference.registry.artefacts import ArtefactError
+from inference.registry.packages import contents
+from inference.registry.packages.card import Card
+from inference.registry.packages.problems import PackageError
 from inference.runtimes import examples, loading
 from inference.runtimes.protocol import RuntimeFault, RuntimeSpec
 from mlplatform.run.environment import ROOT

@@ -11,8 +11,8 @@ from billing.models import Plan
 from inference.isolation.forks import forker
 from inference.models import MLModel, ModelVersion
 from inference.runtimes.protocol import RuntimeSpec
-from inference.working.loaded import LoadedModels
-from inference.working.shares import OverQuota
+from inference.worker.loaded_models import LoadedModels
+from inference.worker.shares import OverQuota
 from tests.conftest import Customer
 from tests.inference.isolation.test_isolated import gone
 from tests.support import hf_folders, hostile

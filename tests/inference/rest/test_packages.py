@@ -9,9 +9,9 @@ import pytest
 from pytest_django import Settings
 
 from billing.models import Plan
-from inference import registry
 from inference.models import MLModel, ModelVersion
-from inference.packages import turns
+from inference.registry import versions
+from inference.registry.packages import turns
 from inference.rest import packages as face
 from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -228,8 +228,8 @@ def test_an_owner_retires_its_version_and_never_the_live_one(acme: Customer) -> 
     push(api)
     push(api, packages.zipped(packages.files(packages.CARD.replace("1.0.0", "1.1.0"))))
     first = ModelVersion.objects.get(version="1.0.0")
-    registry.mark_verified(version_id=first.pk, error="")
-    registry.promote(version=first)
+    versions.mark_verified(version_id=first.pk, error="")
+    versions.promote(version=first)
     live = api.post(f"{PATH}/1.0.0/retire", {})
     assert_problem(live, ErrorKind.CONFLICT, "shapes@1.0.0 is live; promote another version first.")
     by_header = api.call(
@@ -267,7 +267,7 @@ def test_files_that_another_version_has_stay_and_so_do_those_that_staff_named(
     twin.save(force_insert=True)
     for version in (pushed, twin):
         with django_capture_on_commit_callbacks(execute=True):
-            registry.retire(version=version)
+            versions.retire(version=version)
     assert folders(models_dir) == {pushed.artefact_path}, (
         "first the other had them, then the path was not that of a push"
     )

@@ -19,15 +19,15 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from billing.rest.views import KeyedView
-from inference import registry
-from inference.lifecycle import samples
+from inference.api_versions import VERSIONS
+from inference.deprecations.samples import store as samples
 from inference.models import EndUser, Item, MLModel, RolloutKind
-from inference.representations import VERSIONS
-from inference.rollouts import trials
+from inference.registry import versions
+from inference.registry.rollouts import trials
 from mlplatform.docs import openapi
 from mlplatform.lib import clock
 from mlplatform.wsgi import application
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 from tenants.models import Tenant
 from tests.conftest import Customer
 from tests.support.ending import DAY, make_schedule
@@ -61,7 +61,7 @@ def untried() -> None:
     for kind in RolloutKind:
         trials.stop(model=model, kind=kind)
     for version in ("2.0.0", "1.0.0"):
-        registry.promote(version=model.versions.get(version=version))
+        versions.promote(version=model.versions.get(version=version))
 
 
 @pytest.mark.parametrize("version", openapi.VERSIONS)
