@@ -14,7 +14,7 @@ from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference.deprecations.samples import store as samples
 from inference.engine import computing
-from inference.engine.permits import slots
+from inference.engine.permits import permits
 from inference.inputs import pixel_budget
 from inference.registry import versions
 from inference.trials import counting, shadow
@@ -138,7 +138,7 @@ def forget_everything() -> None:
     catalogue.forget()
     computing.forget()
     pixel_budget.forget()
-    slots.cache_clear()
+    permits.cache_clear()
     samples.forget()
     counting.forget()
     shadow.forget()

@@ -78,7 +78,7 @@ class WorkItem:
             self._waiters -= 1
             self._unpaid = self._unpaid or unpaid
 
-    def take_bill(self) -> bool:
+    def claim_charge(self) -> bool:
         """Whether the one who asks must pay for the computation, because who began it has left; true once."""
         with self._lock:
             taken, self._unpaid = self._unpaid, False

@@ -230,8 +230,8 @@ class BulkComputation:
     def _bill(self, item: Prepared, work: SharedWork) -> None:
         if work.entry is not None:
             item.entry, item.units = work.entry, item.cached_units
-        elif work.take_bill():
-            item.took_bill = True
+        elif work.claim_charge():
+            item.claimed_charge = True
         else:
             item.units = item.cached_units
 

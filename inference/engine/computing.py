@@ -181,8 +181,8 @@ class Computation:
         elif item.joined is None:
             if work.cache_key:
                 store.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s, length=work.length)
-        elif work.take_bill():
-            item.took_bill = True
+        elif work.claim_charge():
+            item.claimed_charge = True
         else:
             item.units = item.cached_units
         item.length = work.length

@@ -20,7 +20,7 @@ _waiting = Gauge("mlplatform_calls_waiting", "Calls that wait for a worker.", mu
 _refused = Counter("mlplatform_calls_refused_total", "Calls refused because too many wait for a worker.")
 
 
-class Slots:
+class Permits:
     """Places for calls that wait, ``total`` of them; the last quarter is for tenants below their share."""
 
     def __init__(self, total: int) -> None:
@@ -65,6 +65,6 @@ class Slots:
 
 
 @lru_cache(maxsize=1)
-def slots() -> Slots:
+def permits() -> Permits:
     """Those of this process."""
-    return Slots(settings.MAX_WAITING_CALLS)
+    return Permits(settings.MAX_WAITING_CALLS)

@@ -17,7 +17,7 @@ from inference.engine import bulk, observe
 from inference.engine.bulk import BulkComputation
 from inference.engine.charges import Call
 from inference.engine.computing import HOLD_MARGIN_S, Computation, require_in_time
-from inference.engine.permits import slots
+from inference.engine.permits import permits
 from inference.engine.preparing import Prepared, prepare
 from inference.types import CallContext, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib import clock
@@ -153,7 +153,7 @@ class Started:
         tenant_id = contract.subject.tenant_id
         try:
             if self.context.holds_thread:
-                slots().take(tenant_id, weight=contract.weight)
+                permits().take(tenant_id, weight=contract.weight)
                 self._waits = True
             again = bulk.repeated(unanswered, self.context) if self.bulk else ()
             computed = [item for item in unanswered if item.joined is None and item.hold_id not in again]
@@ -167,7 +167,7 @@ class Started:
         """The call waits no longer."""
         if self._waits:
             self._waits = False
-            slots().give(self.contract.subject.tenant_id)
+            permits().give(self.contract.subject.tenant_id)
 
     def admit(self, calls: list[Call]) -> None:
         """All in one round trip. Separate calls of which the limits refuse some are admitted one after the other."""

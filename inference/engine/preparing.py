@@ -39,7 +39,7 @@ class Prepared:
     cached_units: int
     full_units: int
     deprecation: Deprecation | None
-    took_bill: bool = False
+    claimed_charge: bool = False
     truncate: int = REFUSE
     """Whether the text may be cut, as ``inference.inputs.truncation`` says it; of what is no text it says nothing."""
     length: TextLength | None = None
@@ -77,7 +77,7 @@ class Prepared:
     @property
     def cached(self) -> bool:
         """Whether it costs what cached answers cost."""
-        return self.entry is not None or (self.joined is not None and not self.took_bill)
+        return self.entry is not None or (self.joined is not None and not self.claimed_charge)
 
     @property
     def settled_by_worker(self) -> bool:

@@ -149,7 +149,7 @@ def alive() -> list[WorkerInfo]:
     return sorted(living, key=lambda info: info.name)
 
 
-def taking(pool: str) -> list[WorkerInfo]:
+def accepting(pool: str) -> list[WorkerInfo]:
     """The living workers of a pool that take batches, and that nobody just ordered to drain. Raises what Redis raises."""
     ordered = {redis.as_bytes(name).decode() for name in redis.state().hkeys(_DRAINED)}
     return [info for info in alive() if info.serves(pool) and not info.draining and info.name not in ordered]
@@ -180,10 +180,10 @@ class Capacity:
 
 def capacity(pool: str) -> Capacity:
     """What the pool's workers last said of themselves. Raises what Redis raises."""
-    taking = [info for info in alive() if info.serves(pool) and not info.draining]
+    accepting = [info for info in alive() if info.serves(pool) and not info.draining]
     (waiting,) = broker.waiting([list_name(pool)])
-    known = [info.batch_s for info in taking if info.batch_s > 0]
-    return Capacity(sum(info.concurrency for info in taking), waiting, sum(known) / len(known) if known else 0.0)
+    known = [info.batch_s for info in accepting if info.batch_s > 0]
+    return Capacity(sum(info.concurrency for info in accepting), waiting, sum(known) / len(known) if known else 0.0)
 
 
 def queue_depths(queues: Collection[str] = QUEUES) -> dict[str, int]:

@@ -300,7 +300,7 @@ def _all_answering_to(call: GraphQLCall) -> list[ModelRef]:
 def _usable_by(call: GraphQLCall) -> Callable[[str], bool]:
     """Whether a model, of which perhaps nothing answers any more, may be shown to the key."""
     key = call.key
-    return lambda name: key.may_use(names.plain(name)) and model_versions.may_know(name, tenant_id=key.tenant_id)
+    return lambda name: key.may_use(names.plain(name)) and model_versions.is_visible_to(name, tenant_id=key.tenant_id)
 
 
 def _answering(ref: ModelRef) -> Version:

@@ -226,7 +226,7 @@ def meter_of(name: str, *, tenant_id: int) -> str:
     return ref.qualified_name if ref is not None else name.partition("@")[0]
 
 
-def may_know(subject: str, *, tenant_id: int | None) -> bool:
+def is_visible_to(subject: str, *, tenant_id: int | None) -> bool:
     """Whether what happens to a subject, an API version or a model version, may be told to the tenant; None: to everybody."""
     namespace, separator, _ = subject.partition("/")
     if not separator:

@@ -41,7 +41,7 @@ def sample(
             caller=caller,
             api_version=api_version,
             model=request.model,
-            body=uploads.sayable(body),
+            body=uploads.json_ready(body),
             answer=answer,
             client=call.header("USER_AGENT"),
         )

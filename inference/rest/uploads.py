@@ -84,7 +84,7 @@ def model_of(call: RestCall, *, address: str = "") -> str:
     return address or asked
 
 
-def sayable(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def json_ready(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The body as JSON has it: an image that came as bytes becomes base64."""
     given = body.get("input")
     if isinstance(given, dict) and isinstance(given.get("image"), bytes):

@@ -36,7 +36,7 @@ _splits = Counter(
 
 
 @dataclass(slots=True)
-class Outcome:
+class BatchOutcome:
     """Scores of each input as float32 bytes, or None with its problem; ``compute_s`` is the model's own time.
 
     ``lengths`` are those of inputs that were cut, and of those that are refused instead: they have neither scores nor a
@@ -55,9 +55,9 @@ class Outcome:
     """Why the model may not be loaded, in words for its owner's callers."""
 
 
-def failed(items: Sequence[ItemMessage], failure: Exception) -> Outcome:
+def failed(items: Sequence[ItemMessage], failure: Exception) -> BatchOutcome:
     """The outcome when no input could be tried, such as when the model does not load."""
-    return Outcome([None] * len(items), dict.fromkeys(range(len(items)), reason(failure)), error=reason(failure))
+    return BatchOutcome([None] * len(items), dict.fromkeys(range(len(items)), reason(failure)), error=reason(failure))
 
 
 def reason(failure: Exception) -> str:
@@ -65,10 +65,10 @@ def reason(failure: Exception) -> str:
     return f"{type(failure).__name__}: {failure}"[:_MAX_REASON]
 
 
-def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> Outcome:
+def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> BatchOutcome:
     """The answers to ``items``, in order. One bad input fails alone: its neighbours may be other customers."""
     name = runtime.spec.name
-    outcome = Outcome([None] * len(items))
+    outcome = BatchOutcome([None] * len(items))
     places: list[int] = []
     decoded: list[Input] = []
     for place, item in enumerate(items):
@@ -142,7 +142,7 @@ def _run(
     runtime: CheckedRuntime,
     decoded: Sequence[Input],
     places: Sequence[int],
-    outcome: Outcome,
+    outcome: BatchOutcome,
     items: Sequence[ItemMessage],
 ) -> None:
     """Compute these inputs together, else each half by itself."""
@@ -183,7 +183,7 @@ def _label(runtime: CheckedRuntime) -> str:
     return metric_label(runtime.spec.name, private=runtime.spec.private)
 
 
-def _last_word(outcome: Outcome, items: Sequence[ItemMessage]) -> str:
+def _last_word(outcome: BatchOutcome, items: Sequence[ItemMessage]) -> str:
     """The reason with which the rest is given up; empty while there is hope."""
     if len(outcome.problems) < _HOPELESS or any(result is not None for result in outcome.results):
         return ""

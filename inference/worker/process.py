@@ -80,7 +80,7 @@ class Worker:
             # Told all the same: what is not answered keeps its place among the batches on their way.
             _skipped.inc()
             nothing: list[bytes | None] = [None] * len(message.items)
-            self._reporter.hand_over(self._report(message, executor.Outcome(nothing, error=TOO_LATE)))
+            self._reporter.hand_over(self._report(message, executor.BatchOutcome(nothing, error=TOO_LATE)))
             return
         began = clock.monotonic()
         loaded = None
@@ -199,7 +199,7 @@ class Worker:
             self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
             logger.exception("%s could not be loaded; the worker serves the others", ref.qualified_reference)
 
-    def _report(self, message: BatchMessage, outcome: executor.Outcome) -> Report:
+    def _report(self, message: BatchMessage, outcome: executor.BatchOutcome) -> Report:
         answered = [
             (item, scores, outcome.lengths.get(place))
             for place, (item, scores) in enumerate(zip(message.items, outcome.results, strict=True))

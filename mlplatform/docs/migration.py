@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from inference.api_versions import VERSIONS
 from inference.deprecations.guides import pages as guide_pages
 from inference.deprecations.guides.pages import GuidePage
-from inference.registry.live import may_know
+from inference.registry.live import is_visible_to
 from mlplatform.lib import clock
 from tenants.deprecations import catalogue, rules
 from tenants.deprecations.rules import Schedule, Window
@@ -56,7 +56,7 @@ def ways(*, tenant_id: int | None = None) -> Iterator[Way]:
         for successor in names[place + 1 :]:
             yield Way(SubjectKind.API_VERSION, subject, successor, schedule)
     for schedule in known.models.values():
-        if _announced(schedule) is not None and may_know(schedule.subject, tenant_id=tenant_id):
+        if _announced(schedule) is not None and is_visible_to(schedule.subject, tenant_id=tenant_id):
             yield Way(SubjectKind.MODEL_VERSION, schedule.subject, schedule.successor, schedule)
 
 

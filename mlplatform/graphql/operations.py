@@ -68,7 +68,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class OperationOutcome:
     """The answer of one operation, and what the HTTP answer says in headers."""
 
     body: dict[str, Any]
@@ -87,11 +87,11 @@ class Planned:
     """Whether it asks for anything beside predictions, which charge themselves."""
 
 
-def run(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool = False) -> Outcome:
+def run(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool = False) -> OperationOutcome:
     """Answer an operation. Raises PlatformError for what ends it before it runs, and StaleCaller; nothing is charged then."""
     planned = plan(asked, call, budget, queries_only=queries_only)
     if call.caller is None:
-        return Outcome(_execute(planned), None)
+        return OperationOutcome(_execute(planned), None)
     held = charging.hold(call, planned.cost) if planned.reads else None
     try:
         body = _execute(planned)
@@ -112,7 +112,7 @@ def run(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool =
             decision=decision,
         )
     }
-    return Outcome(body, decision, tuple(call.deprecations))
+    return OperationOutcome(body, decision, tuple(call.deprecations))
 
 
 def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool) -> Planned:

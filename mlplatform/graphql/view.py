@@ -13,7 +13,7 @@ from billing.admission import Decision
 from billing.http import keyed
 from mlplatform.graphql import graphiql, negotiation, refusals, requests, sessions
 from mlplatform.graphql.negotiation import GRAPHQL_JSON, JSON
-from mlplatform.graphql.operations import Budget, Outcome, run
+from mlplatform.graphql.operations import Budget, OperationOutcome, run
 from mlplatform.graphql.refusals import NOT_ACCEPTABLE, Refusal
 from mlplatform.graphql.requests import Asked, Request
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -115,7 +115,7 @@ class _Handler:
             self._done.append(body)
         return self._reply(self._done)
 
-    def _run(self, caller: Caller, asked: Asked, index: int) -> Outcome:
+    def _run(self, caller: Caller, asked: Asked, index: int) -> OperationOutcome:
         call = GraphQLCall(
             caller=caller,
             request_id=self._request_id(index),

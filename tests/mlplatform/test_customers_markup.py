@@ -19,7 +19,7 @@ from inference.deprecations.notices import letters
 from inference.deprecations.notices.moments import Moment, MomentKind
 from inference.deprecations.rehearsals import report
 from inference.deprecations.rehearsals.comparing import Difference, FieldChange
-from inference.deprecations.rehearsals.report import Outcome
+from inference.deprecations.rehearsals.report import CallOutcome
 from inference.deprecations.samples import store as samples
 from inference.models import Item, ModelVersion, Rehearsal
 from inference.recommendations import entries
@@ -123,8 +123,8 @@ def _rehearse(schedule: Any, tenant: Tenant) -> None:
     """What its own calls and models told."""
     told = report.of(
         [
-            Outcome(failure=("invalid-input", EVIL, EVIL)),
-            Outcome(
+            CallOutcome(failure=("invalid-input", EVIL, EVIL)),
+            CallOutcome(
                 request_changes=(FieldChange(EVIL, "removed", EVIL, EVIL),),
                 differences=(Difference("label", EVIL, 1.0, EVIL),),
                 old_latency_ms=1.0,

@@ -12,7 +12,7 @@ from billing.models import LimitKind, LimitRule
 from inference.batching.current import batcher
 from inference.batching.work import Hold, WorkItem
 from inference.engine import computing
-from inference.engine.permits import slots
+from inference.engine.permits import permits
 from inference.registry import versions
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
@@ -190,13 +190,13 @@ def test_more_calls_wait_than_this_process_has_places_for(
 ) -> None:
     if face_name == "grpc-stream":
         pytest.skip("its inputs wait without threads of their own")
-    most = slots().total * 3 // 4
+    most = permits().total * 3 // 4
     for _ in range(most):
-        slots().take(0, weight=1)
+        permits().take(0, weight=1)
     said = face(acme.secret, Ask("tiny", ("hello",)))
     assert said.kind is None, "the last quarter is for others"
-    for stranger in range(slots().total - most):
-        slots().take(-1 - stranger, weight=1)
+    for stranger in range(permits().total - most):
+        permits().take(-1 - stranger, weight=1)
     said = face(acme.secret, Ask("tiny", ("another",)))
     _assert_refused(said, ErrorKind.OVERLOADED)
     assert len(models.batches) == 1

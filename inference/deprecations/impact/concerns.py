@@ -57,7 +57,7 @@ def _announced() -> QuerySet[DeprecationSchedule]:
 
 def _seen_by(row: DeprecationSchedule, tenant_id: int) -> Concern | None:
     """None where only users of the subject are told and the tenant is none of them, and for what is another's private model."""
-    if not live.may_know(row.subject, tenant_id=tenant_id):
+    if not live.is_visible_to(row.subject, tenant_id=tenant_id):
         return None
     schedule, now = catalogue.frozen(row), clock.now()
     use = (

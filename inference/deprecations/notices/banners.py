@@ -53,7 +53,7 @@ def banners_of(*, tenant_id: int) -> list[Banner]:
     now = clock.now()
     known = catalogue.current()
     schedules = [version.schedule for version in known.api_versions.values() if version.schedule is not None]
-    seen = [one for one in known.models.values() if live.may_know(one.subject, tenant_id=tenant_id)]
+    seen = [one for one in known.models.values() if live.is_visible_to(one.subject, tenant_id=tenant_id)]
     announced = [schedule for schedule in (*schedules, *seen) if schedule.announced(now)]
     only_users = set(
         DeprecationSchedule.objects.filter(

@@ -79,7 +79,7 @@ def _tell(row: DeprecationSchedule, now: dt.datetime) -> int:
     users = version_use.tenants_using(row.kind, row.subject)
     told = 0
     for tenant_id in sorted(users | _others(row)):
-        if not live.may_know(row.subject, tenant_id=tenant_id):
+        if not live.is_visible_to(row.subject, tenant_id=tenant_id):
             continue
         for moment in moments.due(schedule, now, tenant_id):
             if tenant_id not in users and moment.kind is not MomentKind.ANNOUNCEMENT:

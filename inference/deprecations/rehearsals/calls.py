@@ -9,7 +9,7 @@ import orjson
 from inference import api_versions
 from inference.deprecations.rehearsals import comparing, replaying
 from inference.deprecations.rehearsals.replaying import Replayed
-from inference.deprecations.rehearsals.report import Outcome
+from inference.deprecations.rehearsals.report import CallOutcome
 from inference.models.lifecycle import CallSample
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError
@@ -34,17 +34,17 @@ class _Call:
 
 def rehearse(
     sample: CallSample, *, schedule: Schedule, tenant: Tenant, allowed_models: Collection[str] = ()
-) -> Outcome:
+) -> CallOutcome:
     """Replay one whole sample. ``allowed_models`` are those of its key. Raises ``WorkersAwayError`` and what Redis raises."""
     old = _Call(sample.api_version, sample.body, "" if "model" in sample.body else sample.model)
     try:
         new = _on_successor(old, schedule)
     except ValueError as error:
-        return Outcome(failure=(NOT_REWRITABLE, str(error), ""))
+        return CallOutcome(failure=(NOT_REWRITABLE, str(error), ""))
     try:
         after = replaying.replay(new.parse(), tenant=tenant, allowed_models=allowed_models)
     except PlatformError as error:
-        return Outcome(failure=(error.kind.value, error.detail, error.field or ""))
+        return CallOutcome(failure=(error.kind.value, error.detail, error.field or ""))
     before = _before(old, tenant, allowed_models)
     answer = _as_json(api_versions.render(new.api_version, after.answer))
     try:
@@ -55,7 +55,7 @@ def rehearse(
         )
     except ValueError:
         compared = None
-    return Outcome(
+    return CallOutcome(
         request_changes=tuple(comparing.field_changes(old.body, new.body)),
         answer_changes=tuple(comparing.field_changes(sample.answer, answer)),
         differences=() if compared is None else tuple(comparing.differences(sample.answer, compared)),

@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from inference.deprecations.rehearsals import calls as rehearsed_calls
 from inference.deprecations.rehearsals import report
 from inference.deprecations.rehearsals.replaying import WorkersAwayError
-from inference.deprecations.rehearsals.report import Outcome
+from inference.deprecations.rehearsals.report import CallOutcome
 from inference.deprecations.samples import store as samples
 from inference.models.lifecycle import Rehearsal, RehearsalState
 from mlplatform.lib import clock
@@ -153,7 +153,7 @@ def _claim(rehearsal_id: int) -> _Claim | None:
     return _Claim(row.pk, row.attempt)
 
 
-def _replay(claim: _Claim) -> list[Outcome]:
+def _replay(claim: _Claim) -> list[CallOutcome]:
     """The outcome of each sample, one after the other; the lease is renewed before each."""
     row = Rehearsal.objects.select_related("schedule", "tenant").get(pk=claim.rehearsal_id)
     schedule = catalogue.frozen(row.schedule)

@@ -18,7 +18,7 @@ _NO_SAMPLES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """One replayed call. ``failure`` is (kind, detail, field) of what would refuse it; then nothing else is known.
 
     ``unsayable`` tells that the old API version has no words for the new answer, so that both cannot be compared.
@@ -108,7 +108,7 @@ def read(kept: Mapping[str, Any]) -> Report | None:
     )
 
 
-def of(outcomes: Sequence[Outcome], *, tolerance: float = TOLERANCE) -> Report:
+def of(outcomes: Sequence[CallOutcome], *, tolerance: float = TOLERANCE) -> Report:
     """The report of these calls: ready when none fails and no label differs."""
     failures = Counter(one.failure for one in outcomes if one.failure is not None)
     lines = _differences(outcomes, tolerance)
@@ -143,7 +143,7 @@ def _changes(part: str, calls: Iterable[tuple[FieldChange, ...]]) -> list[Change
     ]
 
 
-def _differences(outcomes: Sequence[Outcome], tolerance: float) -> tuple[DifferenceLine, ...]:
+def _differences(outcomes: Sequence[CallOutcome], tolerance: float) -> tuple[DifferenceLine, ...]:
     found: dict[tuple[str, str], list[Difference]] = {}
     for one in outcomes:
         for difference in one.differences:

@@ -24,7 +24,7 @@ def holders(version: ModelVersion) -> list[str]:
     reference = str(version)
     return [
         info.name
-        for info in workers.taking(version.model.pool)
+        for info in workers.accepting(version.model.pool)
         if any(model.reference == reference for model in info.loaded)
     ]
 
@@ -38,7 +38,7 @@ def require_held(version: ModelVersion) -> None:
     try:
         if holders(version):
             return
-        reachable = bool(workers.taking(pool))
+        reachable = bool(workers.accepting(pool))
         if reachable:
             _ask(version)
     except (*redis.FAILURES, OperationalError) as error:

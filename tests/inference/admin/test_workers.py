@@ -53,7 +53,7 @@ def test_it_shows_each_pool_with_what_waits_and_who_computes(admin: Client) -> N
     redis.state().lpush("celery:gpu", *range(15))
     redis.state().lpush(list_name("gpu", 9), "in the background")
     pools = {pool.name: pool for pool in admin.get(PAGE).context["pools"]}
-    assert {name: (pool.taking, pool.waiting, pool.models, pool.tone) for name, pool in pools.items()} == {
+    assert {name: (pool.accepting, pool.waiting, pool.models, pool.tone) for name, pool in pools.items()} == {
         "gpu": (1, 16, ("tiny@1.0.0",), "warning"),
         "large": (0, 0, ("huge@1.0.0",), "danger"),
         "spare": (1, 0, (), ""),

@@ -175,14 +175,14 @@ def test_every_input_is_answered_or_left_and_nothing_stays() -> None:
 
         def busy() -> bool:
             with batcher._lock:
-                return bool(pools.totals.inputs or pools.flights())
+                return bool(pools.totals.inputs or pools.in_flight())
 
         until = clock.monotonic() + WAIT_S
         while (busy() or not all(caller.all_told for caller in callers)) and clock.monotonic() < until:
             time.sleep(0.005)
         with batcher._lock:
             assert (pools.totals.inputs, pools.totals.bytes) == (0, 0)
-            assert not pools.flights()
+            assert not pools.in_flight()
             assert not list(pools.queues())
             assert batcher._until_next_s() is None, "the timer has nothing to wait for"
         for caller in callers:

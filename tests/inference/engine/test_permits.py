@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.engine.permits import Slots
+from inference.engine.permits import Permits
 from mlplatform.lib.errors import ErrorKind, PlatformError
 
 STEPS = st.lists(st.tuples(st.sampled_from(["take", "give"]), st.integers(1, 5)), max_size=200)
 
 
-def took(slots: Slots, tenant_id: int, weight: int = 1) -> bool:
+def took(slots: Permits, tenant_id: int, weight: int = 1) -> bool:
     try:
         slots.take(tenant_id, weight=weight)
     except PlatformError:
@@ -24,7 +24,7 @@ def took(slots: Slots, tenant_id: int, weight: int = 1) -> bool:
 def test_never_more_than_there_are_and_never_none_for_a_newcomer_below_the_reserve(
     total: int, steps: list[tuple[str, int]]
 ) -> None:
-    slots, held = Slots(total), Counter[int]()
+    slots, held = Permits(total), Counter[int]()
     for step, tenant_id in steps:
         if step == "take":
             held[tenant_id] += took(slots, tenant_id)
@@ -38,7 +38,7 @@ def test_never_more_than_there_are_and_never_none_for_a_newcomer_below_the_reser
 
 
 def test_one_tenant_alone_leaves_a_quarter_to_who_comes_next() -> None:
-    slots = Slots(40)
+    slots = Permits(40)
     alone = sum(took(slots, 1) for _ in range(100))
     assert alone == 30
     assert sum(took(slots, 2) for _ in range(100)) == 10
@@ -49,7 +49,7 @@ def test_one_tenant_alone_leaves_a_quarter_to_who_comes_next() -> None:
 
 
 def test_a_heavier_tenant_may_take_more_of_the_reserve() -> None:
-    light, heavy = Slots(40), Slots(40)
+    light, heavy = Permits(40), Permits(40)
     for slots in (light, heavy):
         for _ in range(30):
             slots.take(1, weight=1)
@@ -59,7 +59,7 @@ def test_a_heavier_tenant_may_take_more_of_the_reserve() -> None:
 
 
 def test_a_place_that_was_not_given_cannot_be_taken_twice() -> None:
-    slots = Slots(1)
+    slots = Permits(1)
     slots.take(1, weight=1)
     with pytest.raises(PlatformError) as caught:
         slots.take(2, weight=1)

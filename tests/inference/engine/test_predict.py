@@ -272,7 +272,7 @@ def test_a_call_that_wants_a_fresh_answer_joins_nobody(acme: Customer) -> None:
     assert single_flight.begin(b"k", fresh, may_join=False) is None
     assert single_flight.join(b"k", 0) is fresh
     single_flight.end(b"k", first)
-    assert single_flight.join(b"k", 0) is fresh, "only its own computation ends a flight"
+    assert single_flight.join(b"k", 0) is fresh, "only its own computation ends a sent"
     single_flight.end(b"k", fresh)
     assert single_flight.join(b"k", 0) is None
 

@@ -115,7 +115,7 @@ def test_schedules_name_it_with_its_tenant(acme: Customer, globex: Customer, tin
     assert answer.status == 200
     assert "/docs/migrate/acme/reviews@0.9.0-1.0.0" in answer.headers["Link"]
     assert live.subject_of("reviews@0.9.0", tenant_id=globex.tenant.pk) == "reviews@0.9.0"
-    assert [live.may_know("acme/reviews@0.9.0", tenant_id=one) for one in (acme.tenant.pk, globex.tenant.pk, None)] == [
+    assert [live.is_visible_to("acme/reviews@0.9.0", tenant_id=one) for one in (acme.tenant.pk, globex.tenant.pk, None)] == [
         True, False, False,
     ]  # fmt: skip
 

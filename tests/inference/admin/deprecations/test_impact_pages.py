@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from inference.deprecations.notices import sending as notices
 from inference.deprecations.rehearsals import report
 from inference.deprecations.rehearsals.comparing import Difference, FieldChange
-from inference.deprecations.rehearsals.report import Outcome
+from inference.deprecations.rehearsals.report import CallOutcome
 from inference.models import ModelVersion
 from inference.models.lifecycle import Notice, Rehearsal
 from mlplatform import attention
@@ -273,8 +273,8 @@ def rehearsed(schedule: DeprecationSchedule, tenant: Tenant) -> Rehearsal:
     """A finished rehearsal in which a call would fail and a label differs."""
     made = report.of(
         [
-            Outcome(failure=("invalid-input", "The model takes text.", "input")),
-            Outcome(
+            CallOutcome(failure=("invalid-input", "The model takes text.", "input")),
+            CallOutcome(
                 answer_changes=(FieldChange("prediction", "removed", "text", ""),),
                 differences=(Difference("label", "prediction", 1.0, "positive → negative"),),
                 old_latency_ms=12.0,

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from inference.batching.departures import Departures
-from inference.batching.lanes import depart
+from inference.batching.dispatcher import Dispatcher
+from inference.batching.lanes import dispatch
 from inference.batching.pools import Pools
 from inference.types import Priority
 from tests.inference.batching.conftest import Make
@@ -162,41 +162,41 @@ def test_background_work_that_may_not_go_keeps_no_thread_busy(make: Make, wire: 
 
 def test_idle_lanes_are_not_looked_at() -> None:
     """A process has served hundreds of versions; a call for one of them costs the same."""
-    pools, departures = Pools(), Departures(per_worker=2, shared_batch_s=0.0)
+    pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.0)
     for number in range(2, 20):
         _, idle = pools.open(reference(version_id=number))
         idle.queues = {}  # To look into it is a KeyError.
     pool, lane = pools.open(MODEL)
     work = item("a")
     pool.push(lane, work, work.queued_at)
-    batch = departures.next_batch(pool, work.queued_at)
+    batch = dispatcher.next_batch(pool, work.queued_at)
     assert batch is not None
     assert (batch.lane, batch.items) == (lane, [work])
-    assert departures.next_batch(pool, work.queued_at) is None
+    assert dispatcher.next_batch(pool, work.queued_at) is None
     assert list(pools.queues()) == []
     assert pool.backlogs() == []
 
 
 def test_the_timer_is_needed_only_while_time_alone_lets_something_go() -> None:
-    pools, departures = Pools(), Departures(per_worker=2, shared_batch_s=0.0)
+    pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.0)
     pool, lane = pools.open(MODEL)
-    assert not departures.gathers(pool, 0.0)
+    assert not dispatcher.gathers(pool, 0.0)
     lane.batch_s = 5.0
     for number in range(5):
         work = item(str(number))
         work.queued_at = 10.0
         pool.push(lane, work, 10.0)
-    first = departures.next_batch(pool, 10.0)
+    first = dispatcher.next_batch(pool, 10.0)
     assert first is not None
-    pools.add(depart(lane, first.items, first.priority, reply_to="reply"))
-    assert departures.next_batch(pool, 11.0) is None
-    assert departures.gathers(pool, 11.0)
-    assert departures.until_next_s(pool, 11.0) == pytest.approx(4.0), "sent ahead when a batch's time has passed"
-    second = departures.next_batch(pool, 15.0)
+    pools.add(dispatch(lane, first.items, first.priority, reply_to="reply"))
+    assert dispatcher.next_batch(pool, 11.0) is None
+    assert dispatcher.gathers(pool, 11.0)
+    assert dispatcher.until_next_s(pool, 11.0) == pytest.approx(4.0), "sent ahead when a batch's time has passed"
+    second = dispatcher.next_batch(pool, 15.0)
     assert second is not None
-    pools.add(depart(lane, second.items, second.priority, reply_to="reply"))
+    pools.add(dispatch(lane, second.items, second.priority, reply_to="reply"))
     for number in range(4):
         pool.push(lane, item(str(number)), 15.0)
-    assert departures.next_batch(pool, 99.0) is None
-    assert not departures.gathers(pool, 99.0), "two are on their way, and only one that comes back lets another go"
-    assert departures.until_next_s(pool, 99.0) is None
+    assert dispatcher.next_batch(pool, 99.0) is None
+    assert not dispatcher.gathers(pool, 99.0), "two are on their way, and only one that comes back lets another go"
+    assert dispatcher.until_next_s(pool, 99.0) is None

@@ -24,7 +24,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Departures:
+class Dispatcher:
     """``per_worker`` batches may be on their way for each worker; while tenants compete, one is kept to ``shared_batch_s`` of
     computing, 0 for no bound. Times are on the monotonic clock."""
 
