@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 from mlplatform.lib.cancellation import Cancellation
 from tenants.deprecations.rules import Deprecation
@@ -23,7 +23,60 @@ REFUSE: Final = 0
 """A text may not be cut: it is read whole, or refused."""
 TO_LIMIT: Final = -1
 """What is beyond the model's limit may be dropped. A number above 0: what is beyond so many tokens."""
+SEMANTIC_VERSION: Final = r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?"
 _SCORE_DIGITS: Final = 6
+
+
+class Choice(StrEnum):
+    """A value that is stored and sent, with the words that forms show for it."""
+
+    label: str
+
+    def __new__(cls, value: str, label: str) -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.label = label
+        return member
+
+    @classmethod
+    def values(cls) -> list[str]:
+        """The plain values, in the order of their declaration."""
+        return [member.value for member in cls]
+
+    @classmethod
+    def choices(cls) -> list[tuple[str, str]]:
+        """The pairs that a field of Django's takes."""
+        return [(member.value, member.label) for member in cls]
+
+
+class RuntimeName(Choice):
+    """How a model computes; the first word is the kind of its inputs."""
+
+    TEXT_CLASSIFICATION = "text-classification", "Text classification"
+    TEXT_EMBEDDING = "text-embedding", "Text embedding"
+    TENSOR_CLASSIFICATION = "tensor-classification", "Image or tensor classification"
+    TENSOR_SCORING = "tensor-scoring", "Scoring of candidates"
+    TENSOR_ECHO = "tensor-echo", "Echo, for load tests"
+    IMAGE_CLASSIFICATION = "image-classification", "Image classification"
+    PAIR_CLASSIFICATION = "pair-classification", "Classification of pairs of texts"
+    PAIR_SCORING = "pair-scoring", "Reranking: how well a text fits another"
+
+
+class Precision(Choice):
+    """In what numbers a version computes. ``int8`` is dynamic quantisation of linear layers, on a processor only."""
+
+    FLOAT32 = "float32", "float32"
+    BFLOAT16 = "bfloat16", "bfloat16"
+    FLOAT16 = "float16", "float16 (GPU)"
+    INT8 = "int8", "dynamic int8 (CPU)"
+
+
+class Acceleration(Choice):
+    """What is done to the loaded network before it serves."""
+
+    NONE = "none", "None"
+    COMPILE = "compile", "torch.compile"
+    CUDA_GRAPHS = "cuda-graphs", "CUDA graphs (GPU)"
 
 
 def metric_label(name: str, *, private: bool) -> str:
@@ -42,7 +95,7 @@ class TextLength(NamedTuple):
 
 
 class Priority(IntEnum):
-    """Who goes first where several inputs wait: people who wait for an answer, or work that nobody waits for."""
+    """Which of several queued inputs is computed first: those of calls that wait for an answer, before background work."""
 
     INTERACTIVE = 0
     BACKGROUND = 1
@@ -193,8 +246,8 @@ class ModelRef:
     description: str = ""
     accuracy: float | None = None
     accuracy_note: str = ""
-    precision: str = "float32"
-    acceleration: str = "none"
+    precision: str = Precision.FLOAT32.value
+    acceleration: str = Acceleration.NONE.value
     measurements: tuple[MeasuredOption, ...] = ()
     namespace: str = ""
     """The owner's slug, of a private model."""

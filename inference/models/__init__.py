@@ -4,11 +4,10 @@ from inference.models.audience import EndUser, Item, Like
 from inference.models.lifecycle import CallSample, Notice, Rehearsal, RehearsalState, Verdict
 from inference.models.measurement import Measurement
 from inference.models.ml_model import MLModel
-from inference.models.model_version import Acceleration, ModelVersion, Precision, RuntimeName, VersionState
+from inference.models.model_version import ModelVersion, VersionState
 from inference.models.rollout import Promotion, PromotionReason, Rollout, RolloutKind, RolloutState
 
 __all__ = [
-    "Acceleration",
     "CallSample",
     "EndUser",
     "Item",
@@ -17,7 +16,6 @@ __all__ = [
     "Measurement",
     "ModelVersion",
     "Notice",
-    "Precision",
     "Promotion",
     "PromotionReason",
     "Rehearsal",
@@ -25,7 +23,6 @@ __all__ = [
     "Rollout",
     "RolloutKind",
     "RolloutState",
-    "RuntimeName",
     "Verdict",
     "VersionState",
 ]

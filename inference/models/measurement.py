@@ -4,19 +4,20 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from inference.models.model_version import Acceleration, ModelVersion, Precision
+from inference.models.model_version import ModelVersion
+from inference.types import Acceleration, Precision
 
 
 class Measurement(models.Model):
     """The latest finding for a version in one precision and acceleration, on one device with so many threads.
 
     A measurement is a fact about a version and changes nothing of it: options in which a version does not serve are
-    measured too, for whoever chooses those of the next one. ``inference.registry.measurements`` writes it.
+    measured too, as a basis for choosing those of the next one. ``inference.registry.measurements`` writes it.
     """
 
     version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="measurements")
-    precision = models.CharField(max_length=8, choices=Precision)
-    acceleration = models.CharField(max_length=16, choices=Acceleration, default=Acceleration.NONE)
+    precision = models.CharField(max_length=8, choices=Precision.choices())
+    acceleration = models.CharField(max_length=16, choices=Acceleration.choices(), default=Acceleration.NONE.value)
     device = models.CharField(max_length=100, help_text="What computed: the name of the processor or of the GPU.")
     threads = models.PositiveSmallIntegerField(validators=[MinValueValidator(1)])
     accuracy = models.FloatField(

@@ -5,36 +5,7 @@ from django.db import models
 from django.db.models import Q
 
 from inference.models.ml_model import MLModel
-
-SEMANTIC_VERSION = r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?"
-
-
-class RuntimeName(models.TextChoices):
-    TEXT_CLASSIFICATION = "text-classification", "Text classification"
-    TEXT_EMBEDDING = "text-embedding", "Text embedding"
-    TENSOR_CLASSIFICATION = "tensor-classification", "Image or tensor classification"
-    TENSOR_SCORING = "tensor-scoring", "Scoring of candidates"
-    TENSOR_ECHO = "tensor-echo", "Echo, for load tests"
-    IMAGE_CLASSIFICATION = "image-classification", "Image classification"
-    PAIR_CLASSIFICATION = "pair-classification", "Classification of pairs of texts"
-    PAIR_SCORING = "pair-scoring", "Reranking: how well a text fits another"
-
-
-class Precision(models.TextChoices):
-    """In what numbers a version computes. ``int8`` is dynamic quantisation of linear layers, on a processor only."""
-
-    FLOAT32 = "float32", "float32"
-    BFLOAT16 = "bfloat16", "bfloat16"
-    FLOAT16 = "float16", "float16 (GPU)"
-    INT8 = "int8", "dynamic int8 (CPU)"
-
-
-class Acceleration(models.TextChoices):
-    """What is done to the loaded network before it serves."""
-
-    NONE = "none", "None"
-    COMPILE = "compile", "torch.compile"
-    CUDA_GRAPHS = "cuda-graphs", "CUDA graphs (GPU)"
+from inference.types import SEMANTIC_VERSION, Acceleration, Precision, RuntimeName
 
 
 class VersionState(models.TextChoices):
@@ -52,7 +23,7 @@ class ModelVersion(models.Model):
         max_length=64,
         validators=[RegexValidator(rf"^{SEMANTIC_VERSION}$", "A semantic version such as 1.2.0.")],
     )
-    runtime = models.CharField(max_length=32, choices=RuntimeName)
+    runtime = models.CharField(max_length=32, choices=RuntimeName.choices())
     artefact_path = models.CharField(
         max_length=300, help_text="Folder below the models folder, such as sentiment/1.0.0."
     )
@@ -69,8 +40,8 @@ class ModelVersion(models.Model):
         validators=[MaxValueValidator(1000)],
         help_text="How long an input may wait for others although a worker is free; 0 sends it at once.",
     )
-    precision = models.CharField(max_length=8, choices=Precision, default=Precision.FLOAT32)
-    acceleration = models.CharField(max_length=16, choices=Acceleration, default=Acceleration.NONE)
+    precision = models.CharField(max_length=8, choices=Precision.choices(), default=Precision.FLOAT32.value)
+    acceleration = models.CharField(max_length=16, choices=Acceleration.choices(), default=Acceleration.NONE.value)
     device = models.CharField(max_length=16, default="auto", help_text="auto, cpu, or cuda:0.")
     state = models.CharField(max_length=8, choices=VersionState, default=VersionState.STAGED, editable=False)
     load_error = models.CharField(max_length=500, blank=True, editable=False)

@@ -5,16 +5,15 @@ from typing import Any, Final
 from django.conf import settings
 
 from inference.inputs.truncation import HEADER
-from inference.models import Acceleration, Precision, RuntimeName
-from inference.types import MAX_TOP_K
+from inference.types import MAX_TOP_K, Acceleration, Precision, RuntimeName
 from tenants.rest.openapi import Schema, header, ref
 
 _SCORE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _LATENCY: Final[Schema] = {"type": "number", "minimum": 0, "description": "Milliseconds in the service."}
 _SPEED: Final[Schema] = {"type": "number", "minimum": 0}
-_PRECISION: Final[Schema] = {"type": "string", "enum": list(Precision.values)}
-_ACCELERATION: Final[Schema] = {"type": "string", "enum": list(Acceleration.values)}
+_PRECISION: Final[Schema] = {"type": "string", "enum": Precision.values()}
+_ACCELERATION: Final[Schema] = {"type": "string", "enum": Acceleration.values()}
 _USAGE: Final[Schema] = {
     "type": "object",
     "required": ["units"],
@@ -231,7 +230,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {
             "version": {"type": "string"},
             "state": {"type": "string", "enum": ["live", "ready"], "description": "Ready ones answer `name@version`."},
-            "task": {"type": "string", "enum": list(RuntimeName.values)},
+            "task": {"type": "string", "enum": RuntimeName.values()},
             "input": {
                 "type": "object",
                 "description": "What the model takes.",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inference.runtimes.protocol import LoadError, RuntimeSpec
+from inference.types import Acceleration
 
 Network = Callable[..., Tensor]
 
@@ -19,11 +20,11 @@ _WARM_RUNS: Final = 3
 
 def accelerate(network: Network, spec: RuntimeSpec) -> Network:
     """The network as `spec.acceleration` has it. Raises LoadError where that cannot work."""
-    if spec.acceleration == "none":
+    if spec.acceleration == Acceleration.NONE:
         return network
-    if spec.acceleration == "compile":
+    if spec.acceleration == Acceleration.COMPILE:
         return Compiled(network)
-    if spec.acceleration != "cuda-graphs":
+    if spec.acceleration != Acceleration.CUDA_GRAPHS:
         raise LoadError(f"Unknown acceleration {spec.acceleration!r}.")
     if not spec.device.startswith("cuda"):
         raise LoadError("CUDA graphs need a GPU; on a processor choose compile or none.")

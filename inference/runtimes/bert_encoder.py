@@ -16,6 +16,7 @@ from inference.runtimes.encoder_config import ACTIVATIONS, EncoderConfig
 from inference.runtimes.packing import Packing, pack
 from inference.runtimes.protocol import LoadError, RuntimeSpec
 from inference.runtimes.tokens import Encoded
+from inference.types import Precision
 
 
 class Layer(nn.Module):
@@ -117,7 +118,7 @@ def build(config: EncoderConfig, checkpoint: Mapping[str, Tensor], spec: Runtime
     except RuntimeError as error:
         raise LoadError(f"The file does not hold the weights that its config describes: {error}") from error
     encoder.eval().requires_grad_(requires_grad=False)
-    if spec.precision == "int8":
+    if spec.precision == Precision.INT8:
         precision.quantise(encoder.layers)
         return encoder
     return _shared(encoder.to(device=spec.device, dtype=precision.dtype_of(spec)))

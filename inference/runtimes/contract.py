@@ -6,8 +6,14 @@ from typing import Any, Final
 import numpy as np
 
 from inference.runtimes.protocol import ContractError, Encoded, Input, RuntimeSpec
+from inference.types import Precision
 
-BATCH_TOLERANCE: Final[Mapping[str, float]] = {"float32": 1e-4, "float16": 5e-3, "bfloat16": 3e-2, "int8": 2e-2}
+BATCH_TOLERANCE: Final[Mapping[str, float]] = {
+    Precision.FLOAT32: 1e-4,
+    Precision.FLOAT16: 5e-3,
+    Precision.BFLOAT16: 3e-2,
+    Precision.INT8: 2e-2,
+}
 """How far an answer may move with the company it is computed in, by precision: batched kernels add in another order."""
 
 _TEXTS: Final = (

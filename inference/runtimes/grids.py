@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.runtimes import acceleration
 from inference.runtimes.acceleration import Network
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
+from inference.types import Acceleration
 
 # What lies in the bytes of a message cannot be written to, and nothing here writes to its inputs.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -34,7 +35,7 @@ class Grids:
         """`holds` is what has the weights, kept here in sight of who weighs them."""
         self._spec, self.holds = spec, holds
         self._network = acceleration.accelerate(network, spec)
-        self._graphs = spec.acceleration == "cuda-graphs"
+        self._graphs = spec.acceleration == Acceleration.CUDA_GRAPHS
 
     def logits(self, inputs: Sequence[Input]) -> Tensor:
         """float32 [len(inputs), outputs] on the device."""

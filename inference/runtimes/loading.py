@@ -25,16 +25,17 @@ from inference.runtimes.tensor_classification import TensorClassification
 from inference.runtimes.tensor_echo import TensorEcho
 from inference.runtimes.text_classification import TextClassification
 from inference.runtimes.text_embedding import TextEmbedding
+from inference.types import RuntimeName
 
 RUNTIMES: Mapping[str, type[Runtime]] = {
-    "text-classification": TextClassification,
-    "text-embedding": TextEmbedding,
-    "tensor-classification": TensorClassification,
-    "tensor-scoring": TensorScoring,
-    "tensor-echo": TensorEcho,
-    "image-classification": ImageClassification,
-    "pair-classification": PairClassification,
-    "pair-scoring": PairScoring,
+    RuntimeName.TEXT_CLASSIFICATION: TextClassification,
+    RuntimeName.TEXT_EMBEDDING: TextEmbedding,
+    RuntimeName.TENSOR_CLASSIFICATION: TensorClassification,
+    RuntimeName.TENSOR_SCORING: TensorScoring,
+    RuntimeName.TENSOR_ECHO: TensorEcho,
+    RuntimeName.IMAGE_CLASSIFICATION: ImageClassification,
+    RuntimeName.PAIR_CLASSIFICATION: PairClassification,
+    RuntimeName.PAIR_SCORING: PairScoring,
 }
 
 

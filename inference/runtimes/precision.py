@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from inference.runtimes.protocol import LoadError, RuntimeSpec
+from inference.types import Acceleration, Precision
 
 _DTYPES: Final[Mapping[str, torch.dtype]] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
+    Precision.FLOAT32: torch.float32,
+    Precision.BFLOAT16: torch.bfloat16,
+    Precision.FLOAT16: torch.float16,
 }
 # Seven bits for what comes in: the fastest kernel of processors without VNNI adds two products in 16 bits, where two of eight
 # bits each could overflow.
@@ -29,14 +30,14 @@ _LEAST: Final = 1e-12
 def check(spec: RuntimeSpec) -> None:
     """Raises LoadError for a precision that the device cannot compute in."""
     on_gpu = spec.device.startswith("cuda")
-    if spec.precision == "float16" and not on_gpu:
+    if spec.precision == Precision.FLOAT16 and not on_gpu:
         raise LoadError("float16 runs on a GPU only; on a processor choose bfloat16, int8 or float32.")
-    if spec.precision == "int8":
+    if spec.precision == Precision.INT8:
         if on_gpu:
             raise LoadError("int8 runs on a processor only; on a GPU choose bfloat16 or float16.")
-        if spec.acceleration != "none":
+        if spec.acceleration != Acceleration.NONE:
             raise LoadError("int8 layers cannot be compiled; leave acceleration at none.")
-    if spec.precision != "int8" and spec.precision not in _DTYPES:
+    if spec.precision != Precision.INT8 and spec.precision not in _DTYPES:
         raise LoadError(f"Unknown precision {spec.precision!r}.")
 
 
@@ -48,7 +49,7 @@ def dtype_of(spec: RuntimeSpec) -> torch.dtype:
 def lower(module: nn.Module, spec: RuntimeSpec) -> nn.Module:
     """Bring a loaded module to the precision of `spec`, in place, and return it. Raises LoadError."""
     check(spec)
-    if spec.precision == "int8":
+    if spec.precision == Precision.INT8:
         quantise(module)
         return module
     return module.to(dtype_of(spec))

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from inference.types import TextLength
+from inference.types import Acceleration, Precision, TextLength
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]  # [height, width, channels], 0 to 255
@@ -63,15 +63,15 @@ class RuntimeSpec:
 
     name: str
     version: str
-    runtime: str  # a key of `loading.RUNTIMES`
+    runtime: str  # a value of `inference.types.RuntimeName`
     artefact: Path
     digest: str
     outputs: int  # columns of the result: labels, dimensions of the embedding, or candidates
     input_schema: Mapping[str, Any]
     max_batch_size: int
     device: str  # "cpu" or "cuda:0"
-    precision: str = "float32"  # a value of `inference.models.Precision`
-    acceleration: str = "none"  # a value of `inference.models.Acceleration`
+    precision: str = Precision.FLOAT32.value
+    acceleration: str = Acceleration.NONE.value
     private: bool = False  # whether a tenant owns the model; metrics do not name it then
     options: Mapping[str, Any] = field(default_factory=dict)  # the `[runtime]` table of the card
 

@@ -20,6 +20,7 @@ from inference.runtimes.grids import stack
 from inference.runtimes.heads import read_weights
 from inference.runtimes.options import Options
 from inference.runtimes.protocol import Array, Input, LoadError, RuntimeSpec
+from inference.types import Acceleration, Precision
 
 SCORING = "scoring.safetensors"
 SHORTEST: Final = 1e-6
@@ -64,7 +65,7 @@ class TensorScoring:
     def load(self, spec: RuntimeSpec) -> None:
         """Read the numbers; LoadError when they are unreadable, or the shape leaves no row for what was liked."""
         Options(spec.options).done()
-        if (spec.precision, spec.acceleration) != ("float32", "none"):
+        if (spec.precision, spec.acceleration) != (Precision.FLOAT32, Acceleration.NONE):
             raise LoadError("Scoring of candidates computes in float32 and cannot be accelerated: it is no work.")
         shape = spec.input_schema["shape"]
         if len(shape) != 2 or shape[0] <= spec.outputs:

@@ -21,6 +21,7 @@ from inference.runtimes.packing import Dense
 from inference.runtimes.protocol import Encoded, Input, LoadError, Read, RuntimeSpec
 from inference.runtimes.text_encoder import Pooling, TextEncoder
 from inference.runtimes.tokens import TextReader
+from inference.types import Acceleration
 
 _MOST_TOKENS: Final = 8192
 _LENGTHS: Final = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192)
@@ -147,7 +148,7 @@ class Rectangles:
         """`holds` is what has the weights, kept here in sight of who weighs them."""
         self.reader, self._spec, self._pad, self.holds = reader, spec, pad, holds
         self._network = acceleration.accelerate(network, spec)
-        self._graphs = spec.acceleration == "cuda-graphs"
+        self._graphs = spec.acceleration == Acceleration.CUDA_GRAPHS
 
     def run(self, inputs: Sequence[Input]) -> Tensor:
         """See :class:`TextNetwork`."""
@@ -176,7 +177,7 @@ class Rectangles:
 
 def _network(encoder: TextEncoder, pooling: Pooling, head: nn.Module, spec: RuntimeSpec, *, last: int) -> TextNetwork:
     head = head.to(spec.device)
-    if spec.acceleration == "none":
+    if spec.acceleration == Acceleration.NONE:
         return Packed(encoder, pooling, head, last=last)
     inner = encoder.encoder
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inference.registry.packages import card as cards
-from inference.registry.packages.card import RUNTIMES
+from inference.types import RuntimeName
 from mlplatform.run.environment import ROOT
 from tests.processes.conftest import Client
 from tests.support import guides, venvs
@@ -33,7 +33,7 @@ def test_the_card_that_shows_everything_is_one() -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```", guides.text_of(GUIDE), flags=re.MULTILINE | re.DOTALL)
     card = cards.read(text.encode())
     assert card.options == {"max_tokens": 256}
-    assert {row[0] for row in guides.table(GUIDE, "runtime")} == set(RUNTIMES) == set(KINDS.values())
+    assert {row[0] for row in guides.table(GUIDE, "runtime")} == set(RuntimeName.values()) == set(KINDS.values())
 
 
 @pytest.mark.processes

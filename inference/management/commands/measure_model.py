@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.management.base import CommandError, CommandParser
 
 from inference.inputs import canonical, json_inputs
-from inference.models import Acceleration, Measurement, ModelVersion, Precision
+from inference.models import Measurement, ModelVersion
 from inference.registry import measurements, names
 from inference.registry.artefacts import ArtefactError
-from inference.types import MeasuredOption
+from inference.types import Acceleration, MeasuredOption, Precision
 from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError
 from tenants.commands import InstallationCommand
@@ -48,10 +48,10 @@ class Command(InstallationCommand):
         parser.add_argument(
             "--precision",
             action="append",
-            choices=Precision.values,
+            choices=Precision.values(),
             help="may be given several times; the version's own unless given",
         )
-        parser.add_argument("--acceleration", choices=Acceleration.values, help="the version's own unless given")
+        parser.add_argument("--acceleration", choices=Acceleration.values(), help="the version's own unless given")
         parser.add_argument("--device", default="auto")
         parser.add_argument("--threads", type=int, default=0, help="0: one less than the cores")
         parser.add_argument("--most", type=int, default=0, help="measure on so many inputs; 0 for all")

@@ -1,7 +1,7 @@
 """The card of a package, ``model.toml``: what the model is, takes, answers and needs, and examples that prove it.
 
-``docs/serve-your-model.md`` describes every field. This module reads text that anybody may have written, imports neither
-Django nor torch, and answers with a frozen :class:`Card` or with a :class:`PackageError` that names the field.
+``docs/serve-your-model.md`` describes every field. This module reads untrusted text, imports neither Django nor torch, and
+answers with a frozen :class:`Card` or with a :class:`PackageError` that names the field.
 """
 
 import tomllib
@@ -13,28 +13,14 @@ from inference.registry.packages import examples, schemas
 from inference.registry.packages.examples import Example
 from inference.registry.packages.problems import PackageError, named
 from inference.registry.packages.tables import CARD_FILE, Table
-from inference.types import DEFAULT_POOL
+from inference.types import DEFAULT_POOL, SEMANTIC_VERSION, Acceleration, Precision, RuntimeName
 
 MAX_CARD_BYTES: Final = 512 * 1024
 MAX_DEPTH: Final = 16
 
 NAME: Final = r"[a-z][a-z0-9._-]{0,62}"
-VERSION: Final = r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(-[0-9A-Za-z.-]{1,32})?"
 POOL: Final = r"(?!jobs$)[a-z][a-z0-9-]{0,31}"
 DEVICE: Final = r"auto|cpu|cuda(:\d{1,2})?"
-RUNTIMES: Final = (
-    "text-classification",
-    "text-embedding",
-    "tensor-classification",
-    "tensor-scoring",
-    "tensor-echo",
-    "image-classification",
-    "pair-classification",
-    "pair-scoring",
-)
-PRECISIONS: Final = ("float32", "bfloat16", "float16", "int8")
-ACCELERATIONS: Final = ("none", "compile", "cuda-graphs")
-"""The three tuples are those of ``inference.models``, which cannot be imported without Django; a test compares them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +85,12 @@ def parse(values: Mapping[str, Any]) -> Card:
     """The card in a parsed ``model.toml``. Raises PackageError that names the field."""
     _require_json(values)
     top = Table(values)
-    runtime = top.choice("runtime", RUNTIMES)
+    runtime = top.choice("runtime", RuntimeName.values())
     contract = schemas.read(top, runtime)
     accuracy = top.table("accuracy")
     card = Card(
         name=top.text("name", most=63, pattern=NAME, like="lower-case letters, digits, dot, - and _, such as reviews"),
-        version=top.text("version", most=64, pattern=VERSION, like="a semantic version such as 1.2.0"),
+        version=top.text("version", most=64, pattern=SEMANTIC_VERSION, like="a semantic version such as 1.2.0"),
         runtime=runtime,
         title=top.text("title", most=100, default=""),
         description=top.text("description", most=500, default=""),
@@ -133,8 +119,8 @@ def _serving(table: Table) -> Serving:
         max_batch_tokens=table.integer("max_batch_tokens", least=0, most=10_000_000, default=0),
         max_queue_delay_ms=table.integer("max_queue_delay_ms", least=0, most=1000, default=0),
         device=table.text("device", most=16, default="auto", pattern=DEVICE, like="auto, cpu, cuda or cuda:0"),
-        precision=table.choice("precision", PRECISIONS, default=PRECISIONS[0]),
-        acceleration=table.choice("acceleration", ACCELERATIONS, default=ACCELERATIONS[0]),
+        precision=table.choice("precision", Precision.values(), default=Precision.FLOAT32.value),
+        acceleration=table.choice("acceleration", Acceleration.values(), default=Acceleration.NONE.value),
         pool=table.text("pool", most=32, default=DEFAULT_POOL, pattern=POOL, like="lower-case letters, not jobs"),
     )
     table.done()

@@ -11,6 +11,7 @@ from inference.registry.artefacts import ArtefactError
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, ContractError, Input, LoadError, RuntimeSpec
+from inference.types import RuntimeName
 from tests.support import demo_models
 
 LENGTHS = RuntimeSpec(
@@ -47,6 +48,10 @@ def broken(result: object) -> CheckedRuntime:
             return result  # type: ignore[return-value]
 
     return CheckedRuntime(LENGTHS, Broken())
+
+
+def test_every_runtime_that_a_card_may_name_can_be_loaded() -> None:
+    assert set(loading.RUNTIMES) == set(RuntimeName)
 
 
 def test_it_splits_over_the_batch_size_and_keeps_the_order() -> None:

@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.models import Acceleration, Precision, RuntimeName
-from inference.models.model_version import SEMANTIC_VERSION
 from inference.registry.packages import card as cards
 from inference.registry.packages.problems import PackageError
 from tests.support.packages import CARD
@@ -57,13 +55,6 @@ dimensions = 2
 input = "x"
 output = [0.6, 0.8]
 """
-
-
-def test_the_choices_are_those_of_the_models() -> None:
-    assert sorted(cards.RUNTIMES) == sorted(RuntimeName.values)
-    assert list(cards.PRECISIONS) == Precision.values
-    assert list(cards.ACCELERATIONS) == Acceleration.values
-    assert cards.VERSION == SEMANTIC_VERSION
 
 
 def test_a_tensor_classifier() -> None:
