@@ -5,8 +5,6 @@ it concerns, so the guards make every process ask here anew; the 30 seconds only
 """
 
 import datetime as dt
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,11 +14,11 @@ from django.db.models import Q
 from billing.admission import Limit, LimitKind, Subject
 from billing.models import LimitRule, LimitScope, Plan, Subscription
 from mlplatform.lib import clock
+from mlplatform.lib.ttl_cache import TTLCache
 from tenants import guards
 from tenants.authentication import Caller
 from tenants.models import Tenant
 
-_MAX_CACHED = 20_000
 INCLUDED = "included"
 
 
@@ -51,21 +49,16 @@ class Contract:
 
 
 _Versions = tuple[int, int, str, int]
-_lock = threading.Lock()
-_cache: OrderedDict[_Versions, tuple[Contract, float]] = OrderedDict()
+_cache: TTLCache[_Versions, Contract] = TTLCache(20_000)
 
 
 def contract_of(caller: Caller) -> Contract:
     """The contract of this caller, from memory if its versions are the same and it is at most 30 s old."""
     versions = (caller.tenant_id, caller.tenant_version, caller.key_uid, caller.key_version)
-    entry = _cache.get(versions)
-    if entry is not None and entry[1] > clock.monotonic():
-        return entry[0]
-    contract = _load(caller)
-    with _lock:
-        _cache[versions] = (contract, clock.monotonic() + settings.CALLER_CACHE_S)
-        while len(_cache) > _MAX_CACHED:
-            _cache.popitem(last=False)
+    contract = _cache.get(versions)
+    if contract is None:
+        contract = _load(caller)
+        _cache.put(versions, contract, ttl_s=settings.CALLER_CACHE_S)
     return contract
 
 
@@ -89,7 +82,7 @@ def subscription_changed(*, subscription: Subscription) -> None:
 
 
 def rules_changed(*, rule: LimitRule) -> None:
-    """To be called after a limit was saved or deleted, whoever owns it."""
+    """To be called after a limit was saved or deleted, of a plan, a tenant or a key."""
     if rule.plan is not None:
         plan_changed(plan=rule.plan)
     elif rule.tenant_id is not None:
@@ -105,8 +98,7 @@ def counts_one_key(limit: Limit, key_uid: str) -> bool:
 
 def forget_all() -> None:
     """Empty the memory of this process; for tests."""
-    with _lock:
-        _cache.clear()
+    _cache.clear()
 
 
 def _load(caller: Caller) -> Contract:

@@ -9,8 +9,6 @@ import datetime as dt
 import hashlib
 import hmac
 import ipaddress
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,11 +16,10 @@ from django.conf import settings
 
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
+from mlplatform.lib.ttl_cache import TTLCache
 from tenants import api_keys, last_used
 from tenants.models import ApiKeySecret, TenantStatus
 
-_MAX_CACHED = 20_000
-_MAX_REFUSED = 10_000
 _REFUSED_S = 5.0
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -63,13 +60,12 @@ class WrongKey(PlatformError):
         super().__init__(ErrorKind.UNAUTHENTICATED, detail)
 
 
-_lock = threading.Lock()
-_cache: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
-_refused: OrderedDict[bytes, tuple[Callable[[], PlatformError], float]] = OrderedDict()
+_cache: TTLCache[bytes, Caller] = TTLCache(20_000)
+_refused: TTLCache[bytes, Callable[[], PlatformError]] = TTLCache(10_000)
 
 
 def authenticate(secret: str, *, address: str, fresh: bool = False) -> Caller:
-    """Who calls with this secret from this address.
+    """The caller whose key has this secret, calling from this address.
 
     ``fresh`` reads the rows whatever is remembered. Raises UNAUTHENTICATED for a secret that is expired or revoked, its
     subclass WrongKey for one that is malformed or unknown, and FORBIDDEN for a suspended tenant or an address outside the
@@ -91,17 +87,13 @@ def check(caller: Caller, *, address: str) -> Caller:
 
 def cached(secret: str) -> Caller | None:
     """The caller if this process parsed it within the last 30 seconds."""
-    entry = _cache.get(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
-    if entry is None or entry[1] <= clock.monotonic():
-        return None
-    return entry[0]
+    return _cache.get(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
 
 
 def forget_all() -> None:
     """Empty the in-process cache; for tests and for forked processes."""
-    with _lock:
-        _cache.clear()
-        _refused.clear()
+    _cache.clear()
+    _refused.clear()
 
 
 def _load(secret: str, *, fresh: bool) -> Caller:
@@ -111,10 +103,11 @@ def _load(secret: str, *, fresh: bool) -> Caller:
         )
     digest = api_keys.digest(secret)
     if not fresh:
-        _raise_what_refused(bytes.fromhex(digest))
+        refused = _refused.get(bytes.fromhex(digest))
+        if refused is not None:
+            raise refused()
     # Whatever the rows say, the old answer is over: a key that was revoked must not be found in memory again.
-    with _lock:
-        _cache.pop(bytes.fromhex(digest), None)
+    _cache.drop(bytes.fromhex(digest))
     row = ApiKeySecret.objects.select_related("key__tenant").filter(sha256=digest).first()
     if row is None or not hmac.compare_digest(row.sha256, digest):
         raise _refused_for_good(digest, _unknown)
@@ -143,32 +136,14 @@ def _load(secret: str, *, fresh: bool) -> Caller:
         trusted_documents_only=key.trusted_documents_only,
         operator=tenant.operator,
     )
-    _remember(bytes.fromhex(digest), caller)
+    _cache.put(bytes.fromhex(digest), caller, ttl_s=settings.CALLER_CACHE_S)
     return caller
-
-
-def _remember(digest: bytes, caller: Caller) -> None:
-    with _lock:
-        _cache[digest] = (caller, clock.monotonic() + settings.CALLER_CACHE_S)
-        _cache.move_to_end(digest)
-        while len(_cache) > _MAX_CACHED:
-            _cache.popitem(last=False)
 
 
 def _refused_for_good(digest: str, why: Callable[[], PlatformError]) -> PlatformError:
     """What refuses this secret, remembered: no key gets an old secret, and none is un-revoked."""
-    with _lock:
-        _refused[bytes.fromhex(digest)] = (why, clock.monotonic() + _REFUSED_S)
-        _refused.move_to_end(bytes.fromhex(digest))
-        while len(_refused) > _MAX_REFUSED:
-            _refused.popitem(last=False)
+    _refused.put(bytes.fromhex(digest), why, ttl_s=_REFUSED_S)
     return why()
-
-
-def _raise_what_refused(digest: bytes) -> None:
-    entry = _refused.get(digest)
-    if entry is not None and entry[1] > clock.monotonic():
-        raise entry[0]()
 
 
 def _unknown() -> PlatformError:

@@ -1,30 +1,26 @@
 """Register, find and remove the GraphQL documents that a tenant's programs send by their hash.
 
-This floor does not know the schema: whoever registers a document has it judged first, by ``judge``.
+This floor does not know the schema, so a document is judged by the ``judge`` that its caller hands in.
 """
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from mlplatform.lib import clock
 from mlplatform.lib.errors import invalid
+from mlplatform.lib.ttl_cache import TTLCache
 from tenants.models import Tenant, TrustedDocument
 
 MAX_NAME: Final = 100
 MAX_CHARACTERS: Final = 100_000
-_MAX_CACHED: Final = 2_000
 
 Judge = Callable[[str], str]
 """What is wrong with a document's text, in words; empty if nothing is."""
 
-_lock = threading.Lock()
-_cache: OrderedDict[tuple[int, str], tuple[str, float]] = OrderedDict()
+_cache: TTLCache[tuple[int, str], str] = TTLCache(2_000)
 
 
 def digest(text: str) -> str:
@@ -34,18 +30,14 @@ def digest(text: str) -> str:
 
 def text_of(*, tenant_id: int, sha256: str) -> str | None:
     """The text of a tenant's document, or None. A removed one is found for up to 30 seconds more."""
-    entry = _cache.get((tenant_id, sha256))
-    if entry is not None and entry[1] > clock.monotonic():
-        return entry[0]
+    known = _cache.get((tenant_id, sha256))
+    if known is not None:
+        return known
     text = TrustedDocument.objects.filter(tenant_id=tenant_id, sha256=sha256).values_list("text", flat=True).first()
-    with _lock:
-        if text is None:
-            _cache.pop((tenant_id, sha256), None)
-            return None
-        _cache[tenant_id, sha256] = (text, clock.monotonic() + settings.CALLER_CACHE_S)
-        _cache.move_to_end((tenant_id, sha256))
-        while len(_cache) > _MAX_CACHED:
-            _cache.popitem(last=False)
+    if text is None:
+        _cache.drop((tenant_id, sha256))
+    else:
+        _cache.put((tenant_id, sha256), text, ttl_s=settings.CALLER_CACHE_S)
     return text
 
 
@@ -77,5 +69,4 @@ def register(*, tenant: Tenant, name: str, text: str, judge: Judge) -> TrustedDo
 
 def forget() -> None:
     """Drop what this process knows; for tests, and when documents were removed."""
-    with _lock:
-        _cache.clear()
+    _cache.clear()
