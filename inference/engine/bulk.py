@@ -23,6 +23,7 @@ from inference.cache import single_flight, store
 from inference.cache.waiters import SharedWork
 from inference.engine.computing import submit
 from inference.engine.preparing import Prepared
+from inference.engine.undo import Undo
 from inference.types import CallContext
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.lib.ids import hex_id
@@ -109,7 +110,7 @@ def repeated(items: Sequence[Prepared], context: CallContext) -> set[str]:
 
 
 class BulkComputation:
-    """The inputs of an admitted call while they are computed: :meth:`begin`, then :meth:`finish` once, or :meth:`lose`."""
+    """The inputs of an admitted call while they are computed: :meth:`begin`, then :meth:`finish`; :meth:`lose` if one fails."""
 
     def __init__(self, contract: Contract, items: Sequence[Prepared], context: CallContext, deadline: float) -> None:
         self._contract = contract
@@ -120,8 +121,9 @@ class BulkComputation:
         self._submitted = 0
         self._window = max(1, min(_MOST_QUEUED, settings.MAX_QUEUED_INPUTS // 2))
 
-    def begin(self) -> None:
+    def begin(self, undo: Undo) -> None:
         """Queue the first of what must be computed; returns at once. Raises OVERLOADED where they find no room."""
+        undo.callback(self.lose)
         first: dict[bytes, SharedWork] = {}
         repeats = repeated(self._items, self._context)
         for item in self._items:
@@ -135,30 +137,22 @@ class BulkComputation:
             if work.cache_key:
                 first[item.lease_key] = work
                 single_flight.begin(item.lease_key, work, may_join=False)
-        try:
-            self._submit(self._window)
-        except BaseException:
-            self.lose()
-            raise
+        self._submit(self._window)
 
     def finish(self) -> dict[str, bytes | PlatformError]:
         """Wait for all. The scores by hold id; raises the problem of the first that has none, and then nothing is owed."""
-        try:
-            outcomes: dict[str, bytes | PlatformError] = {
-                item.hold_id: item.entry.scores for item in self._items if item.entry is not None
-            }
-            for place, (item, work) in enumerate(self._own):
-                if place >= self._submitted - self._window // 2:
-                    self._submit(place + self._window)
-                scores = outcomes[item.hold_id] = self._answer(item, work)
-                if work.cache_key:
-                    store.put_local(item.key, scores, ttl_s=item.ref.cache_ttl_s, length=work.length)
-            for item, work in self._shared():
-                outcomes[item.hold_id] = self._answer(item, work)
-                self._bill(item, work)
-        except BaseException:
-            self.lose()
-            raise
+        outcomes: dict[str, bytes | PlatformError] = {
+            item.hold_id: item.entry.scores for item in self._items if item.entry is not None
+        }
+        for place, (item, work) in enumerate(self._own):
+            if place >= self._submitted - self._window // 2:
+                self._submit(place + self._window)
+            scores = outcomes[item.hold_id] = self._answer(item, work)
+            if work.cache_key:
+                store.put_local(item.key, scores, ttl_s=item.ref.cache_ttl_s, length=work.length)
+        for item, work in self._shared():
+            outcomes[item.hold_id] = self._answer(item, work)
+            self._bill(item, work)
         self._end()
         return outcomes
 
@@ -166,8 +160,8 @@ class BulkComputation:
         """The call has failed: what is computed is not charged, and what was not queued is not computed."""
         for _, work in self._own:
             work.leave(unpaid=True)
-        for _, work in self._shared():
-            work.leave()
+        for item, _ in self._shared():
+            item.leave()
         for _, work in self._own[self._submitted :]:
             work.fail(unavailable("The prediction was lost; please try again."))
         self._end()

@@ -14,6 +14,7 @@ from inference.batching.work import Hold
 from inference.cache import leases, single_flight, store, waiters
 from inference.cache.waiters import SharedWork
 from inference.engine.preparing import Prepared, answering
+from inference.engine.undo import Undo
 from inference.types import CallContext, ModelRef, Priority
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
@@ -25,12 +26,12 @@ _too_late = Counter(
 _LATE: Final = "The model did not answer in time"
 _SETTLED_WAIT_S: Final = 1.0
 HOLD_MARGIN_S: Final = (
-    15.0  # a hold outlives the caller's deadline, so that a late settle finds it or nobody has an answer
+    15.0  # a hold outlives the caller's deadline, so that a late settle finds it or no call has the answer
 )
 
 
 class Computation:
-    """The inputs of admitted calls while they are computed: :meth:`begin`, then :meth:`finish` once, or :meth:`lose`."""
+    """The inputs of admitted calls while they are computed: :meth:`begin`, then :meth:`finish`; :meth:`lose` if one fails."""
 
     def __init__(self, contract: Contract, good: Sequence[Prepared], context: CallContext, deadline: float) -> None:
         self._contract = contract
@@ -42,24 +43,21 @@ class Computation:
             item.hold_id: item.entry.scores for item in good if item.entry is not None
         }
 
-    def begin(self) -> None:
-        """Submit what must be computed; returns at once. Whatever could not be queued has its problem in the end."""
+    def begin(self, undo: Undo) -> None:
+        """Submit what must be computed; returns at once. What could not be queued has its problem in the end."""
         if len(self._outcomes) == len(self._good):
             return
+        undo.callback(self.lose)
+        for item in self._good:
+            if item.entry is None and item.joined is None:
+                self._begin_unless_broken(item)
+        self._outcomes.update((item.hold_id, item.entry.scores) for item in self._good if item.entry is not None)
+        ours = self._claim()
         try:
-            for item in self._good:
-                if item.entry is None and item.joined is None:
-                    self._begin_unless_broken(item)
-            self._outcomes.update((item.hold_id, item.entry.scores) for item in self._good if item.entry is not None)
-            ours = self._claim()
-            try:
-                submit(ours)
-            except PlatformError as problem:
-                self._outcomes.update((item.hold_id, problem) for item, _ in ours)
-                charging.take_back(self._contract.subject, *(item.hold_id for item, _ in ours))
-        except BaseException:
-            self.lose()
-            raise
+            submit(ours)
+        except PlatformError as problem:
+            self._outcomes.update((item.hold_id, problem) for item, _ in ours)
+            charging.take_back(self._contract.subject, *(item.hold_id for item, _ in ours))
 
     def finish(self) -> dict[str, bytes | PlatformError]:
         """Wait. Scores or the problem of each input, by hold id; what failed is released."""
@@ -68,19 +66,18 @@ class Computation:
             return self._outcomes
         waiting = [(item, work) for item, work in self._own if item.hold_id not in self._outcomes]
         waiting += [(item, item.joined) for item in self._good if item.joined is not None]
-        try:
-            for item, work in waiting:
-                self._outcomes[item.hold_id] = self._wait(item, work)
-        except BaseException:
-            self.lose()
-            raise
+        for item, work in waiting:
+            self._outcomes[item.hold_id] = self._wait(item, work)
         self._end()
         return self._outcomes
 
     def lose(self) -> None:
-        """Nobody will finish: a computation that nobody starts would have equal inputs wait for nothing."""
+        """Give up: own inputs fail at once, so that equal ones do not wait for a computation that may never start, and others'
+        computations are left."""
         for _, work in self._own:
             work.fail(unavailable("The prediction was lost; please try again."))
+        for item in self._good:
+            item.leave()
         self._end()
 
     def _end(self) -> None:
@@ -117,6 +114,8 @@ class Computation:
             size=item.size,
             truncate=item.truncate,
         )
+        # Before it is shared: :meth:`lose` ends what it finds here.
+        self._own.append((item, work))
         if keep:
             item.joined = single_flight.begin(item.lease_key, work, may_join=context.cache.read)
             if item.joined is None and context.cache.read:
@@ -125,8 +124,7 @@ class Computation:
                 single_flight.end(item.lease_key, work)
                 item.units = item.cached_units
             if not item.settled_by_worker:
-                return
-        self._own.append((item, work))
+                self._own.pop()
 
     def _answered_meanwhile(self, item: Prepared) -> store.Entry | None:
         """What this process has by now. A text that is known to be too long is left to the worker, which tells it again: its
@@ -139,7 +137,8 @@ class Computation:
     def _claim(self) -> list[tuple[Prepared, SharedWork]]:
         """What must be submitted here: what no other process computes.
 
-        Who asks for a fresh answer waits with nobody, and nobody waits with work that everybody overtakes.
+        A call that asks for a fresh answer joins no other process's computation, and background work, which all other work
+        overtakes, is offered to none.
         """
         policy = self._context.cache
         if not policy.read or policy.max_age_s is not None or self._context.priority is not Priority.INTERACTIVE:
@@ -164,7 +163,10 @@ class Computation:
             if released or not work.wait(clock.monotonic() + _SETTLED_WAIT_S):
                 if not released:
                     charging.take_back(subject, item.hold_id)
-                work.leave(unpaid=item.joined is None)
+                if item.joined is None:
+                    work.leave(unpaid=True)
+                else:
+                    item.leave()
                 what = "The call was taken back" if cancellation and cancellation.canceled else _LATE
                 return PlatformError(
                     ErrorKind.TIMEOUT, f"{what}; nothing was charged. Please try again.", retry_after_s=1.0

@@ -1,7 +1,7 @@
 """The one entry point of every face: from a parsed call to its answers. It reads from top to bottom."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -19,6 +19,7 @@ from inference.engine.charges import Call
 from inference.engine.computing import HOLD_MARGIN_S, Computation, require_in_time
 from inference.engine.permits import permits
 from inference.engine.preparing import Prepared, prepare
+from inference.engine.undo import Undo
 from inference.types import CallContext, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
@@ -87,35 +88,35 @@ def begin(
     """Admit and submit without waiting for the answers. ``separate`` has the meaning of :func:`predict_each`, ``whole``
     that of :func:`predict_many`.
 
-    Raises as :func:`predict_many` does. Whoever began must finish, for the sake of equal inputs that wait; after a
+    Raises as :func:`predict_many` does. What was begun must be finished, for equal inputs may wait for it; after a
     cancellation that takes no time.
+
+    What a call takes on its way (a place with an equal computation, a permit, holds, the computation with its leases) goes onto
+    ``undo`` as it is taken: when a step fails, here or in :meth:`Started.finish`, all of it is given back, last taken first.
     """
     started = clock.monotonic()
     deadline = started + context.timeout_s
     scopes.require(caller.scopes, context.operation)
     contract = contracts.contract_of(caller)
-    prepared = prepare(caller, requests, context, deadline)
-    good = [item for item in prepared if isinstance(item, Prepared)]
-    if whole and len(good) < len(prepared):
-        _leave(good)
-        raise next(item for item in prepared if isinstance(item, PlatformError))
-    call = Started(
-        contract,
-        context,
-        prepared,
-        started=started,
-        separate=separate,
-        whole=whole,
-        bulk=whole and len(good) > bulk.MOST_HELD_APART,
-    )
-    if good:
-        call.take_place(good)
-        try:
+    with Undo() as undo:
+        prepared = prepare(caller, requests, context, deadline, undo)
+        good = [item for item in prepared if isinstance(item, Prepared)]
+        if whole and len(good) < len(prepared):
+            raise next(item for item in prepared if isinstance(item, PlatformError))
+        call = Started(
+            contract,
+            context,
+            prepared,
+            undo,
+            started=started,
+            separate=separate,
+            whole=whole,
+            bulk=whole and len(good) > bulk.MOST_HELD_APART,
+        )
+        if good:
+            call.take_permit(good)
             call.admit([Call([item]) for item in good] if separate else [Call(good)])
             call.compute(deadline)
-        except BaseException:
-            call.leave_place()
-            raise
     return call
 
 
@@ -126,6 +127,8 @@ class Started:
     contract: Contract
     context: CallContext
     prepared: Sequence[Prepared | PlatformError]
+    undo: Undo
+    """Gives back what the call has taken so far."""
     started: float = field(kw_only=True)
     separate: bool = field(kw_only=True)
     whole: bool = field(kw_only=True)
@@ -135,14 +138,14 @@ class Started:
     refusals: dict[str, PlatformError] = field(default_factory=dict)
     decision: Decision | None = None
     computation: Computation | BulkComputation | None = None
-    _waits: bool = False
+    _has_permit: bool = False
 
     @property
     def admitted(self) -> list[Prepared]:
         return [item for call in self.calls for item in call.items]
 
-    def take_place(self, good: Sequence[Prepared]) -> None:
-        """Before anything is charged: a place to wait, and workers that can answer before the caller's deadline.
+    def take_permit(self, good: Sequence[Prepared]) -> None:
+        """Before anything is charged: a permit to wait, and workers that can answer before the caller's deadline.
 
         Raises OVERLOADED where one is missing. Calls that a cache answers need neither.
         """
@@ -150,23 +153,20 @@ class Started:
         if not unanswered:
             return
         contract = self.contract
-        tenant_id = contract.subject.tenant_id
-        try:
-            if self.context.holds_thread:
-                permits().take(tenant_id, weight=contract.weight)
-                self._waits = True
-            again = bulk.repeated(unanswered, self.context) if self.bulk else ()
-            computed = [item for item in unanswered if item.joined is None and item.hold_id not in again]
-            require_in_time(contract, computed, timeout_s=self.context.timeout_s)
-        except PlatformError:
-            self.leave_place()
-            _leave(good)
-            raise
+        if self.context.holds_thread:
+            permits().take(contract.subject.tenant_id, weight=contract.weight)
+            self._has_permit = True
+            self.undo.callback(self.give_permit)
+        again = bulk.repeated(unanswered, self.context) if self.bulk else ()
+        computed = [item for item in unanswered if item.joined is None and item.hold_id not in again]
+        require_in_time(contract, computed, timeout_s=self.context.timeout_s)
+        # Ahead of admission, of which a part may be done when the rest fails.
+        self.undo.callback(self._take_back)
 
-    def leave_place(self) -> None:
-        """The call waits no longer."""
-        if self._waits:
-            self._waits = False
+    def give_permit(self) -> None:
+        """The call waits no longer; safe to repeat."""
+        if self._has_permit:
+            self._has_permit = False
             permits().give(self.contract.subject.tenant_id)
 
     def admit(self, calls: list[Call]) -> None:
@@ -177,51 +177,53 @@ class Started:
             if not self.separate:
                 raise
             if len(calls) == 1:
-                self.refusals[calls[0].items[0].hold_id] = refusal
+                self._refuse(calls[0], refusal)
                 self.decision = refusal.decision
                 return
-            for number, call in enumerate(calls, start=1):
-                try:
-                    self._admit_alone(call)
-                except StaleCaller:
-                    _leave(item for later in calls[number:] for item in later.items)
-                    raise
+            for call in calls:
+                self._admit_alone(call)
 
     def compute(self, deadline: float) -> None:
         """Submit what was admitted; returns at once."""
         computing = BulkComputation if self.bulk else Computation
         self.computation = computing(self.contract, self.admitted, self.context, deadline)
-        try:
-            self.computation.begin()
-        except BaseException:
-            held = [call for call in self.calls if not call.metered]
-            _leave(item for call in held for item in call.items)
-            charging.take_back(self.contract.subject, *(hold_id for call in held for hold_id in call.hold_ids))
-            raise
+        self.computation.begin(self.undo)
 
     def _admit_alone(self, call: Call) -> None:
         """What goes wrong from here on is this call's own problem: others of the same group may be admitted already."""
         try:
             self.admit([call])
         except PlatformError as problem:
-            self.refusals[call.items[0].hold_id] = problem
+            self._refuse(call, problem)
         except StaleCaller:
             if not self.calls:
                 raise
-            self.refusals[call.items[0].hold_id] = unavailable("This key is being changed; please try again.")
+            self._refuse(call, unavailable("This key is being changed; please try again."))
+
+    def _refuse(self, call: Call, problem: PlatformError) -> None:
+        """One of separate calls, each of one input, is not admitted."""
+        self.refusals[call.items[0].hold_id] = problem
+        call.items[0].leave()
+
+    def _take_back(self) -> None:
+        """What is held for the call; what was metered at its admission was answered by then, and stays."""
+        held = [hold_id for call in self.calls if not call.metered for hold_id in call.hold_ids]
+        if held:
+            charging.take_back(self.contract.subject, *held)
 
     def finish(self) -> Answer:
         """Wait for every input; settle what no worker settles; an answer or a problem for each, in order."""
-        try:
+        with self.undo:
             outcomes = self.computation.finish() if self.computation is not None else {}
-        except PlatformError:
-            # Of a bulk call: whatever fails for one input of it fails for all.
-            charging.take_back(self.contract.subject, *(hold_id for call in self.calls for hold_id in call.hold_ids))
-            raise
-        finally:
-            self.leave_place()
-        self._settle(outcomes)
-        self._take_back_whole(outcomes)
+            self.give_permit()
+            self._settle(outcomes)
+            self._take_back_whole(outcomes)
+            answer = self._answer(outcomes)
+        observe.note(self.contract.subject, self.context, self.prepared, outcomes, started=self.started)
+        return answer
+
+    def _answer(self, outcomes: dict[str, bytes | PlatformError]) -> Answer:
+        """A result or a problem for each input, in order, and the units of all."""
         fees = {call.items[0].hold_id: call.fee for call in self.calls if call.fee}
         results: list[PredictResult | PlatformError] = []
         for item in self.prepared:
@@ -239,7 +241,6 @@ class Started:
         units = sum(result.units for result in results if isinstance(result, PredictResult))
         if not self.separate:
             units += sum(call.fee for call in self.calls if self._is_earned(call, outcomes))
-        observe.note(self.contract.subject, self.context, self.prepared, outcomes, started=self.started)
         return Answer(tuple(results), units, self.decision)
 
     # --- Admit: one round trip for everything ------------------------------------------------------------------------
@@ -249,22 +250,16 @@ class Started:
         charges = [charge for call in calls for charge in call.charges(contract, context, bulk_call=self.bulk)]
         models = {item.ref.qualified_name for call in calls for item in call.items}
         metered = all(item.entry is not None for call in calls for item in call.items)
-        try:
-            self.decision = charging.charge(
-                contract=contract,
-                limits=contract.limits_for(models),
-                charges=charges,
-                request_id=context.request_id
-                if len(calls) > 1
-                else calls[0].items[0].request.call_id or context.request_id,
-                hold_ttl_s=context.timeout_s + HOLD_MARGIN_S,
-                settle_now=metered,
-            )
-        except BaseException as error:
-            # Separate calls are tried again one by one, and keep the computations that they joined until then.
-            if not (isinstance(error, Refused) and self.separate and len(calls) > 1):
-                _leave([item for call in calls for item in call.items])
-            raise
+        self.decision = charging.charge(
+            contract=contract,
+            limits=contract.limits_for(models),
+            charges=charges,
+            request_id=context.request_id
+            if len(calls) > 1
+            else calls[0].items[0].request.call_id or context.request_id,
+            hold_ttl_s=context.timeout_s + HOLD_MARGIN_S,
+            settle_now=metered,
+        )
         for call in calls:
             call.metered = metered
         self.calls += calls
@@ -299,19 +294,21 @@ class Started:
             try:
                 admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=settled)
             except PlatformError as problem:
+                if self.bulk:
+                    raise
                 # What workers have settled is paid and is given; what could not be settled is not.
                 failed = {hold.hold_id for hold in settled}
                 charging.take_back(subject, *failed)
-                if self.bulk:
-                    raise
                 outcomes.update(dict.fromkeys(failed, problem))
                 for call in self.calls:
                     call.fee = 0 if call.fee_hold_id in failed else call.fee
 
     def _take_back_whole(self, outcomes: dict[str, bytes | PlatformError]) -> None:
         """A call that gets no partial answer and failed through no fault of its inputs pays for none of them."""
+        if not self.whole or self.bulk:
+            return
         problems = [outcome for outcome in outcomes.values() if isinstance(outcome, PlatformError)]
-        if self.whole and not self.bulk and problems and all(problem.kind in _OURS for problem in problems):
+        if problems and all(problem.kind in _OURS for problem in problems):
             charging.take_back(self.contract.subject, *(hold_id for call in self.calls for hold_id in call.hold_ids))
             for item in self.admitted:
                 item.units = 0
@@ -321,12 +318,6 @@ class Started:
         if not self.whole:
             return call.is_answered(outcomes)
         return all(not isinstance(outcomes[item.hold_id], PlatformError) for item in call.items)
-
-
-def _leave(items: Iterable[Prepared]) -> None:
-    for item in items:
-        if item.joined is not None:
-            item.joined.leave()
 
 
 def _result(item: Prepared, scores: bytes, started: float) -> PredictResult:

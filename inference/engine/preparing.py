@@ -9,6 +9,7 @@ from billing.pricing import Tariff
 from inference.batching import policy
 from inference.cache import single_flight, store
 from inference.cache.waiters import SharedWork
+from inference.engine.undo import Undo
 from inference.inputs import canonical, pixel_budget
 from inference.inputs.truncation import too_long
 from inference.registry import names, versions
@@ -24,8 +25,9 @@ from tenants.deprecations.rules import Deprecation
 class Prepared:
     """An input that may be admitted: its model, canonical bytes, and the answer or the equal computation at hand.
 
-    ``units`` is what is held, ``full_units`` what it costs when it is computed. Who joins a computation holds its whole
-    price too and pays the cached one in the end, unless whoever began it has left: somebody pays for what was computed.
+    ``units`` is what is held, ``full_units`` what it costs when it is computed. An input that joins a computation holds the
+    whole price too and costs the cached one in the end, unless the call that began it has left: one call pays for what was
+    computed.
     """
 
     request: PredictRequest
@@ -44,6 +46,13 @@ class Prepared:
     """Whether the text may be cut, as ``inference.inputs.truncation`` says it; of what is no text it says nothing."""
     length: TextLength | None = None
     """Of a text that was cut, once it is answered."""
+    left: bool = False
+
+    def leave(self) -> None:
+        """Wait no longer for the equal computation, if there is one; safe to repeat."""
+        if self.joined is not None and not self.left:
+            self.left = True
+            self.joined.leave()
 
     @property
     def lease_key(self) -> bytes:
@@ -86,9 +95,9 @@ class Prepared:
 
 
 def prepare(
-    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, deadline: float
+    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, deadline: float, undo: Undo
 ) -> list[Prepared | PlatformError]:
-    """Each request ready to be admitted, or its problem, in order."""
+    """Each request ready to be admitted, or its problem, in order. ``undo`` leaves the computations that were joined."""
     encoded: list[tuple[ModelRef, bytes, int, bytes, Deprecation | None] | PlatformError] = []
     resolved: dict[str, ModelRef] = {}
     pixels = 0
@@ -120,25 +129,26 @@ def prepare(
         except PlatformError as problem:
             prepared.append(problem)
             continue
-        joined = None
-        if entry is None:
-            if context.cache.only_if_cached:
-                prepared.append(_not_cached(request))
-                continue
-            joined = single_flight.join(store.lease_key(key, truncate), deadline) if context.cache.read else None
+        if entry is None and context.cache.only_if_cached:
+            prepared.append(_not_cached(request))
+            continue
         price = prices.get(ref.qualified_name)
         if price is None:
             tariff = (
                 pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
             )
             price = prices[ref.qualified_name] = tariff
+        joined = None
+        if entry is None and context.cache.read:
+            joined = single_flight.join(store.lease_key(key, truncate), deadline)
         full, cached = price.per_input, price.cached_per_input
         units = full if entry is None else cached
-        prepared.append(
-            Prepared(
-                request, ref, payload, key, entry, joined, hex_id(), units, cached, full, deprecation, truncate=truncate
-            )
+        ready = Prepared(
+            request, ref, payload, key, entry, joined, hex_id(), units, cached, full, deprecation, truncate=truncate
         )
+        if joined is not None:
+            undo.callback(ready.leave)
+        prepared.append(ready)
     return prepared
 
 

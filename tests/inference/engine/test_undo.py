@@ -1,0 +1,216 @@
+"""A step that fails, whichever it is, gives back what the call had taken: holds, permit, leases, shares in equal computations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from billing import admission, charging, pricing
+from inference.batching.current import batcher
+from inference.batching.work import WorkItem
+from inference.cache import leases, single_flight, store
+from inference.calls import all_or_nothing
+from inference.engine import predict as prediction
+from inference.engine.bulk import MOST_HELD_APART
+from inference.engine.permits import permits
+from inference.engine.predict import begin, predict, predict_each, predict_many, single
+from inference.engine.preparing import Prepared
+from inference.engine.undo import Undo
+from inference.types import CallContext, PredictRequest, PredictResult
+from mlplatform.lib import redis
+from mlplatform.lib.errors import ErrorKind, PlatformError
+from tenants.authentication import Caller, authenticate
+from tests.conftest import Customer
+from tests.support import ledger
+from tests.support.tiny_model import TinyRuntime, TinyWorker, make_version
+
+pytestmark = pytest.mark.usefixtures("prices")
+
+UNITS = 10
+
+
+class Bug(Exception):
+    """An error that no step foresees."""
+
+
+def explode(*_: Any, **__: Any) -> Any:
+    raise Bug
+
+
+@pytest.fixture
+def large(tiny_worker: TinyWorker, settings: Settings) -> TinyRuntime:
+    """A model whose calls find one permit in this process: one that is kept is missed by the next call."""
+    settings.MAX_WAITING_CALLS = 1
+    return tiny_worker.serve(make_version("large"))
+
+
+def caller_of(customer: Customer) -> Caller:
+    return authenticate(customer.secret, address="192.0.2.1", fresh=True)
+
+
+def call(**changes: Any) -> CallContext:
+    return CallContext(**{"request_id": "req-1", "operation": "predict", "api_version": "v2", **changes})
+
+
+def ask(customer: Customer, text: str = "hello") -> PredictResult:
+    return single(predict(caller_of(customer), PredictRequest("large", text), call()))
+
+
+def claims() -> list[Any]:
+    return list(redis.cache().scan_iter(match=store.CLAIM + b"*"))
+
+
+def assert_given_back(customer: Customer) -> None:
+    """Nothing is charged or held, and the next equal call is answered and paid."""
+    ledger.assert_untouched(customer)
+    assert ledger.holds(customer.tenant) == 0
+    assert single_flight._running == {}
+    assert claims() == []
+    assert ask(customer).units == ledger.units(customer.tenant) > 0
+
+
+# --- The undo itself -------------------------------------------------------------------------------------------------
+
+
+def test_a_block_that_ends_well_undoes_nothing_and_a_later_one_that_fails_everything_last_taken_first() -> None:
+    undone: list[str] = []
+    with Undo() as undo:
+        undo.callback(undone.append, "first")
+        undo.callback(undone.append, "second")
+    assert undone == []
+    for _ in range(2):
+        with pytest.raises(Bug), undo:
+            explode()
+        assert undone == ["second", "first"], "once"
+
+
+def test_what_cannot_be_undone_does_not_keep_the_rest() -> None:
+    undone: list[str] = []
+    undo = Undo()
+    undo.callback(undone.append, "first")
+    undo.callback(explode)
+    with pytest.raises(Bug), undo:
+        raise KeyError
+    assert undone == ["first"]
+
+
+# --- Each step of a call ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [
+        (prediction, "require_in_time"),
+        (prediction, "Computation"),
+        (leases, "take"),
+        (batcher, "submit"),
+        (WorkItem, "wait"),
+        (prediction, "_result"),
+    ],
+    ids=["permit", "admission", "leases", "queue", "waiting", "rendering"],
+)
+def test_a_bug_after_any_step_gives_back_what_was_taken(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(batcher() if where is batcher else where, name, explode)
+        with pytest.raises(Bug):
+            ask(acme)
+    assert_given_back(acme)
+
+
+def test_a_bug_amid_separate_calls_gives_back_those_that_were_admitted(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = charging.charge
+    refused = charging.Refused
+    admitted: list[int] = []
+
+    def charge(*, charges: Any, **arguments: Any) -> Any:
+        if len(charges) > 1:
+            decision = real(charges=charges[:0], **arguments)
+            raise refused(ErrorKind.QUOTA_EXCEEDED, "one by one", decision, retry_after_s=1.0)
+        if admitted:
+            raise Bug
+        admitted.append(len(charges))
+        return real(charges=charges, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(charging, "charge", charge)
+        with pytest.raises(Bug):
+            predict_each(caller_of(acme), [PredictRequest("large", text) for text in ("one", "two", "three")], call())
+    assert admitted == [1]
+    assert_given_back(acme)
+
+
+def _unpriced(patch: pytest.MonkeyPatch) -> None:
+    real: Callable[..., Any] = pricing.tariff
+    patch.setattr(
+        pricing, "tariff", lambda *, model, **more: real(model=model, **more) if model == "large" else explode()
+    )
+
+
+def _unadmitted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(charging, "charge", explode)
+
+
+def _unanswered(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(WorkItem, "wait", explode)
+
+
+@pytest.mark.parametrize("fail", [_unpriced, _unadmitted, _unanswered])
+def test_the_computation_of_another_call_is_left(
+    acme: Customer,
+    tiny_worker: TinyWorker,
+    large: TinyRuntime,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    fail: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    settings.MAX_WAITING_CALLS = 10
+    permits.cache_clear()
+    tiny_worker.serve(make_version("small"))
+    tiny_worker.go.clear()
+    first = begin(caller_of(acme), [PredictRequest("large", "hello")], call())
+    (running,) = single_flight._running.values()
+    with monkeypatch.context() as patch:
+        fail(patch)
+        with pytest.raises(Bug):
+            predict_many(caller_of(acme), [PredictRequest("large", "hello"), PredictRequest("small", "hello")], call())
+    assert running._waiters == 1
+    assert not running.abandoned
+    tiny_worker.go.set()
+    assert single(first.finish()).units == UNITS
+    assert ledger.units(acme.tenant) == UNITS
+
+
+def test_a_bulk_call_whose_last_input_cannot_be_begun_leaves_no_computation_of_the_others(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_worker.serve(make_version("small"))
+    count = MOST_HELD_APART + 1
+    requests = [PredictRequest("small", f"text {number}", field=f"input[{number}]") for number in range(count)]
+    real = Prepared.unpacked
+
+    def unpacked(item: Prepared, **arguments: Any) -> bytes:
+        return explode() if item.field == f"input[{count - 1}]" else real(item, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prepared, "unpacked", unpacked)
+        with pytest.raises(Bug):
+            all_or_nothing.predict_whole(caller_of(acme), requests, call(operation="batch"))
+    assert_given_back(acme)
+
+
+def test_a_settlement_that_fails_takes_back_a_cached_answer_that_was_not_metered(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(acme, "known")
+    before = ledger.units(acme.tenant)
+    with monkeypatch.context() as patch:
+        patch.setattr(admission, "settle", explode)
+        with pytest.raises((Bug, PlatformError)):
+            predict_many(caller_of(acme), [PredictRequest("large", "known"), PredictRequest("large", "new")], call())
+    assert ledger.units(acme.tenant) == before
+    assert ledger.holds(acme.tenant) == 0
