@@ -3,11 +3,13 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from inference.registry.packages.problems import PackageError, named
 
 CARD_FILE: Final = "model.toml"
+_LONGEST_COMPARED: Final = 100
 _NEVER_IN_TEXT: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -89,7 +91,9 @@ class Table:
         return Table(value, f"{self._path}{key}.")
 
     def done(self) -> None:
-        """Raises PackageError for the first key that nobody read: most often a typing error."""
+        """Raises PackageError for the first key that was not read: most often a typing error."""
         for key in self._values:
             if key not in self._read:
-                raise self.refuse(key, f"Unknown; known here are {', '.join(sorted(self._read))}.")
+                alike = get_close_matches(key[:_LONGEST_COMPARED], self._read, n=1)
+                meant = f"did you mean {alike[0]}? K" if alike else "k"
+                raise self.refuse(key, f"Unknown; {meant}nown here are {', '.join(sorted(self._read))}.")

@@ -142,6 +142,16 @@ def test_what_is_wrong_is_named(old: str, new: str, place: str) -> None:
     assert refused.value.reason
 
 
+def test_a_misspelt_key_is_told_what_was_meant_and_what_is_known() -> None:
+    with pytest.raises(PackageError) as caught:
+        cards.read(CARD.replace("max_batch_size = 16", "max_batchsize = 16").encode())
+    assert caught.value.place == "model.toml: serving.max_batchsize"
+    assert caught.value.reason.startswith("Unknown; did you mean max_batch_size? Known here are acceleration, device, ")
+    with pytest.raises(PackageError) as caught:
+        cards.read(CARD.replace("max_batch_size = 16", "x = 16").encode())
+    assert caught.value.reason.startswith("Unknown; known here are acceleration, ")
+
+
 @pytest.mark.parametrize(
     "content",
     [
