@@ -1,7 +1,7 @@
 """May this be spent? The one place that decides, and what happens to a hold afterwards.
 
 ``admit`` takes units for a call from every limit of its caller or from none, in one script on the state Redis; what it
-took is a hold, which whoever did the work settles and whoever gave up releases. ``explain`` tells a refusal again.
+took is a hold, which the worker that did the work settles and a call that gave up releases. ``explain`` tells a refusal again.
 Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
 """
 

@@ -48,7 +48,7 @@ def run(
 ) -> Any:
     """The script's answer, in one round trip, or two after the server forgot its scripts. Raises what redis-py raises.
 
-    ``whole`` sends the text at once: a stalled server runs it when it wakes, even if nobody is there to send it again.
+    ``whole`` sends the text at once: a stalled server runs it when it wakes, even if no client is left to send it again.
     """
     line = _line(client.connection_pool)
     rest: tuple[str | bytes, ...] = (str(len(keys)), *keys, *args)

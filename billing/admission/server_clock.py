@@ -1,7 +1,7 @@
 """What the Redis server's clock says now, estimated without asking, so that a call can carry a deadline.
 
 A stalled server still runs, when it wakes, what clients sent and gave up on; a cache hit would then be charged to
-somebody who was told that nothing was. So each call says until when its answer is awaited, in the server's own time.
+a caller who was told that nothing was. So each call says until when its answer is awaited, in the server's own time.
 """
 
 import math

@@ -93,7 +93,7 @@ def _release(
     answers: list[int] = []
     with closed_on_failure():
         for chunk in _chunks(hold_ids, VOIDED_AT_ONCE):
-            # A stalled server cannot ask for the text; with it, it does when it wakes what nobody may be there to send again.
+            # A stalled server cannot ask for the text: with it, it runs when it wakes, even if no client can send it again.
             answers += connection.run(
                 client or state(),
                 scripts.RELEASE,

@@ -94,7 +94,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who spends: the tenant and its shard, the key, and the versions that the caller was read with."""
+    """The spender: the tenant and its shard, the key, and the versions that the caller was read with."""
 
     tenant_id: int
     shard: int
@@ -131,8 +131,8 @@ class LimitState:
     """One limit after the decision (after taking, when granted).
 
     ``reset_s``: seconds until it is whole again if nothing more is taken. ``wait_s``: 0 unless it refused; then the
-    exact seconds after which it lets this charge through if nobody else takes; infinite when the charge is larger than
-    the limit can ever let through; for concurrency, where nobody can know, 1.
+    exact seconds after which it lets this charge through if no other call takes; infinite when the charge is larger than
+    the limit can ever let through; for concurrency, where it cannot be known, 1.
     """
 
     limit: Limit
@@ -172,7 +172,7 @@ class Settled(IntEnum):
     """What settling a hold did."""
 
     GONE = 0
-    """It was released or had expired, so somebody was told that nothing would be charged: nothing is."""
+    """It was released or had expired, so its caller was told that nothing would be charged: nothing is."""
     NOW = 1
     BEFORE = 2
     """A retry; it is charged once."""

@@ -81,7 +81,7 @@ class Batcher:
     def expected_wait_s(self, wanted: Sequence[tuple[ModelRef, int]], *, tenant_id: int, weight: int) -> float:
         """Seconds until the answers of inputs that come now: a version and the tokens of its inputs each.
 
-        0 while nothing is known of a version's speed or no worker lives, for then nobody can tell; and while nothing is under
+        0 while nothing is known of a version's speed or no worker lives, for then it cannot be known; and while nothing is under
         way, so that a speed which was mistaken is measured anew.
         """
         longest = 0.0
@@ -176,7 +176,7 @@ class Batcher:
                         continue
                 self._send(in_flight)
             except Exception:
-                # Nobody starts this thread again, and without it what gathers is sent by chance.
+                # This thread is not started again, and without it what gathers is sent by chance.
                 logger.exception("batches that gather could not be looked after")
                 self._stopping.wait(_LOOK_S)
 
@@ -205,11 +205,11 @@ class Batcher:
             try:
                 self._look_after_flights()
             except Exception:
-                # Nobody starts this thread again, and without it no reply is read.
+                # This thread is not started again, and without it no reply is read.
                 logger.exception("the batches on their way could not be looked after")
 
     def _look_at_workers(self) -> None:
-        """Once a second; lanes that nobody uses any more go with it."""
+        """Once a second; lanes that are out of use are dropped with it."""
         with self._lock:
             self._pools.forget_lanes(clock.monotonic())
             names = self._pools.names()
@@ -235,8 +235,8 @@ class Batcher:
                 sent.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=sent.computed_tokens(reply))
         if sent is None:
             # A batch that was sent twice was answered before, or was given up. Then its worker was slow, not dead, and has
-            # settled the holds: who is charged must be answered. The inputs that were sent one by one end as batches for
-            # which nobody waits.
+            # settled the holds: a call that is charged must be answered. The inputs that were sent one by one end as batches
+            # for which no call waits.
             if given_up is not None and not reply.error and len(reply.results) == len(given_up):
                 answers.give(given_up, reply)
             return
@@ -313,6 +313,6 @@ class Batcher:
             alone = self._pools.split(sent, reply_to=self._transport.reply_to)
             if alone:
                 self._given_up.add(sent)
-            # Callers leave meanwhile: with nobody left to wait for it, its place is free.
+            # Callers leave meanwhile: once no caller waits for it, its place is free.
             in_flight = alone or self._next_batches()
         self._send(in_flight)

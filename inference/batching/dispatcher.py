@@ -77,7 +77,7 @@ class Dispatcher:
 
     @staticmethod
     def _may_background(pool: PoolState, now: float) -> bool:
-        """One batch a worker at most, and only while nobody waits who is waited for; or when it has waited too long."""
+        """One background batch a worker at most, and only while no interactive input waits; or when it has waited too long."""
         if pool.background_flights() >= max(1, pool.capacity.workers):
             return False
         if not pool.in_turn(Priority.INTERACTIVE):

@@ -80,13 +80,13 @@ class FairQueue:
     """Inputs of one model version and priority, in turns over tenants. Not thread-safe: the batcher holds its lock.
 
     A turn is worth the tenant's weight times the smallest input that waits: equal tenants with equal inputs take plain
-    turns, and who was served goes to the end of the row. An input that is worth more is served all the same and paid for with
-    later turns (surplus round robin), so that a tenant with a single one does not wait until it has saved up.
+    turns, and a tenant that was served goes to the end of the row. An input that is worth more is served all the same and
+    paid for with later turns (surplus round robin), so that a tenant with a single one does not wait until it has saved up.
 
-    Whoever had nothing that fits beside the others stays at the front: the next batch begins with it, or a long text among
-    short ones would wait for ever. Whoever comes with nothing waiting goes to the front too, but for whoever went less than
-    a whole round ago: so tenants that ask now and then do not wait behind those with a backlog, and none gets more than a
-    turn in a round.
+    A tenant that had nothing that fits beside the others stays at the front: the next batch begins with it, or a long text
+    among short ones would wait for ever. A tenant that comes with nothing waiting goes to the front too, unless it did so less
+    than a whole round ago: tenants that ask now and then do not wait behind those with a backlog, and none gets more than a turn
+    in a round.
     """
 
     def __init__(self, totals: Totals | None = None) -> None:
@@ -138,7 +138,7 @@ class FairQueue:
         return self._tenants[tenant_id].newest_first(without)
 
     def abandoned(self) -> list[WorkItem]:
-        """What nobody waits for any more; it stays in the queue."""
+        """The inputs for which no call waits any more; they stay in the queue."""
         return [
             item
             for tenant in self._tenants.values()
@@ -182,7 +182,7 @@ class FairQueue:
             served.add(tenant_id)
             overlooked.pop(tenant_id, None)
             if not tenant.buckets:
-                del self._tenants[tenant_id]  # Whoever has nothing waiting saves nothing up.
+                del self._tenants[tenant_id]  # A tenant with nothing waiting saves nothing up.
                 self._turns += 1
                 self._back_at[tenant_id] = self._turns + len(self._tenants)
             elif tenant.deficit <= 0:
@@ -193,7 +193,7 @@ class FairQueue:
         return taken
 
     def _to_the_front(self, tenant_ids: list[int]) -> None:
-        """In their order, whoever of them still waits."""
+        """In their order, those of them that still wait."""
         for tenant_id in reversed(tenant_ids):
             if tenant_id in self._tenants:
                 self._tenants.move_to_end(tenant_id, last=False)
@@ -205,8 +205,8 @@ class FairQueue:
             self._back_at = {tenant: turn for tenant, turn in self._back_at.items() if turn > self._turns}
 
     def purge(self) -> int:
-        """Drop what nobody waits for any more; how many."""
-        # Callers leave meanwhile, so each input is asked once: who is removed must be who is counted.
+        """Drop the inputs for which no call waits any more; how many."""
+        # Callers leave meanwhile, so each input is asked once: those that are removed must be those that are counted.
         gone = self.abandoned()
         self.drop(gone)
         return len(gone)

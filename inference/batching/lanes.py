@@ -92,7 +92,7 @@ class InFlightBatch:
 
     @property
     def wanted(self) -> list[WorkItem]:
-        """The inputs for which somebody waits."""
+        """The inputs for which a call still waits."""
         return [item for item in self.items if not item.abandoned]
 
 

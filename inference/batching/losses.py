@@ -1,4 +1,4 @@
-"""What becomes of a batch that has no reply: when it counts as lost, and who is answered by a reply that comes after all."""
+"""What becomes of a batch that has no reply: when it counts as lost, and which inputs a late reply still answers."""
 
 from collections.abc import Sequence
 from enum import Enum, auto
@@ -24,13 +24,13 @@ class Step(Enum):
     LOST = auto()
     """Lost twice, and alone: it gets no other chance."""
     FORGET = auto()
-    """Nobody waits for it."""
+    """No call waits for it."""
 
 
 def next_step(sent: InFlightBatch, *, broker_wait_s: float, now: float) -> Step:
     """``broker_wait_s`` is the workers' time for what waits in the broker. That comes first: a batch behind it is late, not
     lost, and to send it twice would make it later."""
-    # Past its deadline no worker computes a batch, and of inputs for which no call waits nobody says so.
+    # Past its deadline no worker computes a batch, and inputs for which no call waits are not reported.
     if all(item.abandoned or item.deadline < now - MIN_RESEND_S for item in sent.items):
         return Step.FORGET
     patience_s = broker_wait_s + _PATIENCE * max(sent.lane.batch_s, sent.left_s)
@@ -58,7 +58,7 @@ class GivenUp:
         return self._inputs.get(batch_id)
 
     def forget(self) -> None:
-        """Drop those for whose inputs nobody waits any more."""
+        """Drop those for whose inputs no call waits any more."""
         if self._inputs:
             self._inputs = {
                 batch_id: items for batch_id, items in self._inputs.items() if not all(item.abandoned for item in items)

@@ -26,7 +26,7 @@ class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class BatchMessage(msgspec.Struct, frozen=True, array_like=True):
-    """One batch of one model version. ``deadline`` is unix seconds: later nobody waits for it."""
+    """One batch of one model version. ``deadline`` is unix seconds: later no call waits for it."""
 
     batch_id: str
     version_id: int

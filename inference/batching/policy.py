@@ -7,7 +7,7 @@ The rules, which tests prove with hypothesis:
   batch takes, so that a worker never idles and batches are not cut small.
 - A batch has at most ``max_batch_size`` inputs and ``max_batch_tokens`` tokens. Texts that are much longer than the rest
   of a batch go in another one, so that short ones do not pay for them.
-- While several tenants want the same workers, a batch is kept so short that nobody waits long behind another.
+- While several tenants want the same workers, a batch is kept so short that no tenant waits long behind another.
 """
 
 import math

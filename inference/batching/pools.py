@@ -19,7 +19,7 @@ _AHEAD_S: Final = 0.01
 """How long before a worker is free its next batch is sent while tenants compete: the broker's hop and some error."""
 
 _FORGET_S: Final = 600.0
-"""How long a lane is kept that nobody uses: a version that is called now and then keeps its speed, a retired one goes."""
+"""How long a lane out of use is kept: a version that is called now and then keeps its speed, a retired one goes."""
 
 _turn = attrgetter("turn")
 
@@ -186,7 +186,7 @@ class Pools:
         return pool is not None and pool.in_flight.pop(sent.message.batch_id, None) is not None
 
     def split(self, sent: InFlightBatch, *, reply_to: str) -> list[InFlightBatch]:
-        """The batch is over; those of its inputs for which somebody waits are on their way as batches of one. None of them are
+        """The batch is over; those of its inputs for which a call waits are on their way as batches of one. None of them are
         if it was over before."""
         if not self.complete(sent):
             return []
@@ -197,7 +197,7 @@ class Pools:
         return alone
 
     def forget_lanes(self, now: float) -> None:
-        """Drop the lanes that nobody used for some minutes: versions retire, and a process lives for months."""
+        """Drop the lanes that were not used for some minutes: versions retire, and a process lives for months."""
         for pool in self._pools.values():
             pool.forget_lanes(now)
 

@@ -1,4 +1,4 @@
-"""Making room in a full queue: who must go so that somebody with less may come. Without threads."""
+"""Making room in a full queue: which inputs are dropped so that a tenant with fewer may queue one. Without threads."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -45,7 +45,7 @@ class _Lacking:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A queue, what nobody waits for in it, and what each tenant has in it beside that."""
+    """A queue, its inputs for which no call waits, and what each tenant has in it beside those."""
 
     queue: FairQueue
     gone: AbstractSet[WorkItem]
@@ -98,10 +98,10 @@ class Room:
     def make(
         self, newcomers: Sequence[WorkItem], queues: Iterable[tuple[Priority, FairQueue]]
     ) -> list[WorkItem] | None:
-        """Make room for the inputs of one call: drop what nobody waits for, then background work, then the newest inputs of
-        whoever has more than the newcomer.
+        """Make room for the inputs of one call: drop what no call waits for, then background work, then the newest inputs of
+        tenants that have more than the newcomer.
 
-        ``queues`` are those in which something waits. Gives what was dropped of what somebody waits for; None, and nothing
+        ``queues`` are those in which something waits. Gives what was dropped although a call waits for it; None, and nothing
         at all was changed, where that would not make enough room.
         """
         count, size = len(newcomers), _bytes(newcomers)
@@ -151,7 +151,7 @@ class Room:
     def _owners(
         self, queues: Sequence[tuple[Priority, FairQueue, list[WorkItem]]], priority: Priority
     ) -> dict[int, _Owner]:
-        """What each tenant has waiting of a priority, whoever comes first in the queues first."""
+        """What each tenant has waiting of a priority, in the order of the queues."""
         waiting = [_Waiting(queue, set(gone), queue.counts(gone)) for each, queue, gone in queues if each is priority]
         totals: dict[int, Counts] = {}
         for one in waiting:
@@ -166,7 +166,7 @@ class Room:
 def _newest_of_the_largest(
     owners: Sequence[_Owner], least: float, lacking: _Lacking
 ) -> list[tuple[FairQueue, WorkItem]]:
-    """The newest input of whoever has most, and again, until enough is free or nobody has more than the ``least`` share."""
+    """The newest input of the tenant that has most, and again, until enough is free or none has more than the ``least`` share."""
     plan: list[tuple[FairQueue, WorkItem]] = []
     heap = [(-owner.share, place, owner) for place, owner in enumerate(owners)]
     heapify(heap)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Units that were reserved for this input; whoever did the work settles them.
+    """Units that were reserved for this input; the worker that computed it settles them.
 
     An empty ``hold_id`` reserved nothing: the input is computed for the tenant, and nothing is settled.
     """
@@ -64,7 +64,7 @@ class WorkItem:
     _callbacks: list[Callable[["WorkItem"], None]] = field(default_factory=list)
 
     def join(self, deadline: float) -> bool:
-        """Wait for this item too, for an equal input; False if everybody has left it or it failed."""
+        """Wait for this item too, for an equal input; False if all waiters have left it or it failed."""
         with self._lock:
             if self._waiters == 0 or (self._done and self.scores is None):
                 return False
@@ -79,7 +79,7 @@ class WorkItem:
             self._unpaid = self._unpaid or unpaid
 
     def claim_charge(self) -> bool:
-        """Whether the one who asks must pay for the computation, because who began it has left; true once."""
+        """Whether the asking call must pay for the computation, because the call that began it has left; true once."""
         with self._lock:
             taken, self._unpaid = self._unpaid, False
             return taken
@@ -120,7 +120,7 @@ class WorkItem:
         self._end(scores, None, length)
 
     def fail(self, error: PlatformError) -> None:
-        """Give the failure to everybody who waits; the first call counts."""
+        """Give the failure to all waiters; the first call counts."""
         self._end(None, error, None)
 
     def refuse(self, length: TextLength) -> None:
@@ -148,5 +148,5 @@ class WorkItem:
     def _pass_gate(self, seconds: float) -> bool:
         if not self._gate.acquire(timeout=seconds):
             return False
-        self._gate.release()  # for the next one who waits
+        self._gate.release()  # for the next waiter
         return True

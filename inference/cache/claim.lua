@@ -1,8 +1,8 @@
 #!lua
--- Looks for answers, and claims the computation of those that are not there and that nobody else computes.
+-- Looks for answers, and claims the computation of those that are not there and that no other process computes.
 --
 -- KEYS: of each input its entry and its claim. ARGV[1]: how long a claim lives (milliseconds), then a token for each input.
--- Answers for each input: its entry, or 1 when the claim is the caller's now, or 0 when it is somebody else's.
+-- Answers for each input: its entry, or 1 when the claim is the caller's now, or 0 when it is another's.
 
 local answers = {}
 for i = 1, #KEYS / 2 do

@@ -1,7 +1,7 @@
-"""Who computes an input, known to every process: a claim in the cache Redis, so that concurrent equal inputs are computed once.
+"""A claim in the cache Redis names the process that computes an input, so that concurrent equal inputs are computed once.
 
-A claim is a lease of two seconds, which its process renews while the computation runs: one that was killed holds nobody up
-for longer. The worker ends it when it keeps the answer (``cache.keep``), the process that holds it when there will be none.
+A claim is a lease of two seconds, which its process renews while the computation runs: a killed process delays others no
+longer than that. The worker ends it when it keeps the answer (``cache.keep``), the process that holds it when there will be none.
 Claims save work and decide nothing: without them, because Redis is away or forgot them, an input is computed twice.
 """
 
@@ -53,7 +53,7 @@ def take(works: Sequence[SharedWork]) -> list[Entry | bool]:
 
 
 def end(works: Sequence[SharedWork]) -> None:
-    """The call that began these computations goes. Claims on what nobody will answer are given back, so that others begin.
+    """The call that began these computations ends. Claims on inputs that stay unanswered are given back, so that others begin.
 
     A computation that others in this process still wait for keeps its claim; the worker ends it with the answer.
     """

@@ -34,7 +34,7 @@ def begin(key: bytes, item: SharedWork, *, may_join: bool) -> SharedWork | None:
 
 
 def end(key: bytes, item: SharedWork) -> None:
-    """The computation is over; its answer must be in the cache by now, so that nobody finds neither."""
+    """The computation is over; its answer must be in the cache by now, so that an equal input finds one or the other."""
     with _lock:
         if _running.get(key) is item:
             del _running[key]

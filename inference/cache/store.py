@@ -178,7 +178,7 @@ def keep(
     """Keep scores by key in the cache Redis and end the claims on them; the worker calls it for a batch, in one round trip.
     ``lengths`` are those of texts that were cut.
 
-    Entries first: who finds no claim any more must find the answer.
+    Entries first: a process that finds no claim any more must find the answer.
     """
     if not entries or not ttl_s:
         return
@@ -200,7 +200,7 @@ def put_local(key: bytes, scores: bytes, *, ttl_s: int, length: TextLength | Non
 
 
 def unpack(value: bytes | str | None) -> Entry | None:
-    """The entry that the cache Redis holds; None for nothing, and for fewer bytes than the head, which nobody of us wrote."""
+    """The entry that the cache Redis holds; None for nothing, and for fewer bytes than the head, which no release wrote."""
     if value is None or len(value) < _HEAD.size:
         return None
     packed = redis.as_bytes(value)

@@ -1,7 +1,7 @@
-"""Waiting for an answer that another process computes: one thread looks into the cache Redis for all who wait.
+"""Waiting for an answer that another process computes: one thread looks into the cache Redis for all waiters.
 
-It looks every few milliseconds, less often the longer the last one waits, and only while somebody does. When the claim is
-gone and no answer came (its process died, its call was given up, the model failed), each who waited computes it himself.
+It looks every few milliseconds, less often the longer the newest waiter waits, and only while there are waiters. When the claim
+is gone and no answer came (its process died, its call was given up, the model failed), each waiter has the input computed.
 """
 
 import logging
@@ -146,5 +146,5 @@ def _look_forever() -> None:
         try:
             look()
         except Exception:
-            # Whoever waits has a deadline of his own; the thread must live for the next ones.
+            # Each waiter has a deadline of its own; the thread must live for the next ones.
             logger.exception("looking for the answers of other processes failed")

@@ -47,7 +47,7 @@ def note(
             if now.shadows:
                 _mirror(now, subject, computed, outcomes)
     except Exception:
-        # The call is answered and paid: whatever goes wrong here is no problem of the customer's.
+        # The call is answered and paid: what goes wrong here is no problem of the customer's.
         logger.exception("a call could not be observed for the rollouts")
 
 

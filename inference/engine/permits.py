@@ -1,8 +1,8 @@
 """How many calls of this process may wait for a worker at the same time, shared fairly over tenants.
 
-A call that waits holds a thread. Were all threads to wait, cached answers, refusals and health checks would wait behind them,
-in a queue of the server in which nobody has a turn. So some threads are always left, and a tenant that has taken more than
-its share is refused while others come: it is told so at once, uncharged, in place of waiting to be told.
+A call that waits holds a thread. If all threads waited, cached answers, refusals and health checks would queue behind them, in
+the order of their arrival. So some threads are always left free, and a tenant above its share is refused while other tenants
+call: at once and uncharged.
 """
 
 import threading
@@ -58,7 +58,7 @@ class Permits:
     def _may(self, tenant_id: int, weight: int) -> bool:
         if self._used < self._free_for_all:
             return True
-        # As if one more tenant were there, so that whoever is alone leaves places for who comes next.
+        # Count one extra tenant, so that a lone tenant leaves permits for the next.
         everyone = sum({**self._weights, tenant_id: weight}.values()) + 1
         share = max(1.0, self.total * weight / everyone)
         return self._used < self.total and self._taken.get(tenant_id, 0) < share

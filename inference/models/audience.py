@@ -20,7 +20,7 @@ def _now() -> dt.datetime:
 
 
 class EndUser(models.Model):
-    """A person whom a tenant serves, under the tenant's own id. ``preferences`` is ``{"categories": ["…"]}``."""
+    """A person that a tenant serves, under the tenant's own id. ``preferences`` is ``{"categories": ["…"]}``."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="end_users")
     external_id = models.CharField("id", max_length=MAX_ID)

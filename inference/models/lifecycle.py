@@ -46,11 +46,11 @@ class CallSample(models.Model):
 
 
 class Notice(models.Model):
-    """One tenant was told of one moment of one schedule. The row is unique, so nobody is told twice.
+    """One tenant was told of one moment of one schedule. The row is unique, so no tenant is told twice.
 
     ``moment`` is ``announcement``, ``90d``, ``30d``, ``7d``, ``1d`` (with an extension ``30d:<its date>``), ``brownout:<id>`` or
     ``message:<id>``. ``sent_at`` is empty until the e-mail has gone out. From ``next_try_at`` on sending is tried again; it is
-    empty where there is nothing to try: sent, given up, or nobody to send it to. ``text`` and ``html`` quote no call of a
+    empty where there is nothing to try: sent, given up, or without an address. ``text`` and ``html`` quote no call of a
     customer, even where the e-mail did.
     """
 

@@ -56,7 +56,7 @@ class Rollout(models.Model):
 
     A canary answers the calls of ``percent`` of the tenants, always the same ones; it ends by itself when its error rate or
     its median latency breaks its bound after ``min_calls`` calls. A shadow computes ``percent`` of the inputs once more,
-    answers nobody and charges nothing. ``observed`` is what was seen of it so far.
+    answers no call and charges nothing. ``observed`` is what was seen of it so far.
     """
 
     model = models.ForeignKey(MLModel, on_delete=models.PROTECT, related_name="rollouts")

@@ -3,7 +3,7 @@
 Celery looks up an execution strategy for each task (``Task.Strategy``). Its own one makes a request object, a log line's
 copy of the arguments, six signals and a trace around every task, and closes database connections and caches before and
 after it: 1.2 ms of CPU, most of it before the model may begin. A batch needs none of that: it has no result, no retry, no
-limit of time or rate, and whoever sent it sends it again when it is lost.
+limit of time or rate, and its sender sends it again when it is lost.
 """
 
 import logging
@@ -36,7 +36,7 @@ def at_once(task: Any, app: Any, consumer: Any, **more: Any) -> Callable[..., No
         try:
             task.run(argument)
         except Exception:
-            # Whoever asked sends it again; the consumer must go on.
+            # Its sender sends it again; the consumer must go on.
             logger.exception("a batch failed outside of its model")
 
     return handle

@@ -51,7 +51,7 @@ class Loaded:
     share: Share | None = None
     """What it takes of what its owner's models may; None of a model on sale."""
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
-    """Held by whoever runs the model: a runtime may keep its inputs in one place (CUDA graphs), and two threads that ran it
+    """Held while the model runs: a runtime may keep its inputs in one place (CUDA graphs), and two threads that ran it
     at once would get each other's answers."""
 
     @property
@@ -147,7 +147,7 @@ class LoadedModels:
             try:
                 return self._load(version, spare_wanted=spare_wanted)
             except NoRoom:
-                raise  # Nothing is wrong with it: who calls it next may have it loaded.
+                raise  # Nothing is wrong with it: the next call may have it loaded.
             except Exception as error:
                 # Its words only: the exception holds on to every frame, and so to the weights that were read so far.
                 self._table.failed[key] = (clock.monotonic() + _FORGIVE_S, f"{type(error).__name__}: {error}")
@@ -221,7 +221,7 @@ class LoadedModels:
 
     def _of_more_need(self, version: ModelVersion) -> frozenset[str]:
         """What may not be dropped to prepare this version: what is wanted, and for one that stands by the others that do and
-        what somebody uses. The lock is held."""
+        what is in use. The lock is held."""
         if key_of(version.pk, version.sha256) not in self._standby:
             return self._wanted
         # Otherwise a full memory would be loaded anew all day: a call that pins a version drops what stands by, which would

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _TRY_AGAIN_S: Final = 60.0
 
-_skipped = Counter("mlplatform_worker_batches_skipped_total", "Batches for which nobody waited any more.")
+_skipped = Counter("mlplatform_worker_batches_skipped_total", "Batches for which no call waited any more.")
 
 
 class Worker:
@@ -75,9 +75,9 @@ class Worker:
             self.heartbeat.end()
 
     def run_batch(self, message: BatchMessage) -> None:
-        """Compute a batch and have it answered; any failure of the model is a reply too, so that nobody waits in vain."""
+        """Compute a batch and have it answered; any failure of the model is a reply too, so that no call waits in vain."""
         if message.deadline <= clock.now().timestamp():
-            # Told all the same: what is not answered keeps its place among the batches on their way.
+            # Reply even when late; otherwise the sender counts this batch as in flight.
             _skipped.inc()
             nothing: list[bytes | None] = [None] * len(message.items)
             self._reporter.hand_over(self._report(message, executor.BatchOutcome(nothing, error=TOO_LATE)))
@@ -137,7 +137,7 @@ class Worker:
             versions.mark_verified(version_id=version_id, error="", max_tokens=loaded.runtime.max_tokens)
 
     def _tell_what_is_held(self) -> None:
-        """Before the verdict: who is told that a version is ready may promote it at once, and then the reports are looked at."""
+        """Before the verdict: a version that is ready may be promoted at once, and promotion looks at what workers report."""
         try:
             self.heartbeat.beat()
         except redis.FAILURES:

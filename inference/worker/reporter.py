@@ -53,12 +53,12 @@ class Report:
             _lost.inc()
             raise
         finally:
-            # Even then: whoever sends the batch once more, or asks the same, finds the answer.
+            # Even then: a batch that is sent once more, or an equal input, finds the answer.
             store.keep(self.entries, ttl_s=self.cache_ttl_s, lengths=self.lengths)
 
 
 class Reporter(Protocol):
-    """Whoever takes a report; the tests' one delivers it before the next line runs."""
+    """What takes a report; the tests' one delivers it before the next line runs."""
 
     def hand_over(self, report: Report) -> None: ...
 

@@ -27,11 +27,11 @@ _server_clock = ServerClock()
 
 
 def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMessage]) -> bool:
-    """Settle the holds of ``done``, then push the reply: who has an answer was charged. Raises what redis-py raises.
+    """Settle the holds of ``done``, then push the reply: a call that has an answer was charged. Raises what redis-py raises.
 
     Inputs without a hold are unbilled, and answered all the same.
 
-    False when Redis was too slow, so that neither was done: the batch comes again if somebody still waits for it. A
+    False when Redis was too slow, so that neither was done: the batch comes again if a call still waits for it. A
     failure is tried once more, because a repetition settles nothing twice and a second reply is passed over.
     """
     for attempt in range(1, _TRIES + 1):

@@ -1,4 +1,4 @@
-"""What a tenant's models may take of a worker together, so that one tenant's cannot have everybody else's dropped.
+"""What a tenant's models may take of a worker together, so that one tenant's cannot have all others' dropped.
 
 Each counts with all that its process may take, not with what it takes now: a batch may make it grow at any moment.
 """
