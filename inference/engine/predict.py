@@ -139,6 +139,7 @@ class Started:
     decision: Decision | None = None
     computation: Computation | BulkComputation | None = None
     _has_permit: bool = False
+    _is_cached: bool = True
 
     @property
     def admitted(self) -> list[Prepared]:
@@ -152,6 +153,7 @@ class Started:
         unanswered = [item for item in good if item.entry is None]
         if not unanswered:
             return
+        self._is_cached = False
         contract = self.contract
         if self.context.holds_thread:
             permits().take(contract.subject.tenant_id, weight=contract.weight)
@@ -219,6 +221,8 @@ class Started:
             self._settle(outcomes)
             self._take_back_whole(outcomes)
             answer = self._answer(outcomes)
+        if not self._is_cached:
+            self.undo.pop_all()  # Its callbacks are methods of this call: a circle that would outlive it.
         observe.note(self.contract.subject, self.context, self.prepared, outcomes, started=self.started)
         return answer
 

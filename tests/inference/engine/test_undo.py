@@ -1,5 +1,6 @@
 """A step that fails, whichever it is, gives back what the call had taken: holds, permit, leases, shares in equal computations."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from inference.calls import all_or_nothing
 from inference.engine import predict as prediction
 from inference.engine.bulk import MOST_HELD_APART
 from inference.engine.permits import permits
-from inference.engine.predict import begin, predict, predict_each, predict_many, single
+from inference.engine.predict import Started, begin, predict, predict_each, predict_many, single
 from inference.engine.preparing import Prepared
 from inference.engine.undo import Undo
 from inference.types import CallContext, PredictRequest, PredictResult
@@ -93,6 +94,19 @@ def test_what_cannot_be_undone_does_not_keep_the_rest() -> None:
     with pytest.raises(Bug), undo:
         raise KeyError
     assert undone == ["first"]
+
+
+def test_an_answered_call_is_freed_at_once_without_the_garbage_collector(acme: Customer, large: TinyRuntime) -> None:
+    """The callbacks of its undo are methods of the call itself: a circle that would keep its inputs until a collection."""
+    ask(acme, "the first call, for which Redis loads its scripts")
+    gc.collect()
+    gc.disable()
+    try:
+        computed, cached = ask(acme), ask(acme)
+        assert (computed.cached, cached.cached) == (False, True)
+        assert [one for one in gc.get_objects() if type(one) is Started] == []
+    finally:
+        gc.enable()
 
 
 # --- Each step of a call ---------------------------------------------------------------------------------------------
