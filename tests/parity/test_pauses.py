@@ -27,7 +27,7 @@ from tests.support.rest import Api
 from tests.support.tiny_model import TinyWorker, make_version
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.usefixtures("prices", "published_at_once")
+pytestmark = pytest.mark.usefixtures("hasty_redis_clients", "prices", "published_at_once")
 
 Stop = Callable[..., None]
 _OURS: Final = (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT)
