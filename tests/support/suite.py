@@ -56,8 +56,15 @@ def main(target: str, arguments: Sequence[str]) -> int:
     status = _pytest(arguments, environ, tier="" if paths else target)
     if target == "all" and status in ({0, _NO_TESTS} if paths else {0}):
         status = _on_postgres(arguments, environ, status)
-    print(f"Left out: {'nothing of ' + ' '.join(paths) + ' on SQLite.' if paths else LEFT_OUT[target]}", flush=True)
+    print(f"Left out: {_of_paths(target, paths) if paths else LEFT_OUT[target]}", flush=True)
     return status
+
+
+def _of_paths(target: str, paths: Sequence[str]) -> str:
+    named = " ".join(paths)
+    if target == "all":
+        return f"nothing of {named}."
+    return f"PostgreSQL and most examples of properties: `make test-all ARGS={named!r}` runs them."
 
 
 def _is_path(argument: str) -> bool:

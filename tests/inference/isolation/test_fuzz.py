@@ -28,7 +28,7 @@ from mlplatform.run.environment import ROOT
 from tests.support.examples import number
 
 CASES: Final = number(int(os.environ.get("PACKAGE_FUZZ_CASES", "400")))
-LIMITS: Final = ComputeLimits(memory_bytes=400 * 2**20, cpu_s=2, wall_s=10.0, load_s=10.0)
+LIMITS: Final = ComputeLimits(memory_bytes=400 * 2**20, cpu_s=2, wall_s=60.0, load_s=60.0)
 EVIL: Final[tuple[Any, ...]] = (
     None, True, -1, 0, 1, 2**31, 2**63, 1e308, -0.5, "", "a" * 5000, "\x00", "../../x", "(a|a)*$", [], {}, [[]], [0] * 1000,
     {"Regex": "a*"}, "float64", "cuda:0",
