@@ -64,6 +64,16 @@ class Answer:
     body: bytes = b""
     file: Any = None
     stream: Stream | None = None
+    head: bytes = b""
+    """The headers as they are sent, where the answer is whole; then it goes out in one step."""
+
+    def make_whole(self) -> "Answer":
+        """Write the headers down. Raises ValueError for one that would be two."""
+        lines = b"".join([name.lower() + b": " + value + b"\r\n" for name, value in self.headers])
+        if lines.count(b"\n") != len(self.headers) or lines.count(b"\r") != len(self.headers) or b"\0" in lines:
+            raise ValueError("a header with a line break")
+        self.head = lines
+        return self
 
 
 def encoded(headers: Iterable[tuple[str, str]]) -> Headers:

@@ -74,7 +74,7 @@ class Bridge:
 
         result = self._application(environ, start_response)
         if type(result) is tuple and len(result) == 1:
-            return Answer(started[0], encoded(started[1]), result[0])
+            return _measured(Answer(started[0], encoded(started[1]), result[0]))
         if isinstance(result, FileWrapper):
             return _of_file(started, result.file)
         close: Callable[[], None] = getattr(result, "close", lambda: None)
@@ -112,11 +112,11 @@ def _of_file(started: list[Any], file: Any) -> Answer:
 
 
 def _measured(answer: Answer) -> Answer:
-    """With its length, where the application did not say it."""
+    """Whole, with its length where the application did not say it."""
     has_body = answer.status >= 200 and answer.status not in {204, 304}
     if has_body and not any(name.lower() == b"content-length" for name, _ in answer.headers):
         answer.headers.append((b"Content-Length", b"%d" % len(answer.body)))
-    return answer
+    return answer.make_whole()
 
 
 def _fill(stream: Stream, pieces: Iterator[bytes], close: Callable[[], None]) -> None:

@@ -104,6 +104,8 @@ class Front:
 
     async def _send(self, answer: Answer, scope: Any, receive: Receive, send: Any, *, unread: bool) -> None:
         """Send it; where the body was not read to its end, say that the connection ends, and let the client finish."""
+        if answer.head and not unread and len(answer.body) <= PIECE and scope["front"].reply(answer):
+            return
         headers = [*answer.headers, _CLOSE] if unread else answer.headers
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         if scope["method"] == "HEAD":

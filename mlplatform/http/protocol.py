@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mlplatform.http import refusals, watching
@@ -55,6 +55,7 @@ class FrontProtocol(HttpToolsProtocol):
         """When it came, began to send a request, or was last answered."""
         self._in_head = False
         self._head_bytes = 0
+        self._at_work: RequestResponseCycle | None = None
         self._has_asked = False
         self._asks_for_upgrade = False
         self._method = b""
@@ -74,6 +75,14 @@ class FrontProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         super().connection_lost(exc)
+        # uvicorn tells the request that came last, which need not be the one at work.
+        if self._at_work is not None and not self._at_work.response_complete:
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -126,6 +135,24 @@ class FrontProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._asks_for_upgrade:
             super().on_message_complete()
+
+    def reply(self, answer: Answer) -> bool:
+        """Send a whole answer at once, where nothing of another one waits to be taken; False where that cannot be."""
+        cycle = self._at_work
+        if cycle is None or cycle.disconnected or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        lines = [STATUS_LINE[answer.status]]
+        for name, value in self.server_state.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        lines += (answer.head, b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        if cycle.scope["method"] != "HEAD":
+            lines.append(answer.body)
+        self.transport.write(b"".join(lines))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         self.since = self.loop.time()
