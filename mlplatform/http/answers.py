@@ -65,7 +65,7 @@ class Answer:
     file: Any = None
     stream: Stream | None = None
     head: bytes = b""
-    """The headers as they are sent, where the answer is whole; then it goes out in one step."""
+    """The headers as they are sent, once they are written down."""
 
     def make_whole(self) -> "Answer":
         """Write the headers down. Raises ValueError for one that would be two."""

@@ -161,6 +161,10 @@ class Bodies:
             if not group:
                 self._groups.pop(name, None)
 
+    def end_slowest(self) -> bool:
+        """Have one make room; whether there is one that may be called slow."""
+        return self._end_slowest(self._all, asyncio.get_running_loop().time(), "body-crowded")
+
     def _end_slowest(self, group: set[_Incoming], now: float, reason: str) -> bool:
         """Whether one was found that may be called slow."""
         old = [each for each in group if now - each.began >= _YOUNG_S and not each.ended_for]

@@ -47,6 +47,10 @@ class Front:
         watching.held.set(self._bodies.memory)
         watching.waiting.set(self._pool.waiting)
 
+    def end_slowest_body(self) -> bool:
+        """Have the body that comes slowest make room for a new connection; whether there was one."""
+        return self._bodies.end_slowest()
+
     async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         if scope["path"] == _ALIVE:
             environ = environs.of_scope(scope)
@@ -104,14 +108,14 @@ class Front:
 
     async def _send(self, answer: Answer, scope: Any, receive: Receive, send: Any, *, unread: bool) -> None:
         """Send it; where the body was not read to its end, say that the connection ends, and let the client finish."""
-        if answer.head and not unread and len(answer.body) <= PIECE and scope["front"].reply(answer):
+        if not unread and _is_small(answer) and scope["front"].reply(answer):
             return
         headers = [*answer.headers, _CLOSE] if unread else answer.headers
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         if scope["method"] == "HEAD":
             answer.body = b""
             self._leave(answer)
-        if len(answer.body) > PIECE or answer.file is not None or answer.stream is not None:
+        if not _is_small(answer):
             await self._send_pieces(answer, scope, send)
             answer.body = b""
         if unread:
@@ -152,6 +156,10 @@ class Front:
         if answer.stream is not None:
             answer.stream.abandon()
             answer.stream = None
+
+
+def _is_small(answer: Answer) -> bool:
+    return len(answer.body) <= PIECE and answer.file is None and answer.stream is None
 
 
 def _has_body(environ: dict[str, Any]) -> bool:

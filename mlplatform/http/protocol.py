@@ -6,6 +6,7 @@ Everything about HTTP itself is uvicorn's and llhttp's.
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -36,6 +37,7 @@ class State(ServerState):
         super().__init__()
         self.limits = limits
         self.draining = False
+        self.end_slowest_body: Callable[[], bool] = lambda: False
 
 
 class FrontProtocol(HttpToolsProtocol):
@@ -59,7 +61,7 @@ class FrontProtocol(HttpToolsProtocol):
         self._has_asked = False
         self._asks_for_upgrade = False
         self._method = b""
-        self._paused_since = 0.0
+        self.paused_since = 0.0
         self._closing_since = 0.0
 
     @property
@@ -67,10 +69,32 @@ class FrontProtocol(HttpToolsProtocol):
         """Whether no request is at work on it: none came yet, its head is on its way, or the last is answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether its end has begun."""
+        return self.lost or self.transport.is_closing()
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._state.limits.connections:
-            _make_room(cast("set[FrontProtocol]", self.connections), beside=self)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Close what has been idle longest, else what sends or takes slowest; else this connection."""
+        watching.count("crowded")
+        others = [
+            each for each in cast("set[FrontProtocol]", self.connections) if each is not self and not each.is_closing
+        ]
+        idle = nsmallest(_SHARE_TO_CLOSE, (each for each in others if each.is_idle), key=attrgetter("since"))
+        for each in idle:
+            each.transport.close()
+        if idle or self._state.end_slowest_body():
+            return
+        slow = [each for each in others if each.paused_since and self.since - each.paused_since > _IDLE_S]
+        if slow:
+            min(slow, key=attrgetter("paused_since")).abort()
+        else:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -141,6 +165,8 @@ class FrontProtocol(HttpToolsProtocol):
         cycle = self._at_work
         if cycle is None or cycle.disconnected or self.flow.write_paused:
             return False
+        if not answer.head:
+            answer.make_whole()
         cycle.response_started = cycle.response_complete = True
         lines = [STATUS_LINE[answer.status]]
         for name, value in self.server_state.default_headers:
@@ -159,11 +185,11 @@ class FrontProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        self._paused_since = self.loop.time()
+        self.paused_since = self.loop.time()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._paused_since = 0.0
+        self.paused_since = 0.0
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -181,10 +207,10 @@ class FrontProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since > _CLOSING_S:
-                self._abort()
-        elif self._paused_since:
-            if now - self._paused_since > limits.reader_s:
-                self._abort()
+                self.abort()
+        elif self.paused_since:
+            if now - self.paused_since > limits.reader_s:
+                self.abort()
         elif self.is_idle:
             idle_s = now - self.since
             if self._in_head:
@@ -194,7 +220,8 @@ class FrontProtocol(HttpToolsProtocol):
             elif (not self._has_asked and idle_s > limits.head_s) or (self._state.draining and idle_s > _IDLE_S):
                 self.transport.close()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Cut off a client that does not take its answer."""
         watching.count("reader-slow")
         # With a reset, for the kernel would keep what it has buffered for minutes.
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -210,13 +237,3 @@ class FrontProtocol(HttpToolsProtocol):
             lines = b"".join(name.lower() + b": " + value + b"\r\n" for name, value in headers)
             self.transport.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
         self.transport.close()
-
-
-def _make_room(connections: "set[FrontProtocol]", *, beside: FrontProtocol) -> None:
-    """Close those that have been idle longest, or this one where none is."""
-    idle = [each for each in connections if each is not beside and each.is_idle and not each.transport.is_closing()]
-    watching.count("crowded")
-    for each in nsmallest(_SHARE_TO_CLOSE, idle, key=attrgetter("since")):
-        each.transport.close()
-    if not idle:
-        beside.transport.abort()

@@ -40,6 +40,7 @@ class Server(uvicorn.Server):
         self._on_ready, self._on_drain = on_ready, on_drain
         self._last_tick = 0.0
         self._state = State(limits)
+        self._state.end_slowest_body = front.end_slowest_body
         self.server_state = self._state
 
     def stop(self) -> None:

@@ -41,8 +41,10 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 def restart(run_dir: Path, data_dir: Path, log_dir: Path) -> None:
     """Replace them one after the other; raises LaunchError, and then those that serve go on."""
     supervisor = _supervisor(run_dir)
-    states = {info["name"]: info["statename"] for info in supervisor.getAllProcessInfo() if is_web(info["name"])}
-    serving = [name for name, state in states.items() if state == "RUNNING"]
+    found = [info for info in supervisor.getAllProcessInfo() if is_web(info["name"])]
+    states = {info["name"]: info["statename"] for info in found}
+    # supervisord says that a process runs when it has been there for some seconds; one that serves may be replaced before.
+    serving = [info["name"] for info in found if info["pid"] and ready_file(data_dir, info["pid"]).exists()]
     free = [name for name, state in states.items() if state in _GONE]
     if not serving or not free:
         told = ", ".join(f"{name} is {state}" for name, state in sorted(states.items()))

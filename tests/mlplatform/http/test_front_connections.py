@@ -189,6 +189,24 @@ def test_as_many_connections_as_may_be() -> None:
         assert at_work.answer().status == 200
 
 
+def test_connections_full_of_half_sent_bodies_and_lazy_readers_make_room() -> None:
+    with running(connections=4, body_grace_s=20.0, body_s=20.0, reader_s=20.0) as front, ExitStack() as stack:
+        half = [stack.enter_context(front.client()) for _ in range(2)]
+        lazy = [stack.enter_context(front.client(buffer=4_096)) for _ in range(2)]
+        for each in half:
+            each.send(head("POST", "/x", Content_Length="1000") + b"x")
+        for each in lazy:
+            each.send(head("GET", "/large"))
+        time.sleep(2.5)
+        at_work = []
+        for _ in range(4):
+            new = stack.enter_context(front.client())
+            at_work.append(new.send(head("GET", "/slow?2")))
+            time.sleep(0.1)
+        assert [each.answer().status for each in half] == [503, 503]
+        assert [each.answer().status for each in at_work] == [200] * 4
+
+
 def test_a_drain_finishes_what_has_begun() -> None:
     with ExitStack() as stack:
         front = Running(LIMITS)
