@@ -8,8 +8,11 @@ import sys
 from typing import Final
 
 from django.conf import settings
+from django.db import connection
+from django.urls import get_resolver
 from prometheus_client import multiprocess
 
+from mlplatform.health import readiness
 from mlplatform.http import limits as bounds
 from mlplatform.http import listening
 from mlplatform.http.bridge import WSGIApplication
@@ -33,6 +36,7 @@ def serve(application: WSGIApplication) -> None:
     arguments = parser.parse_args()
     installation.at_start()
     limits = bounds.of_settings(threads=arguments.threads)
+    _warm_up()
     _allow_files(limits.connections + _OTHER_FILES)
     try:
         listener = listening.taken(arguments.host, arguments.port)
@@ -48,6 +52,14 @@ def serve(application: WSGIApplication) -> None:
         if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             multiprocess.mark_process_dead(os.getpid())
         logger.info("process %s has ended", os.getpid())
+
+
+def _warm_up() -> None:
+    """Import every view and connect to SQL and Redis before the first call does: the others would wait beside it, and some
+    longer than they wait for Redis."""
+    list(get_resolver().url_patterns)
+    readiness()
+    connection.close()
 
 
 def _say_ready() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,11 @@ def test_rolling_restarts_and_deaths(tmp_path: Path, number: int) -> None:
                 assert len(before) == len(after) == number
                 assert not before & after
         assert load.failures == []
-        assert set(load.statuses) <= {200, 429}
-        assert len(load.statuses) > 100
+        counted = Counter(load.statuses)
+        print(f"{number} web processes, {RESTARTS} restarts: {counted}, {load.connections} connections")
+        assert counted.keys() <= {200, 429, 503}
+        assert counted[503] <= load.clients + counted.total() // 200, "a busy machine's Redis may be late"
+        assert counted.total() > 100
 
         die_twice_within_seconds(product, number)
         product.signal(signal.SIGTERM)
