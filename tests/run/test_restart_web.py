@@ -83,10 +83,10 @@ def die_twice_within_seconds(product: Product, number: int) -> None:
     asking.start()
     untouched = max(web_pids(product))
     for _ in range(2):
-        victims = web_pids(product) - {untouched} if number > 1 else web_pids(product)
-        os.kill(victims.pop(), signal.SIGKILL)
+        victim = (web_pids(product) - {untouched} if number > 1 else web_pids(product)).pop()
+        os.kill(victim, signal.SIGKILL)
         until = time.monotonic() + 60.0
-        while len(web_pids(product)) < number and time.monotonic() < until:
+        while len(web_pids(product) - {victim}) < number and time.monotonic() < until:
             time.sleep(0.05)
     time.sleep(1.0)
     stop.set()
