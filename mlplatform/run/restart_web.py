@@ -49,6 +49,8 @@ def restart(run_dir: Path, data_dir: Path, log_dir: Path) -> None:
     if not serving or not free:
         told = ", ".join(f"{name} is {state}" for name, state in sorted(states.items()))
         raise LaunchError(f"There must be a web process that runs, and a free place for a new one: {told}.")
+    for stale in set(run_dir.glob("web-*.ready")) - {ready_file(data_dir, info["pid"]) for info in found}:
+        stale.unlink(missing_ok=True)  # Of a process that was killed; the next one may get its number.
     for old in serving:
         new = free.pop(0)
         pid = _start(supervisor, new, data_dir, log_dir)

@@ -57,6 +57,10 @@ def test_a_silent_body_ends_with_408(stack: Stack, client: Client) -> None:
         assert answer.json["request_id"] == answer.headers["x-request-id"]
         assert 9.0 < time.monotonic() - began < 15.0
         assert silent.ended(within_s=1.0)
+    metrics = stack.webs[0].get("/metrics").text
+    assert 'mlplatform_http_refused_total{reason="body-slow"}' in metrics
+    for name in ("connections", "half_sent_bodies", "body_bytes", "waiting_requests", "loop_lag_seconds_count"):
+        assert f"mlplatform_http_{name}" in metrics
     good: Answer = stack.webs[0].predict(client.secret, "after it")
     assert_charged_exactly(stack, client, [good])
 
