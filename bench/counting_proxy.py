@@ -25,10 +25,6 @@ class CountingProxy:
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
     def close(self) -> None:
         """Close the listener and every connection; the threads end with them."""
         for each in (self._listener, *self._open):

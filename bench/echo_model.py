@@ -33,14 +33,14 @@ def main() -> None:
     from django.conf import settings
     from safetensors.numpy import save_file
 
-    from inference import registry
     from inference.models import MLModel
+    from inference.registry import versions
 
     folder = Path(settings.MODELS_DIR) / NAME / "1.0.0"
     folder.mkdir(parents=True)
     # There are no weights; the registry wants a file whose digest it can keep.
     save_file({"nothing": np.zeros(1, dtype=np.float32)}, folder / "model.safetensors")
-    version = registry.stage(
+    version = versions.stage(
         model=MLModel.objects.create(name=NAME, title="Echo"),
         version="1.0.0",
         artefact_path=f"{NAME}/1.0.0",
@@ -50,8 +50,8 @@ def main() -> None:
         labels=[],
         max_batch_size=64,
     )
-    registry.mark_verified(version_id=version.pk, error="")
-    registry.promote(version=version, before_workers=True)
+    versions.mark_verified(version_id=version.pk, error="")
+    versions.promote(version=version, before_workers=True)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def main() -> None:
     from mlplatform.lib import clock
     from tenants import api_versions
     from tenants.api_versions import Selectors
-    from tenants.lifecycle import catalogue
+    from tenants.deprecations import catalogue
+    from tenants.http import deprecation_headers
     from tenants.models import DeprecationSchedule
-    from tenants.rest import deprecation_headers
 
     now = clock.now()
     schedule = DeprecationSchedule.objects.create(

@@ -52,15 +52,15 @@ def main(name: str) -> None:
     django.setup()
     from django.conf import settings
 
-    from inference import artefacts, registry
     from inference.models import ModelVersion, VersionState
+    from inference.registry import artefacts, versions
     from inference.runtimes import devices
 
     version = ModelVersion.objects.select_related("model").get(
         model__name=name, model__owner__isnull=True, state=VersionState.LIVE
     )
-    ref = registry.reference(version)
-    folder = registry.artefact_folder(version)
+    ref = versions.reference(version)
+    folder = versions.artefact_folder(version)
     artefacts.verify(folder, expected=ref.digest)
     spec = RuntimeSpec(
         name=ref.name,

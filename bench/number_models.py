@@ -18,8 +18,8 @@ def main() -> None:
     import torch
     from django.conf import settings
 
-    from inference import registry
     from inference.models import MLModel
+    from inference.registry import versions
     from inference.runtimes import training
     from inference.runtimes.tensor_classification import NETWORK, SmallNetwork
 
@@ -29,7 +29,7 @@ def main() -> None:
         folder.mkdir(parents=True)
         network = SmallNetwork(channels=(1, _CHANNELS), head=(_CHANNELS * height * width, _CLASSES))
         training.save(network, folder / NETWORK)
-        version = registry.stage(
+        version = versions.stage(
             model=MLModel.objects.create(name=name, title=f"{height * width} numbers"),
             version="1.0.0",
             artefact_path=f"{name}/1.0.0",
@@ -39,8 +39,8 @@ def main() -> None:
             labels=["no", "yes"],
             max_batch_size=64,
         )
-        registry.mark_verified(version_id=version.pk, error="")
-        registry.promote(version=version, before_workers=True)
+        versions.mark_verified(version_id=version.pk, error="")
+        versions.promote(version=version, before_workers=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The product as ``make run`` starts it, in a folder of its own, with a customer whose limits are never reached."""
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench import customer
 from bench.processes import ROOT, answers, cpu_s, free_port, read, running, wait_until
 from bench.redis_servers import RedisAt
+from mlplatform.lib import redis_urls
 from mlplatform.run import procfile
 
 _START_S: Final = 150.0
@@ -132,8 +132,8 @@ def started(data_dir: Path) -> Iterator[Product]:
     log = data_dir.parent / "product.log"
     with running([sys.executable, "-m", "mlplatform.run"], env=env, log=log, stop_s=60) as process:
         wait_until(lambda: answers(port, "/readyz"), process=process, log=log, patience_s=_START_S)
-        ports = json.loads((data_dir / "run" / "ports.json").read_text())
-        state, cache = RedisAt(ports["state"]), RedisAt(ports["cache"])
+        ports, password = redis_urls.remembered_ports(data_dir), redis_urls.remembered_password(data_dir)
+        state, cache = RedisAt(ports["state"], password), RedisAt(ports["cache"], password)
         scripts = str(Path(sys.executable).parent)
         env |= {
             "DJANGO_SETTINGS_MODULE": "mlplatform.settings",

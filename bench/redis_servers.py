@@ -2,26 +2,29 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
 
 from bench.processes import free_port, running, wait_until
-from mlplatform.run import redis_binary, redis_conf
+from mlplatform.lib import redis_urls
+from mlplatform.run import private_files, redis_binary, redis_conf
 from mlplatform.run.redis_conf import RedisRole
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAt:
-    """A Redis server on loopback."""
+    """A Redis server on loopback, or what stands before it."""
 
     port: int
+    password: str = field(repr=False)
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return redis_urls.on_loopback(self.port, password=self.password)
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.url, socket_timeout=5.0)
@@ -46,9 +49,12 @@ class RedisAt:
 @contextlib.contextmanager
 def cache_server(directory: Path) -> Iterator[RedisAt]:
     """A server configured as the product's cache role: nothing is written to disk."""
-    server = RedisAt(free_port())
+    server = RedisAt(free_port(), secrets.token_urlsafe(32))
     conf = directory / "reference-redis.conf"
-    conf.write_text(redis_conf.render(role=RedisRole.CACHE, port=server.port, directory=directory))
+    private_files.write(
+        conf,
+        redis_conf.render(role=RedisRole.CACHE, port=server.port, directory=directory, password=server.password),
+    )
     log = directory / "reference-redis.log"
     with running([redis_binary.find().path, conf], env=os.environ, log=log) as process:
         wait_until(server.answers, process=process, log=log, patience_s=15)

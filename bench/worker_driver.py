@@ -115,9 +115,9 @@ def _batches(job: Job, reply_to: str) -> Iterator[str]:
     """Send one batch at each step and give its id."""
     from celery import current_app
 
-    from inference import canonical
     from inference.batching.messages import BatchMessage, ItemMessage, encode_batch
     from inference.batching.transport import TASK
+    from inference.inputs import canonical
     from mlplatform.lib.ids import hex_id
 
     samples = texts.distinct(4096, seed=job.seed)

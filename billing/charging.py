@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
-from billing import admission, late_releases, usage
+from billing import admission, late_releases
 from billing.admission import Charge, Decision, Limit, LimitState, Subject
 from billing.contracts import Contract
+from billing.metering import ledger as metering_ledger
 from mlplatform.lib.errors import ErrorKind, PlatformError
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -88,7 +89,7 @@ def charge(
             request_id=request_id,
             hold_ttl_s=hold_ttl_s,
             settle_now=settle_now,
-            month_to_date=usage.month_to_date,
+            month_to_date=metering_ledger.month_to_date,
         )
     except admission.Unanswered:
         late_releases.owe(contract.subject, [charge.hold_id for charge in charges])

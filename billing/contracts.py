@@ -28,13 +28,15 @@ INCLUDED = "included"
 class Contract:
     """A caller's plan and limits. ``plan_name`` is empty for a tenant without a subscription, which may spend nothing.
 
-    ``weight`` is the tenant's share of busy workers, against a tenant of weight 1.
+    ``weight`` is the tenant's share of busy workers, against a tenant of weight 1; ``pixels_per_s`` how many pixels a process
+    unpacks for it a second, None where the plan says nothing.
     """
 
     subject: Subject
     limits: tuple[Limit, ...]
     plan_name: str
     weight: int = 1
+    pixels_per_s: int | None = None
 
     def limits_for(self, models: Iterable[str]) -> tuple[Limit, ...]:
         """The limits that a call on these models must pass: those of other models do not concern it."""
@@ -125,7 +127,11 @@ def _load(caller: Caller) -> Contract:
     if included is not None:
         limits.append(included)
     return Contract(
-        subject=subject, limits=tuple(limits), plan_name=plan.name if plan else "", weight=plan.weight if plan else 1
+        subject=subject,
+        limits=tuple(limits),
+        plan_name=plan.name if plan else "",
+        weight=plan.weight if plan else 1,
+        pixels_per_s=plan.pixels_per_s if plan else None,
     )
 
 

@@ -2,13 +2,14 @@
 
 from celery import shared_task
 
-from billing import admission, usage
+from billing import admission
+from billing.metering import ledger as metering_ledger
 
 
 @shared_task(name="billing.drain_usage")
 def drain_usage() -> int:
     """Move metered facts from the streams to the ledger."""
-    return usage.drain()
+    return metering_ledger.drain()
 
 
 @shared_task(name="billing.sweep_holds")

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import shared_task
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
-from inference import lifecycle_tasks  # noqa: F401 - Celery finds the tasks of each app through this module
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import decode_batch
 from inference.batching.transport import TASK
-from inference.lifecycle import notices, samples
-from inference.rollouts import tasks as rollout_tasks  # noqa: F401 - as above
-from inference.workers import JOBS, Heartbeat
+from inference.deprecations import tasks as deprecation_tasks  # noqa: F401 - Celery finds the tasks of each app through this module
+from inference.deprecations.notices import sending as notices
+from inference.deprecations.samples import store as samples
+from inference.fleet.workers import JOBS, Heartbeat
+from inference.trials import tasks as rollout_tasks  # noqa: F401 - as above
+from inference.types import DEFAULT_POOL
 
 if TYPE_CHECKING:
-    from inference.worker import Worker
+    from inference.worker.process import Worker
 
 _LOOK_AT_ORDERS_S: Final = 0.5
 
@@ -27,12 +28,12 @@ _pools: list[str] = []
 @lru_cache(maxsize=1)
 def _worker() -> "Worker":
     # Imported here, not above: web and beat processes import this module to know the tasks, and must not load torch.
-    from inference.worker import Worker
+    from inference.worker.process import Worker
 
     return Worker(pools=_pools or [DEFAULT_POOL])
 
 
-@shared_task(name=TASK, acks_late=False, ignore_result=True, Strategy="inference.working.strategy:at_once")  # type: ignore[call-overload,untyped-decorator]
+@shared_task(name=TASK, acks_late=False, ignore_result=True, Strategy="inference.worker.celery_strategy:at_once")  # type: ignore[call-overload,untyped-decorator]
 def run_batch(message: str) -> None:
     """Compute one batch and push its reply."""
     _worker().run_batch(decode_batch(message))

@@ -1,21 +1,44 @@
-"""What faces give to a prediction, and what they get back."""
+"""What faces give to a prediction, and what they get back. Imports neither Django nor numpy: packages are checked with it."""
+
+from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from inference.batching.default_pool import DEFAULT_POOL
-from inference.truncation import REFUSE, TextLength
 from mlplatform.lib.cancellation import Cancellation
-from tenants.lifecycle.rules import Deprecation
+from tenants.deprecations.rules import Deprecation
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+DEFAULT_POOL: Final = "gpu"
+"""The workers that compute a model which names no others. A pool is a Celery queue, and has its name."""
+PRIVATE: Final = "private"
 MAX_TOP_K: Final = 1000
+REFUSE: Final = 0
+"""A text may not be cut: it is read whole, or refused."""
+TO_LIMIT: Final = -1
+"""What is beyond the model's limit may be dropped. A number above 0: what is beyond so many tokens."""
 _SCORE_DIGITS: Final = 6
+
+
+def metric_label(name: str, *, private: bool) -> str:
+    """The label ``model`` of a metric: the model's name, and one word for all models of tenants, which are many and secret."""
+    return PRIVATE if private else name
+
+
+class TextLength(NamedTuple):
+    """How many tokens an input has, and how many of them are read at most, where those are fewer."""
+
+    tokens: int
+    max_tokens: int
+
+    def as_json(self) -> dict[str, int]:
+        return {"tokens": self.tokens, "max_tokens": self.max_tokens}
 
 
 class Priority(IntEnum):
@@ -36,7 +59,7 @@ E = TypeVar("E", bound=Aged)
 
 @dataclass(frozen=True, slots=True)
 class CachePolicy:
-    """What the call's ``Cache-Control`` says; see ``inference.cache_control``.
+    """What the call's ``Cache-Control`` says; see ``inference.calls.cache_control``.
 
     Without ``read`` the input must be computed anew, without ``write`` its answer must not be kept. An answer that is older
     than ``max_age_s`` seconds does not do; ``only_if_cached``: nothing may be computed.
@@ -85,7 +108,7 @@ class PredictRequest:
     decides. ``top_k`` limits the labels of a classification. ``labels_only`` refuses a model that answers with an
     embedding. ``path`` stands before the names of fields in errors, such as ``requests[2].``, and ``field`` is what the face
     calls the input. ``call_id`` is the request id of an input that is a call of its own among several that came together;
-    empty: the call's. ``truncate`` is whether a text longer than the model reads may be cut, as ``inference.truncation`` says it.
+    empty: the call's. ``truncate`` is whether a text longer than the model reads may be cut.
     """
 
     model: str
@@ -96,7 +119,7 @@ class PredictRequest:
     field: str = "input"
     call_id: str = ""
     truncate: int = REFUSE
-    resolved: "ModelRef | None" = None
+    resolved: ModelRef | None = None
     """What ``model`` stood for when the face read the input by its schema: a promotion must not come in between."""
 
 
@@ -190,7 +213,7 @@ class ModelRef:
 
     @property
     def qualified_name(self) -> str:
-        """What meters, schedules and reports call the model; see ``inference.model_names``."""
+        """What meters, schedules and reports call the model; see ``inference.registry.names``."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
     @property

@@ -10,9 +10,9 @@ from django.contrib.auth.models import Group
 from billing.admin.limits import LimitInline
 from billing.admin.prices import PriceAdmin
 from billing.models import Price
-from inference import model_names as names
-from inference.admin.lifecycle.tenant_calls import TenantWithCallsAdmin
+from inference.admin.tenant_quotas import TenantWithQuotasAdmin
 from inference.models import MLModel
+from inference.registry import names
 from mlplatform.graphql.trusting import judge
 from tenants.admin.api_keys import ApiKeyAdmin
 from tenants.admin.audit_log import AuditLogAdmin
@@ -35,8 +35,8 @@ def meter_names() -> list[str]:
 
 
 @admin.register(Tenant)
-class PlatformTenantAdmin(TenantWithCallsAdmin):
-    """Tenants with their contracts and sampled calls, and the models that can be their default."""
+class PlatformTenantAdmin(TenantWithQuotasAdmin):
+    """Tenants with their contracts, sampled calls and quotas, and the models that can be their default."""
 
     def model_names(self) -> list[str]:
         return model_names()

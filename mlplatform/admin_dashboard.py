@@ -13,9 +13,10 @@ from django.urls import reverse
 
 from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRollup
-from inference import workers
-from mlplatform import attention, traffic
+from inference.fleet import workers
+from mlplatform import attention
 from mlplatform.lib import clock, redis
+from mlplatform.observability import traffic
 from tenants.models import Tenant, User
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import Counter, Histogram
 
-from mlplatform import traffic
 from mlplatform.lib import tally
+from mlplatform.observability import traffic
 
 _answers: Final = Counter("mlplatform_api_answers_total", "API calls that were answered.", ["operation", "status"])
 _seconds: Final = Histogram(

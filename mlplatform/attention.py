@@ -10,10 +10,10 @@ from django.urls import reverse
 
 from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRecord
-from inference import workers
-from inference.lifecycle import impact
+from inference.deprecations.impact import callers as impact
+from inference.fleet import workers
+from inference.fleet.workers import WorkerInfo
 from inference.models import MLModel, ModelVersion, VersionState
-from inference.workers import WorkerInfo
 from mlplatform.lib import clock, redis
 from tenants.admin import formats
 from tenants.admin.api_key_states import expiring
@@ -77,9 +77,9 @@ def _workers() -> Iterable[Notice]:
 
 def _pools_without_workers(alive: Sequence[WorkerInfo], page: str, seen: str) -> Iterable[Notice]:
     rows = MLModel.objects.select_related("owner").filter(versions__state=VersionState.LIVE).order_by("name")
-    taking = [info for info in alive if info.computes and not info.draining]
+    accepting = [info for info in alive if info.computes and not info.draining]
     for pool in sorted({row.pool for row in rows}):
-        if not any(info.serves(pool) for info in taking):
+        if not any(info.serves(pool) for info in accepting):
             names = [row.qualified_name for row in rows if row.pool == pool]
             text = f"No worker takes batches of the pool {pool}: {_names(names)} can only be answered from the cache."
             yield Notice("danger", "memory", text, page, seen)

@@ -6,8 +6,10 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
+from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from mlplatform.lib import redis_urls
 from mlplatform.lib.env import EPHEMERAL_SECRET_PREFIX
 from tenants import installation
 
@@ -38,6 +40,30 @@ def redis_roles_are_apart(app_configs: Sequence[AppConfig] | None, **_: Any) -> 
             )
         ]
     return []
+
+
+@register(Tags.security, deploy=True)
+def redis_asks_for_a_password(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Whoever reaches a Redis without a password reads usage and queues, and gives the workers work."""
+    urls = {
+        "REDIS_URL": settings.REDIS_URL,
+        "CACHE_REDIS_URL": settings.CACHE_REDIS_URL,
+        "BROKER_URL": settings.CELERY_BROKER_URL,
+    }
+    # Without BROKER_URL the broker is the state Redis, which is named once.
+    named = {url: variable for variable, url in reversed(urls.items())}
+    return [
+        checks.Warning(
+            f"{variable} names a Redis on another machine without a password.",
+            hint=(
+                "Set `requirepass` or an ACL user on that server and write redis://:password@host:port/0, or rediss:// where "
+                "the network is not yours alone."
+            ),
+            id="mlplatform.W004",
+        )
+        for url, variable in named.items()
+        if redis_urls.is_open_to_the_network(url)
+    ]
 
 
 @register(Tags.database)

@@ -7,8 +7,8 @@ charge.
 from typing import Final
 
 from inference.models import EndUser, Item
-from inference.recommending import audience
-from inference.recommending.entries import LikeEntry, UserEntry
+from inference.recommendations import audience
+from inference.recommendations.entries import LikeEntry, UserEntry
 from tenants.models import Tenant
 
 _BOOKS: Final[dict[str, tuple[tuple[str, str], ...]]] = {

@@ -12,11 +12,11 @@ from django.db import transaction
 
 from billing import pricing
 from billing.models import Counts, LimitKind, LimitRule, LimitScope, Operation, Plan, Price, Subscription
-from inference.lifecycle import guides
+from inference.deprecations.guides import pages as guide_pages
 from mlplatform import demo_audience
 from mlplatform.lib import clock
 from tenants import api_keys, tenancy
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tenants.models import DeprecationSchedule, SubjectKind, Tenant, User
 from tenants.scopes import SCOPES
 
@@ -119,7 +119,7 @@ def _end_of_v1() -> None:
             sunset_at=deprecate_at + dt.timedelta(days=245),
             successor="v2",
             reason="v2 answers with every label and its score, and says what a call cost.",
-            guide=guides.draft(kind=SubjectKind.API_VERSION, subject="v1", successor="v2"),
+            guide=guide_pages.draft(kind=SubjectKind.API_VERSION, subject="v1", successor="v2"),
         )
     )
 

@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest import problems
+from tenants.http import problems
 
 PEOPLES_PAGES = ("/admin", "/portal", "/docs", "/static")
 

@@ -15,10 +15,11 @@ from django.conf import settings
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from inference.grpc import metrics, services, streaming
-from mlplatform import traffic
-from mlplatform.health import readiness
+from inference.grpc import metrics, streaming
+from mlplatform import grpc_services
 from mlplatform.lib import sql_connections
+from mlplatform.observability import traffic
+from mlplatform.observability.health import readiness
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +92,10 @@ class GrpcServer:
 
     def _add_services(self, prepare_thread: Callable[[], None] | None) -> list[str]:
         names = []
-        for service in services.all_services(prepare_thread):
+        for service in grpc_services.all_services(prepare_thread):
             handlers = {
                 method: _observed(f"/{service.name}/{method}", handler)
-                for method, handler in services.handlers_of(service).items()
+                for method, handler in grpc_services.handlers_of(service).items()
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.name, handlers),))
             names.append(service.name)

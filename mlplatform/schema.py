@@ -10,7 +10,7 @@ from inference.graphql import queries as inference
 from mlplatform.lib.graphql_cost import cost
 from tenants import scopes
 from tenants.authentication import Caller
-from tenants.graphql import ids, lifecycle
+from tenants.graphql import deprecations, ids
 from tenants.graphql import queries as tenants
 from tenants.graphql.call import GraphQLCall
 from tenants.graphql.ids import Node
@@ -76,4 +76,4 @@ class Query(inference.Query, graphene.ObjectType):
 
 
 schema: Final = graphene.Schema(query=Query)
-lifecycle.bring_to_life(schema.graphql_schema)
+deprecations.bring_to_life(schema.graphql_schema)

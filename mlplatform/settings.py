@@ -116,6 +116,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES
 SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "mlplatform.lib.exception_reports.ReportFilter"
 
 # --- SQL: the truth ----------------------------------------------------------------------------------------------------
 DATABASES = {
@@ -261,7 +262,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": [],  # bodies are read by mlplatform.lib.request_body
     "DEFAULT_RENDERER_CLASSES": ["tenants.rest.renderers.OrjsonRenderer"],
     "DEFAULT_SCHEMA_CLASS": "tenants.rest.openapi.ApiSchema",
-    "EXCEPTION_HANDLER": "tenants.rest.problems.exception_handler",
+    "EXCEPTION_HANDLER": "tenants.http.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
@@ -311,6 +312,7 @@ PUSHES_PER_TENANT = env.str("PUSHES_PER_TENANT", "30/h")  # over REST; each load
 # Of one tenant, retired versions left out, where its plan says nothing else.
 MAX_PRIVATE_VERSIONS = env.int("MAX_PRIVATE_VERSIONS", 50)
 MAX_PRIVATE_BYTES = env.int("MAX_PRIVATE_BYTES", 4 * 1024**3)
+MAX_PRIVATE_MEMORY_MB = env.int("MAX_PRIVATE_MEMORY_MB", 8192)  # that its processes may take together in one worker
 MIN_FREE_DISK_BYTES = env.int("MIN_FREE_DISK_BYTES", 1024**3)  # a push that would leave less is refused
 
 # --- Static files, admin, audit ----------------------------------------------------------------------------------------

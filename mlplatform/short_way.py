@@ -20,8 +20,8 @@ from mlplatform import api_answers
 from mlplatform.http import compression
 from mlplatform.lib import ids, sql_connections
 from mlplatform.lib.tracing import child_traceparent, enter_request
-from tenants.rest import parsers
-from tenants.rest.call import Reply, RestCall, problem_reply
+from tenants.http import parsers
+from tenants.http.call import Reply, RestCall, problem_reply
 
 StartResponse = Callable[..., Any]
 WSGIApplication = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]

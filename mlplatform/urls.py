@@ -3,9 +3,9 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
-from mlplatform import health
 from mlplatform.graphql.view import graphql
-from mlplatform.metrics import metrics
+from mlplatform.observability import health
+from mlplatform.observability.metrics import metrics
 
 
 class ApiVersionConverter:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 
 
 @dataclass(frozen=True, slots=True)

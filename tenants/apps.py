@@ -8,7 +8,7 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         from tenants import audit
-        from tenants.lifecycle import released
+        from tenants.deprecations import released
 
         audit.register()
         post_migrate.connect(released.ensure_rows, sender=self)

@@ -23,7 +23,7 @@ from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
 
 from mlplatform.lib.background import Ticker
-from mlplatform.lib.redis import FAILURES, as_bytes
+from mlplatform.lib.redis import FAILURES, REFUSED, as_bytes
 from tenants.models import Installation
 
 logger = logging.getLogger(__name__)
@@ -100,6 +100,11 @@ class Server:
     def _asking(self) -> Iterator[None]:
         try:
             yield
+        except REFUSED as error:
+            raise UnknownRedisError(
+                f"{str(self)[0].upper()}{str(self)[1:]} refuses the password. `make run` makes a new one at each start: begin "
+                f"this anew after it. Where {self._variable} is set, write the password into it."
+            ) from error
         except FAILURES as error:
             # A client's error can quote what the server said, never the URL with its password.
             raise UnknownRedisError(

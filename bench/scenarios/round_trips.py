@@ -2,7 +2,7 @@
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +42,12 @@ def run(product: Product, log: Path) -> Result:
         state = stack.enter_context(before(product.state.port))
         cache = stack.enter_context(before(product.cache.port))
         port = stack.enter_context(
-            product.second_web(threads=_THREADS, log=log, REDIS_URL=state.url, CACHE_REDIS_URL=cache.url)
+            product.second_web(
+                threads=_THREADS,
+                log=log,
+                REDIS_URL=replace(product.state, port=state.port).url,
+                CACHE_REDIS_URL=replace(product.cache, port=cache.port).url,
+            )
         )
         # Each thread connects to both servers when it first needs them, which is no part of a later request.
         warm = texts.distinct(_WARM_REQUESTS, seed=21)

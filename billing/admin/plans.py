@@ -38,7 +38,10 @@ class PlanAdmin(StaffAdmin[Plan]):
     inlines = [LimitInline]
     fieldsets = [
         (None, {"fields": ["name", "description", "weight", "archived"]}),
-        ("Models of its tenants", {"fields": [("model_versions", "model_bytes")]}),
+        (
+            "What a tenant may occupy",
+            {"fields": [("model_versions", "model_bytes"), ("model_memory_mb", "pushes_per_hour"), "pixels_per_s"]},
+        ),
         ("Price", {"fields": [("monthly_fee", "currency"), ("included_units", "overage_price")]}),
     ]
 

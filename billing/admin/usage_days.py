@@ -10,10 +10,10 @@ from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.http import HttpRequest, StreamingHttpResponse
 
-from billing import usage_reports
 from billing.admin.prices import without
+from billing.metering import reports as usage_reports
+from billing.metering.reports import SUMMED
 from billing.models import UsageRollup
-from billing.usage_reports import SUMMED
 from tenants.admin import formats
 from tenants.admin.kit import FactsAdmin, display
 from tenants.models import ApiKey

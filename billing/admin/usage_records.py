@@ -7,8 +7,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from billing import usage_reports
 from billing.admin.usage_days import with_key_names
+from billing.metering import reports as usage_reports
 from billing.models import UsageRecord
 from tenants.admin import formats
 from tenants.admin.kit import FactsAdmin, display

@@ -10,7 +10,7 @@ from prometheus_client import Counter
 
 from billing.admission.connection import may_be_done
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
-from mlplatform.lib.redis import FAILURES
+from mlplatform.lib.redis import FAILURES, REFUSED
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (errors.ReadOnlyError, "readonly"),
     (errors.OutOfMemoryError, "out_of_memory"),
     (errors.AuthenticationError, "authentication"),
+    (errors.NoPermissionError, "authentication"),
     (errors.ConnectionError, "connection"),
     (errors.ResponseError, "refused_by_server"),
     (OSError, "connection"),
@@ -54,6 +55,8 @@ def failed(reason: str, error: Exception | None = None) -> PlatformError:
     # A script's own error arrives as a refusal by the server: that is our bug, so it is logged with its traceback.
     if reason in {"refused_by_server", "other"}:
         logger.error("admission failed: %s", error, exc_info=error)
+    elif isinstance(error, REFUSED):
+        logger.warning("admission failed (%s): Redis refuses the password: %s", reason, error)
     else:
         logger.warning("admission failed (%s): %s", reason, error)
     return Unanswered() if error is not None and may_be_done(error) else unavailable(_WORDS)

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import graphene
 
-from billing import usage_rows
-from billing.usage_reports import Grouping, Sums, hit_ratio, named
-from billing.usage_rows import UsageRow
+from billing.metering import rows as usage_rows
+from billing.metering.reports import Grouping, Sums, hit_ratio, named
+from billing.metering.rows import UsageRow
 from mlplatform.lib import clock
 from mlplatform.lib.graphql_cost import cost
 from tenants.graphql.call import GraphQLCall
@@ -30,7 +30,7 @@ class UsageDimension(graphene.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Usage of a period; see :func:`billing.usage_rows.read`."""
+    """Usage of a period; see :func:`billing.metering.rows.read`."""
 
     from_: dt.date
     to: dt.date

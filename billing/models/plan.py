@@ -47,6 +47,27 @@ class Plan(models.Model):
         blank=True,
         help_text="Bytes that their files may have together. Leave empty for the platform's number.",
     )
+    model_memory_mb = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Megabytes that the processes of its models may take together in one worker: each counts with all that it may "
+        "take. Leave empty for the platform's number.",
+    )
+    pushes_per_hour = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Packages that a tenant may push an hour over REST, good or bad, one at a time. Leave empty for the platform's "
+        "number; for none at all let it keep 0 versions.",
+    )
+    pixels_per_s = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Pixels of images a second that a process unpacks for a tenant, all its keys together. Leave empty for the "
+        "platform's number, which each key has for itself.",
+    )
     archived = models.BooleanField(default=False, help_text="Offered to nobody new; running subscriptions go on.")
 
     class Meta:

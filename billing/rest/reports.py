@@ -11,12 +11,13 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from billing import admission, usage_reports
+from billing import admission
 from billing.admission import Decision, LimitState, Refusal
 from billing.contracts import contract_of
-from billing.rest.keyed import peek
+from billing.http.keyed import peek
+from billing.metering import reports as usage_reports
+from billing.metering.reports import Grouping, UsageLine
 from billing.rest.views import KeyedView
-from billing.usage_reports import Grouping, UsageLine
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants import scopes

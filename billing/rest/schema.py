@@ -6,8 +6,8 @@ from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 
 from billing.admission import LimitKind
+from billing.metering.reports import Grouping
 from billing.rest import reports
-from billing.usage_reports import Grouping
 from mlplatform.lib.errors import ErrorKind
 from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, ref
 from tenants.scopes import SCOPES

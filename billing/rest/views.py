@@ -9,12 +9,12 @@ from rest_framework.response import Response
 
 from billing.admission import Decision
 from billing.contracts import contract_of
-from billing.rest import keyed
-from billing.rest.keyed import Handler, RenderProblem, peek
+from billing.http import keyed
+from billing.http.keyed import Handler, RenderProblem, peek
 from tenants import scopes
 from tenants.authentication import Caller
-from tenants.rest import parsers
-from tenants.rest.call import Reply, RestCall, problem_reply
+from tenants.http import parsers
+from tenants.http.call import Reply, RestCall, problem_reply
 from tenants.rest.views import ApiView
 
 

@@ -14,12 +14,12 @@ from django.utils.safestring import SafeString
 
 from billing.admin import cache_effect
 from billing.models import UsageRollup
-from inference import model_names, ownership, registry
 from inference.admin.rollouts import RolloutPages
 from inference.admin.states import accuracy, state_badge
 from inference.admin.workers import WorkersPage
 from inference.models import MLModel, ModelVersion, VersionState
-from inference.packages import push
+from inference.registry import names, ownership, versions
+from inference.registry.packages import push
 from mlplatform.lib import clock
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
@@ -33,7 +33,7 @@ def with_calls(models: QuerySet[MLModel]) -> QuerySet[MLModel]:
     since = (clock.now() - _PERIOD).date()
     usage = UsageRollup.objects.filter(model=OuterRef("meter"), day__gt=since).order_by().values("model")
     sums = {"calls_30d": "model_calls", "inputs_30d": "inputs", "cached_30d": "cached_inputs"}
-    return models.annotate(meter=model_names.sql()).annotate(
+    return models.annotate(meter=names.sql()).annotate(
         **{name: Coalesce(Subquery(usage.annotate(n=Sum(column)).values("n")), 0) for name, column in sums.items()}
     )
 
@@ -113,7 +113,7 @@ class MLModelAdmin(RolloutPages, WorkersPage):
         return request.user.has_perm("inference.add_modelversion")
 
     def publish(self, obj: MLModel) -> None:
-        registry.changed()
+        versions.changed()
 
     def save_model(self, request: HttpRequest, obj: MLModel, form: Any, change: bool) -> None:
         before = MLModel.objects.select_related("owner").get(pk=obj.pk) if change else None
@@ -170,7 +170,7 @@ class MLModelAdmin(RolloutPages, WorkersPage):
         model = get_object_or_404(MLModel, pk=object_id)
 
         def act() -> str:
-            registry.purge_cache(model=model)
+            versions.purge_cache(model=model)
             return f"The cache of {model} is empty."
 
         return ask(

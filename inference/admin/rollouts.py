@@ -11,11 +11,11 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from inference import registry
 from inference.admin.rollout_forms import CanaryForm, ShadowForm
 from inference.models import MLModel, ModelVersion, PromotionReason, Rollout, RolloutKind, RolloutState, VersionState
-from inference.rollouts import promotions, trials
-from inference.rollouts.managing import version_of
+from inference.registry import versions
+from inference.registry.rollouts import promotions, trials
+from inference.registry.rollouts.managing import version_of
 from tenants.admin import formats
 from tenants.admin.confirmation import do
 from tenants.admin.kit import StaffAdmin, action
@@ -86,7 +86,7 @@ def _act(asked: str, model: MLModel, given: Mapping[str, Any], *, by: User | Non
     """What a button does: the service, and the sentence that tells of it."""
 
     def roll_back() -> str:
-        return f"{registry.rollback(model=model, by=by)} is live again."
+        return f"{versions.rollback(model=model, by=by)} is live again."
 
     def start_canary() -> str:
         bounds = {name: value for name, value in given.items() if name != "version"}

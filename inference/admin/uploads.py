@@ -11,7 +11,7 @@ from django.urls import reverse
 from kombu.exceptions import OperationalError
 
 from inference.models import ModelVersion
-from inference.packages import push
+from inference.registry.packages import push
 from mlplatform.lib.errors import PlatformError
 from tenants.admin.kit import StaffAdmin, action
 from tenants.models import Tenant, User

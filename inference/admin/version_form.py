@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from inference import artefacts, registry
-from inference.artefacts import ArtefactError
 from inference.models import ModelVersion
+from inference.registry import artefacts, versions
+from inference.registry.artefacts import ArtefactError
 from mlplatform.lib.errors import PlatformError
 from tenants.admin.kit import ModelForm
 
@@ -54,7 +54,7 @@ class VersionForm(ModelForm[ModelVersion]):
 
     def _check_artefact(self, path: str) -> None:
         try:
-            folder = registry.artefact_folder(ModelVersion(artefact_path=path))
+            folder = versions.artefact_folder(ModelVersion(artefact_path=path))
             self.instance.sha256 = artefacts.digest(folder)
         except (ArtefactError, PlatformError, OSError) as error:
             self.add_error("artefact_path", str(error))

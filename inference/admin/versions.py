@@ -11,12 +11,12 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from kombu.exceptions import OperationalError
 
-from inference import model_names, registry
 from inference.admin.measurements import MeasurementInline
 from inference.admin.states import accuracy, state_badge
 from inference.admin.uploads import UploadPage
 from inference.admin.version_form import CONTRACT, MEASURED, RUNNING, VersionForm
 from inference.models import ModelVersion, VersionState
+from inference.registry import names, versions
 from mlplatform.lib.errors import unavailable
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
@@ -80,7 +80,7 @@ class ModelVersionAdmin(UploadPage):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
         rows = super().get_queryset(request).select_related("model__owner")
-        return rows.annotate(reference=Concat(model_names.sql(of="model"), Value("@"), "version"))
+        return rows.annotate(reference=Concat(names.sql(of="model"), Value("@"), "version"))
 
     def has_delete_permission(self, request: HttpRequest, obj: ModelVersion | None = None) -> bool:
         # Usage and cached answers name it: retire it instead.
@@ -91,9 +91,9 @@ class ModelVersionAdmin(UploadPage):
             super().save_model(request, obj, form, change)
             return
         fields = {name: form.cleaned_data[name] for name in ("runtime", *CONTRACT, *RUNNING, *MEASURED)}
-        row = registry.stage(model=obj.model, version=obj.version, artefact_path=obj.artefact_path, **fields)
+        row = versions.stage(model=obj.model, version=obj.version, artefact_path=obj.artefact_path, **fields)
         obj.__dict__.update(row.__dict__)
-        registry.request_verification(version=obj)
+        versions.request_verification(version=obj)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
         """A classifier of texts, as an example of the three JSON fields."""
@@ -111,7 +111,7 @@ class ModelVersionAdmin(UploadPage):
             return HttpResponseRedirect(reverse("admin:inference_modelversion_changelist"))
 
     def publish(self, obj: ModelVersion) -> None:
-        registry.changed()
+        versions.changed()
 
     @display(description="Version", ordering="model__name")
     def reference(self, version: ModelVersion) -> str:
@@ -139,7 +139,7 @@ class ModelVersionAdmin(UploadPage):
         most = version.input_schema.get("max_tokens")
         if most is not None:
             return f"{most:,} at most"
-        return "Told by the worker that loads it" if registry.reference(version).reads_text else "It reads no texts"
+        return "Told by the worker that loads it" if versions.reference(version).reads_text else "It reads no texts"
 
     @display(description="Staged", ordering="created_at")
     def created(self, version: ModelVersion) -> SafeString:
@@ -155,7 +155,7 @@ class ModelVersionAdmin(UploadPage):
 
         def act() -> str:
             try:
-                registry.request_verification(version=version)
+                versions.request_verification(version=version)
             except OperationalError as error:
                 raise unavailable("The broker does not answer, so no worker was asked; please try again.") from error
             return f"A worker was asked to load {version}; this page shows the outcome when it is loaded again."
@@ -186,7 +186,7 @@ class ModelVersionAdmin(UploadPage):
         )
 
         def act() -> str:
-            registry.promote(version=version, by=request.user if isinstance(request.user, User) else None)
+            versions.promote(version=version, by=request.user if isinstance(request.user, User) else None)
             return f"{version} is live."
 
         return ask(
@@ -212,7 +212,7 @@ class ModelVersionAdmin(UploadPage):
         version = get_object_or_404(ModelVersion.objects.select_related("model__owner"), pk=object_id)
 
         def act() -> str:
-            registry.retire(version=version)
+            versions.retire(version=version)
             return f"{version} is retired."
 
         return ask(

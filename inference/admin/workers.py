@@ -13,9 +13,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from inference import draining, workers
+from inference.fleet import draining, workers
+from inference.fleet.workers import DrainOrder, WorkerInfo
 from inference.models import MLModel, ModelVersion, VersionState
-from inference.workers import DrainOrder, WorkerInfo
 from mlplatform.lib import redis
 from mlplatform.lib.errors import unavailable
 from tenants.admin import formats
@@ -34,7 +34,7 @@ class PoolLine:
     """A pool: who serves it, what waits, and the live models that are computed there."""
 
     name: str
-    taking: int
+    accepting: int
     drained: int
     waiting: int
     batch: str
@@ -43,9 +43,9 @@ class PoolLine:
     @property
     def tone(self) -> str:
         """``danger`` where live models have nobody who computes them, ``warning`` where much waits."""
-        if self.models and not self.taking:
+        if self.models and not self.accepting:
             return "danger"
-        return "warning" if self.waiting > _BEHIND_BATCHES * max(1, self.taking) else ""
+        return "warning" if self.waiting > _BEHIND_BATCHES * max(1, self.accepting) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def pool_lines(alive: list[WorkerInfo]) -> list[PoolLine]:
         found.append(
             PoolLine(
                 name=name,
-                taking=sum(1 for info in own if not info.draining),
+                accepting=sum(1 for info in own if not info.draining),
                 drained=sum(1 for info in own if info.draining),
                 waiting=depths[name],
                 batch=_ms(sum(known) / len(known)) if known else "–",

@@ -25,6 +25,12 @@ def refuse(items: Sequence[WorkItem], reply: BatchReply) -> None:
         items[place].refuse(length)
 
 
+def refuse_all(items: Sequence[WorkItem], reason: str) -> None:
+    """The model may not be loaded, which is for the callers to mend."""
+    for item in items:
+        item.fail(PlatformError(ErrorKind.UNPROCESSABLE, f"{reason} Nothing was charged."))
+
+
 def fail(items: Sequence[WorkItem], reason: str) -> None:
     """No worker answered their batch; the reason is for operators."""
     metrics.failed.labels(reason).inc()

@@ -1,6 +1,6 @@
 """Forms batches without a timer at low load, sends them, sends a lost one once more, and hands out the replies.
 
-Here are the threads and the lock; what they decide stands beside it, without either: when a batch goes (``departures.py``,
+Here are the threads and the lock; what they decide stands beside it, without either: when a batch goes (``dispatcher.py``,
 ``policy.py``), what is in it (``fair_queue.py``), who makes room in a full queue (``room.py``), when a batch is lost
 (``losses.py``). An input that a worker is free for is sent by the thread that brought it. A prediction is pure and settling is
 idempotent, so sending twice charges once.
@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from inference.batching import answers, metrics, policy
-from inference.batching.departures import Departures
-from inference.batching.lanes import Flight, depart
+from inference.batching.dispatcher import Dispatcher
+from inference.batching.lanes import InFlightBatch, dispatch
 from inference.batching.losses import GivenUp, Step, next_step
 from inference.batching.messages import TOO_LATE, BatchReply
 from inference.batching.pools import Pools
 from inference.batching.room import Room
 from inference.batching.transport import Transport
 from inference.batching.work import WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import ModelRef, Priority
-from inference.workers import Capacity
 from mlplatform.lib import clock
 from mlplatform.lib.background import start_watched
 
@@ -43,7 +43,7 @@ class Batcher:
         shared_batch_s: float = 0.0,
     ) -> None:
         self._transport = transport
-        self._departures = Departures(per_worker, shared_batch_s)
+        self._dispatcher = Dispatcher(per_worker, shared_batch_s)
         self._pools = Pools()
         self._room = Room(self._pools.totals, max_inputs=max_queued, max_bytes=max_queued_bytes)
         self._given_up = GivenUp()
@@ -61,7 +61,7 @@ class Batcher:
         queue is full of another tenant's inputs, the newest of those fail as OVERLOADED to make room.
         """
         newcomers = [item for _, items in groups for item in items]
-        flights: list[Flight] = []
+        in_flight: list[InFlightBatch] = []
         with self._lock:
             if self._stopping.is_set():
                 raise answers.stopping()
@@ -69,14 +69,14 @@ class Batcher:
             dropped = self._room.make(newcomers, self._pools.queues())
             if dropped is not None:
                 self._queue(groups)
-                flights = self._next_flights()
+                in_flight = self._next_batches()
         if dropped is None:
             metrics.refused.labels("queue-full").inc(len(newcomers))
             raise answers.overloaded()
         for item in dropped:
             metrics.refused.labels("made-room").inc()
             item.fail(answers.overloaded())
-        self._send(flights)
+        self._send(in_flight)
 
     def expected_wait_s(self, wanted: Sequence[tuple[ModelRef, int]], *, tenant_id: int, weight: int) -> float:
         """Seconds until the answers of inputs that come now: a version and the tokens of its inputs each.
@@ -91,7 +91,7 @@ class Batcher:
                 if found is None:
                     continue
                 pool, lane = found
-                if not lane.token_s or not pool.capacity.workers or not pool.flights:
+                if not lane.token_s or not pool.capacity.workers or not pool.in_flight:
                     continue
                 wait = policy.expected_wait_s(
                     own_s=tokens * lane.token_s,
@@ -122,39 +122,39 @@ class Batcher:
             for item in items:
                 pool.push(lane, item, now)
 
-    def _next_flights(self) -> list[Flight]:
+    def _next_batches(self) -> list[InFlightBatch]:
         """Every batch that may go now. What time alone lets go later is left to the timer's thread."""
-        flights: list[Flight] = []
+        in_flight: list[InFlightBatch] = []
         totals = self._pools.totals
         if totals.inputs:
             now = clock.monotonic()
             for pool in self._pools:
-                while totals.inputs and (batch := self._departures.next_batch(pool, now)) is not None:
-                    flight = depart(batch.lane, batch.items, batch.priority, reply_to=self._transport.reply_to)
-                    self._pools.add(flight)
-                    flights.append(flight)
-                if totals.inputs and self._departures.gathers(pool, now):
+                while totals.inputs and (batch := self._dispatcher.next_batch(pool, now)) is not None:
+                    sent = dispatch(batch.lane, batch.items, batch.priority, reply_to=self._transport.reply_to)
+                    self._pools.add(sent)
+                    in_flight.append(sent)
+                if totals.inputs and self._dispatcher.gathers(pool, now):
                     self._changed.notify()
         if totals.inputs != self._shown:
             self._shown = totals.inputs
             metrics.queued.set(self._shown)
-        return flights
+        return in_flight
 
-    def _send(self, flights: Sequence[Flight]) -> None:
-        for flight in flights:
+    def _send(self, in_flight: Sequence[InFlightBatch]) -> None:
+        for sent in in_flight:
             if self._stopping.is_set():
                 return  # Its inputs have failed; a worker would charge for them.
             try:
-                self._transport.send(flight.message, pool=flight.lane.ref.pool, priority=flight.priority)
+                self._transport.send(sent.message, pool=sent.lane.ref.pool, priority=sent.priority)
             except Exception:
                 # Whatever keeps the broker from taking the batch, the answer is the same: nothing was done or charged.
                 logger.exception("a batch could not be sent")
                 with self._lock:
-                    ended = self._pools.land(flight)
+                    ended = self._pools.complete(sent)
                     # What may go now is left to the timer's thread: this one has a caller, or replies, to look after.
                     self._changed.notify()
                 if ended:
-                    answers.fail(flight.items, "not-sent")
+                    answers.fail(sent.items, "not-sent")
 
     # --- The two threads ---------------------------------------------------------------------------------------------
 
@@ -170,11 +170,11 @@ class Batcher:
         while not self._stopping.is_set():
             try:
                 with self._lock:
-                    flights = self._next_flights()
-                    if not flights and not self._stopping.is_set():
+                    in_flight = self._next_batches()
+                    if not in_flight and not self._stopping.is_set():
                         self._changed.wait(self._until_next_s())
                         continue
-                self._send(flights)
+                self._send(in_flight)
             except Exception:
                 # Nobody starts this thread again, and without it what gathers is sent by chance.
                 logger.exception("batches that gather could not be looked after")
@@ -182,7 +182,7 @@ class Batcher:
 
     def _until_next_s(self) -> float | None:
         now = clock.monotonic()
-        pauses = [self._departures.until_next_s(pool, now) for pool in self._pools]
+        pauses = [self._dispatcher.until_next_s(pool, now) for pool in self._pools]
         return min((pause for pause in pauses if pause is not None), default=None)
 
     def _receive_forever(self) -> None:
@@ -228,12 +228,12 @@ class Batcher:
 
     def _complete(self, reply: BatchReply) -> None:
         with self._lock:
-            flight = self._pools.flight(reply.batch_id)
+            sent = self._pools.sent(reply.batch_id)
             given_up = self._given_up.get(reply.batch_id)
-            if flight is not None and not flight.losses and reply.error != TOO_LATE:
-                took_s = clock.monotonic() - flight.sent_at
-                flight.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=flight.computed_tokens(reply))
-        if flight is None:
+            if sent is not None and not sent.losses and reply.error != TOO_LATE:
+                took_s = clock.monotonic() - sent.sent_at
+                sent.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=sent.computed_tokens(reply))
+        if sent is None:
             # A batch that was sent twice was answered before, or was given up. Then its worker was slow, not dead, and has
             # settled the holds: who is charged must be answered. The inputs that were sent one by one end as batches for
             # which nobody waits.
@@ -241,35 +241,37 @@ class Batcher:
                 answers.give(given_up, reply)
             return
         if reply.error == TOO_LATE:
-            self._skip(flight)
+            self._skip(sent)
             return
-        if reply.error or len(reply.results) != len(flight.items):
-            reason = reply.error or f"{len(reply.results)} results for {len(flight.items)} inputs"
+        if reply.error or len(reply.results) != len(sent.items):
+            reason = reply.error or f"{len(reply.results)} results for {len(sent.items)} inputs"
             logger.error("batch %s failed on %s: %s", reply.batch_id, reply.worker, reason)
-            if len(reply.results) == len(flight.items):
-                answers.refuse(flight.items, reply)
-            self._finish(flight, reason="worker-error")
+            if len(reply.results) == len(sent.items):
+                answers.refuse(sent.items, reply)
+            if reply.refusal:
+                answers.refuse_all(sent.items, reply.refusal)
+            self._finish(sent, reason="worker-error")
             return
         # First the next batch, for a worker waits for it; then the callers, who are many.
-        self._finish(flight, reason="")
-        answers.give(flight.items, reply)
+        self._finish(sent, reason="")
+        answers.give(sent.items, reply)
 
-    def _skip(self, flight: Flight) -> None:
+    def _skip(self, sent: InFlightBatch) -> None:
         """Its deadline had passed when a worker came to it. Of one that was sent twice the other copy may still be answered."""
-        callers_wait = flight.losses > 0 and flight.priority is Priority.INTERACTIVE
+        callers_wait = sent.losses > 0 and sent.priority is Priority.INTERACTIVE
         if callers_wait:
             with self._lock:
-                self._given_up.add(flight)
-        self._finish(flight, reason="" if callers_wait else "too-late")
+                self._given_up.add(sent)
+        self._finish(sent, reason="" if callers_wait else "too-late")
 
-    def _finish(self, flight: Flight, *, reason: str) -> None:
-        """The flight is over: what may go now goes, and with a ``reason`` its inputs fail."""
+    def _finish(self, sent: InFlightBatch, *, reason: str) -> None:
+        """The batch is complete: what may go now goes, and with a ``reason`` its inputs fail."""
         with self._lock:
-            ended = self._pools.land(flight)
-            flights = self._next_flights()
+            ended = self._pools.complete(sent)
+            in_flight = self._next_batches()
         if ended and reason:
-            answers.fail(flight.items, reason)
-        self._send(flights)
+            answers.fail(sent.items, reason)
+        self._send(in_flight)
 
     # --- What has no reply -------------------------------------------------------------------------------------------
 
@@ -278,39 +280,39 @@ class Batcher:
         with self._lock:
             self._given_up.forget()
             steps = [
-                (flight, next_step(flight, broker_wait_s=pool.broker_wait_s(), now=now))
+                (sent, next_step(sent, broker_wait_s=pool.broker_wait_s(), now=now))
                 for pool in self._pools
-                for flight in pool.flights.values()
+                for sent in pool.in_flight.values()
             ]
-        for flight, step in steps:
+        for sent, step in steps:
             match step:
                 case Step.FORGET:
-                    self._finish(flight, reason="abandoned")
+                    self._finish(sent, reason="abandoned")
                 case Step.SEND_AGAIN:
-                    self._send_again(flight, now)
+                    self._send_again(sent, now)
                 case Step.SPLIT:
-                    self._split(flight)
+                    self._split(sent)
                 case Step.LOST:
-                    self._finish(flight, reason="no-reply")
+                    self._finish(sent, reason="no-reply")
 
-    def _send_again(self, flight: Flight, now: float) -> None:
-        flight.losses, flight.sent_at = 1, now
+    def _send_again(self, sent: InFlightBatch, now: float) -> None:
+        sent.losses, sent.sent_at = 1, now
         metrics.resent.inc()
-        logger.warning("no reply for batch %s in time; it is sent once more", flight.message.batch_id)
+        logger.warning("no reply for batch %s in time; it is sent once more", sent.message.batch_id)
         try:
-            self._transport.send(flight.message, pool=flight.lane.ref.pool, priority=flight.priority)
+            self._transport.send(sent.message, pool=sent.lane.ref.pool, priority=sent.priority)
         except Exception:
             # The first message may still be answered, so the batch is not over.
-            logger.exception("batch %s could not be sent once more", flight.message.batch_id)
+            logger.exception("batch %s could not be sent once more", sent.message.batch_id)
 
-    def _split(self, flight: Flight) -> None:
+    def _split(self, sent: InFlightBatch) -> None:
         """Send each of its inputs by itself."""
         metrics.split.inc()
-        logger.warning("batch %s was lost twice; its inputs are sent one by one", flight.message.batch_id)
+        logger.warning("batch %s was lost twice; its inputs are sent one by one", sent.message.batch_id)
         with self._lock:
-            alone = self._pools.split(flight, reply_to=self._transport.reply_to)
+            alone = self._pools.split(sent, reply_to=self._transport.reply_to)
             if alone:
-                self._given_up.add(flight)
+                self._given_up.add(sent)
             # Callers leave meanwhile: with nobody left to wait for it, its place is free.
-            flights = alone or self._next_flights()
-        self._send(flights)
+            in_flight = alone or self._next_batches()
+        self._send(in_flight)

@@ -65,7 +65,7 @@ class Lane:
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class InFlightBatch:
     """A batch that was sent and not answered yet. ``losses`` is how often no reply came in time."""
 
     lane: Lane
@@ -96,7 +96,9 @@ class Flight:
         return [item for item in self.items if not item.abandoned]
 
 
-def depart(lane: Lane, items: Sequence[WorkItem], priority: Priority, *, reply_to: str, losses: int = 0) -> Flight:
+def dispatch(
+    lane: Lane, items: Sequence[WorkItem], priority: Priority, *, reply_to: str, losses: int = 0
+) -> InFlightBatch:
     """These inputs are a batch from now on, of one that was lost ``losses`` times before."""
     now = clock.monotonic()
     latest = max([item.deadline for item in items])
@@ -115,4 +117,4 @@ def depart(lane: Lane, items: Sequence[WorkItem], priority: Priority, *, reply_t
         ],
     )
     lane.sizes.observe(len(items))
-    return Flight(lane, items, message, priority, sent_at=now, losses=losses)
+    return InFlightBatch(lane, items, message, priority, sent_at=now, losses=losses)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-from inference.batching.lanes import Flight
+from inference.batching.lanes import InFlightBatch
 from inference.batching.work import WorkItem
 
 MIN_RESEND_S: Final = 2.0
@@ -27,19 +27,19 @@ class Step(Enum):
     """Nobody waits for it."""
 
 
-def next_step(flight: Flight, *, broker_wait_s: float, now: float) -> Step:
+def next_step(sent: InFlightBatch, *, broker_wait_s: float, now: float) -> Step:
     """``broker_wait_s`` is the workers' time for what waits in the broker. That comes first: a batch behind it is late, not
     lost, and to send it twice would make it later."""
     # Past its deadline no worker computes a batch, and of inputs for which no call waits nobody says so.
-    if all(item.abandoned or item.deadline < now - MIN_RESEND_S for item in flight.items):
+    if all(item.abandoned or item.deadline < now - MIN_RESEND_S for item in sent.items):
         return Step.FORGET
-    patience_s = broker_wait_s + _PATIENCE * max(flight.lane.batch_s, flight.left_s)
-    least_s = max(MIN_GIVE_UP_S if flight.losses else MIN_RESEND_S, flight.lane.ref.batch_limit_s)
-    if now - flight.sent_at <= max(least_s, patience_s):
+    patience_s = broker_wait_s + _PATIENCE * max(sent.lane.batch_s, sent.left_s)
+    least_s = max(MIN_GIVE_UP_S if sent.losses else MIN_RESEND_S, sent.lane.ref.batch_limit_s)
+    if now - sent.sent_at <= max(least_s, patience_s):
         return Step.WAIT
-    if not flight.losses:
+    if not sent.losses:
         return Step.SEND_AGAIN
-    return Step.SPLIT if len(flight.wanted) > 1 else Step.LOST
+    return Step.SPLIT if len(sent.wanted) > 1 else Step.LOST
 
 
 class GivenUp:
@@ -51,8 +51,8 @@ class GivenUp:
     def __len__(self) -> int:
         return len(self._inputs)
 
-    def add(self, flight: Flight) -> None:
-        self._inputs[flight.message.batch_id] = flight.items
+    def add(self, sent: InFlightBatch) -> None:
+        self._inputs[sent.message.batch_id] = sent.items
 
     def get(self, batch_id: str) -> Sequence[WorkItem] | None:
         return self._inputs.get(batch_id)

@@ -4,7 +4,7 @@ import base64
 
 import msgspec
 
-from inference.truncation import TO_LIMIT, TextLength
+from inference.types import TO_LIMIT, TextLength
 
 TOO_LATE = "too late"
 """The ``error`` of a batch that no worker computed because its deadline had passed."""
@@ -13,7 +13,7 @@ TOO_LATE = "too late"
 class ItemMessage(msgspec.Struct, frozen=True, array_like=True):
     """One input of a batch: its canonical bytes, the hold to settle (empty: none), and the cache key (empty: do not keep).
 
-    ``truncate`` is whether the input may be cut, as ``inference.truncation`` says it. A message without it is of an
+    ``truncate`` is whether the input may be cut, as ``inference.inputs.truncation`` says it. A message without it is of an
     earlier release, which knows no refusal.
     """
 
@@ -42,6 +42,7 @@ class BatchReply(msgspec.Struct, frozen=True, array_like=True):
 
     ``problems`` tells by the input's place why the model failed on it; ``compute_s`` is the model's own time for the batch.
     ``lengths`` are those of inputs longer than the model reads, by place: one with scores was cut, one without refused.
+    ``refusal`` says to the callers why the model may not be loaded: it is their own tenant's, and the quota of that is used up.
     """
 
     batch_id: str
@@ -51,6 +52,7 @@ class BatchReply(msgspec.Struct, frozen=True, array_like=True):
     problems: dict[int, str] = msgspec.field(default_factory=dict)
     compute_s: float = 0.0
     lengths: dict[int, TextLength] = msgspec.field(default_factory=dict)
+    refusal: str = ""
 
     @property
     def refused(self) -> dict[int, TextLength]:

@@ -2,8 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from inference import metric_names
-from inference.types import ModelRef
+from inference.types import ModelRef, metric_label
 
 _sizes = Histogram("mlplatform_batch_size_inputs", "Inputs a batch.", ["model"], buckets=(1, 2, 4, 8, 16, 32, 64, 128))
 _seconds = Histogram("mlplatform_batch_seconds", "From sending a batch to its reply.", ["model"])
@@ -19,5 +18,5 @@ refused = Counter("mlplatform_inputs_refused_total", "Inputs that were refused b
 
 def of_model(ref: ModelRef) -> tuple[Histogram, Histogram]:
     """Where the sizes of the model's batches and their seconds are counted. To be kept, for finding them takes a lock."""
-    label = metric_names.of_model(ref.qualified_name, private=ref.owner_id is not None)
+    label = metric_label(ref.qualified_name, private=ref.owner_id is not None)
     return _sizes.labels(label), _seconds.labels(label)

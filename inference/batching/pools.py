@@ -8,11 +8,11 @@ from typing import Final
 
 from inference.batching import policy
 from inference.batching.fair_queue import FairQueue, Totals
-from inference.batching.lanes import Flight, Lane, depart
+from inference.batching.lanes import InFlightBatch, Lane, dispatch
 from inference.batching.policy import Backlog
 from inference.batching.work import WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import ModelRef, Priority
-from inference.workers import Capacity
 
 _COMPETING_S: Final = 1.0
 _AHEAD_S: Final = 0.01
@@ -31,7 +31,7 @@ class PoolState:
 
     capacity: Capacity = field(default_factory=lambda: Capacity(1, 0, 0.0))
     lanes: dict[tuple[int, str], Lane] = field(default_factory=dict)
-    flights: dict[str, Flight] = field(default_factory=dict)
+    in_flight: dict[str, InFlightBatch] = field(default_factory=dict)
     others_waiting: int = 0
     _seen: OrderedDict[int, float] = field(default_factory=OrderedDict)
     _waiting: dict[Priority, set[Lane]] = field(default_factory=lambda: {each: set() for each in Priority})
@@ -42,7 +42,7 @@ class PoolState:
         """What the workers say now. Of our own batches all that none of them computes wait in the broker too; the rest of what
         waits there is of other processes."""
         self.capacity = capacity
-        ours = max(0, len(self.flights) - max(1, capacity.workers))
+        ours = max(0, len(self.in_flight) - max(1, capacity.workers))
         self.others_waiting = max(0, capacity.waiting_batches - ours)
 
     def push(self, lane: Lane, item: WorkItem, now: float) -> None:
@@ -64,10 +64,10 @@ class PoolState:
         """The pool as the policy wants to know it."""
         workers = max(1, self.capacity.workers)
         ahead_in_s = 0.0
-        if competing and len(self.flights) >= workers:
-            free_at = min(flight.sent_at + flight.left_s for flight in self.flights.values())
+        if competing and len(self.in_flight) >= workers:
+            free_at = min(sent.sent_at + sent.left_s for sent in self.in_flight.values())
             ahead_in_s = max(0.0, free_at - _AHEAD_S - now)
-        return policy.Pool(workers, per_worker, len(self.flights), self.others_waiting, ahead_in_s)
+        return policy.Pool(workers, per_worker, len(self.in_flight), self.others_waiting, ahead_in_s)
 
     @property
     def waits(self) -> bool:
@@ -85,7 +85,7 @@ class PoolState:
     def admits(self, lane: Lane) -> bool:
         """Whether another batch of the lane may go now. Of a tenant's model one is under way at a time: its process computes no
         two, and the second would only hold a worker's thread that others need."""
-        return not lane.ref.batch_limit_s or all(flight.lane is not lane for flight in self.flights.values())
+        return not lane.ref.batch_limit_s or all(sent.lane is not lane for sent in self.in_flight.values())
 
     def end_turn(self, lane: Lane) -> None:
         """The lane was served, or is new: it comes last."""
@@ -93,7 +93,7 @@ class PoolState:
         lane.turn = self._turns
 
     def background_flights(self) -> int:
-        return sum(1 for flight in self.flights.values() if flight.priority is Priority.BACKGROUND)
+        return sum(1 for sent in self.in_flight.values() if sent.priority is Priority.BACKGROUND)
 
     def backlogs(self) -> list[Backlog]:
         """What each tenant has waiting in all lanes of the pool, in seconds of a worker."""
@@ -112,14 +112,14 @@ class PoolState:
     def in_flight_s(self) -> float:
         """The workers' time for what was sent before, by this process and by others."""
         others = self.others_waiting * self.capacity.batch_s
-        return sum(flight.left_s for flight in self.flights.values()) + others
+        return sum(sent.left_s for sent in self.in_flight.values()) + others
 
     def forget_lanes(self, now: float) -> None:
         """Drop the lanes that were not used for some minutes, with what was learned of their speed."""
         unused = [(key, lane) for key, lane in self.lanes.items() if now - lane.used_at > _FORGET_S]
         if not unused:
             return
-        needed = {flight.lane for flight in self.flights.values()}
+        needed = {sent.lane for sent in self.in_flight.values()}
         needed.update(lane for priority in Priority for lane in self.in_turn(priority))
         for key, lane in unused:
             if lane not in needed:
@@ -166,32 +166,32 @@ class Pools:
                 for lane in pool.in_turn(priority):
                     yield priority, lane.queues[priority]
 
-    def flight(self, batch_id: str) -> Flight | None:
+    def sent(self, batch_id: str) -> InFlightBatch | None:
         """The batch that is on its way under this id."""
         for pool in self._pools.values():
-            if (flight := pool.flights.get(batch_id)) is not None:
-                return flight
+            if (sent := pool.in_flight.get(batch_id)) is not None:
+                return sent
         return None
 
-    def flights(self) -> list[Flight]:
-        return [flight for pool in self._pools.values() for flight in pool.flights.values()]
+    def in_flight(self) -> list[InFlightBatch]:
+        return [sent for pool in self._pools.values() for sent in pool.in_flight.values()]
 
-    def add(self, flight: Flight) -> None:
+    def add(self, sent: InFlightBatch) -> None:
         """The batch is on its way from now on, in the pool of its lane."""
-        self._pools[flight.lane.ref.pool].flights[flight.message.batch_id] = flight
+        self._pools[sent.lane.ref.pool].in_flight[sent.message.batch_id] = sent
 
-    def land(self, flight: Flight) -> bool:
+    def complete(self, sent: InFlightBatch) -> bool:
         """The batch is over; False if it was before."""
-        pool = self._pools.get(flight.lane.ref.pool)
-        return pool is not None and pool.flights.pop(flight.message.batch_id, None) is not None
+        pool = self._pools.get(sent.lane.ref.pool)
+        return pool is not None and pool.in_flight.pop(sent.message.batch_id, None) is not None
 
-    def split(self, flight: Flight, *, reply_to: str) -> list[Flight]:
+    def split(self, sent: InFlightBatch, *, reply_to: str) -> list[InFlightBatch]:
         """The batch is over; those of its inputs for which somebody waits are on their way as batches of one. None of them are
         if it was over before."""
-        if not self.land(flight):
+        if not self.complete(sent):
             return []
-        lane, priority, losses = flight.lane, flight.priority, flight.losses
-        alone = [depart(lane, [item], priority, reply_to=reply_to, losses=losses) for item in flight.wanted]
+        lane, priority, losses = sent.lane, sent.priority, sent.losses
+        alone = [dispatch(lane, [item], priority, reply_to=reply_to, losses=losses) for item in sent.wanted]
         for each in alone:
             self.add(each)
         return alone
@@ -204,6 +204,6 @@ class Pools:
     def clear(self) -> list[WorkItem]:
         """Forget everything; the inputs that waited or were on their way."""
         inputs = [item for _, queue in self.queues() for item in queue.clear()]
-        inputs += [item for flight in self.flights() for item in flight.items]
+        inputs += [item for sent in self.in_flight() for item in sent.items]
         self._pools.clear()
         return inputs

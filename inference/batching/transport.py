@@ -16,11 +16,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from billing.admission import connection
-from inference import workers
 from inference.batching.messages import BatchMessage, BatchReply, decode_reply, encode_batch
-from inference.batching.publishing import publish
+from inference.fleet import workers
+from inference.fleet.broker import publish
+from inference.fleet.workers import Capacity
 from inference.types import Priority
-from inference.workers import Capacity
 from mlplatform.lib.ids import hex_id
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.truncation import REFUSE, TextLength
-from inference.types import Priority
+from inference.types import REFUSE, Priority, TextLength
 from mlplatform.lib import clock
 from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import PlatformError
@@ -38,7 +37,7 @@ class WorkItem:
 
     ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
     monotonic clock. ``weight`` is the tenant's share of busy workers, ``size`` what the input costs in tokens, or 1 for
-    what has none. ``truncate`` is whether it may be cut (``inference.truncation``); ``length`` is set with the answer of one that
+    what has none. ``truncate`` is whether it may be cut; ``length`` is set with the answer of one that
     was, and with the refusal of one that may not be. Equal inputs share one item: it is dropped only when no call waits for it
     any more.
     """
@@ -79,7 +78,7 @@ class WorkItem:
             self._waiters -= 1
             self._unpaid = self._unpaid or unpaid
 
-    def take_bill(self) -> bool:
+    def claim_charge(self) -> bool:
         """Whether the one who asks must pay for the computation, because who began it has left; true once."""
         with self._lock:
             taken, self._unpaid = self._unpaid, False

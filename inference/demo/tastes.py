@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-import torch
-
 from inference.demo import articles
 from inference.demo.articles import CANDIDATES, FOUND_OF_ARTICLE, LIKED, LIKED_OF_ARTICLE, Readers, Sentence
 from inference.demo.cards import DemoCard
 from inference.demo.opinions import Part
 from inference.runtimes import training
 from inference.runtimes.protocol import Array
-from inference.runtimes.scoring import SCORING, AttentionScoring
+from inference.runtimes.scoring import SCORING
 
 FIRST: Final = 10
 
@@ -26,15 +24,8 @@ def build(card: DemoCard, sentences: Sequence[Sentence], vectors: Array, *, toda
     scoring = training.fit_scoring(train.inputs[:, :LIKED], train.inputs[:, LIKED:], train.fitting)
     training.save(scoring, card.directory / SCORING)
     held_out = articles.readers(sentences, vectors, Part.HELD_OUT)
-    return replace(card, accuracy_note=_note(held_out, scored(scoring, held_out), today=today))
-
-
-def scored(scoring: AttentionScoring, readers: Readers) -> Array:
-    """The scores of every reader's candidates, float32 [n, CANDIDATES]."""
-    with torch.inference_mode():
-        logits = scoring(torch.from_numpy(readers.inputs[:, :LIKED]), torch.from_numpy(readers.inputs[:, LIKED:]))
-        scores: Array = torch.sigmoid(logits).numpy()
-    return scores
+    scores = training.scores(scoring, held_out.inputs[:, :LIKED], held_out.inputs[:, LIKED:])
+    return replace(card, accuracy_note=_note(held_out, scores, today=today))
 
 
 def _note(held_out: Readers, scores: Array, *, today: str) -> str:

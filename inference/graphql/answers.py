@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 import graphene
 
 from inference.graphql.calling import Result
-from inference.truncation import TextLength
-from inference.types import LabelScore, PredictResult
+from inference.types import LabelScore, PredictResult, TextLength
 from mlplatform.lib.errors import PlatformError
-from tenants.graphql.lifecycle import Ending, EndingField
+from tenants.graphql.deprecations import Ending, EndingField
 
 
 @dataclass(slots=True)
-class Outcome:
+class PredictionOutcome:
     """One item: what was asked of which model, and the result or the problem.
 
     ``told`` is shared by the items of a call and has the problems that stand in ``errors`` already, by identity: the
@@ -98,7 +97,7 @@ class ModelPrediction(graphene.ObjectType):
     """
 
     class Meta:
-        possible_types = (Outcome,)
+        possible_types = (PredictionOutcome,)
 
     id = graphene.ID(description="Under which its usage record is kept; null for an item that failed.")
     request_id = graphene.String(required=True, description="Of this call, to be named when you ask us about it.")
@@ -127,67 +126,67 @@ class ModelPrediction(graphene.ObjectType):
     )
 
     @staticmethod
-    def resolve_id(root: Outcome, info: graphene.ResolveInfo) -> str | None:
+    def resolve_id(root: PredictionOutcome, info: graphene.ResolveInfo) -> str | None:
         return root.result.id if isinstance(root.result, PredictResult) else None
 
     @staticmethod
-    def resolve_request_id(root: Outcome, info: graphene.ResolveInfo) -> str:
+    def resolve_request_id(root: PredictionOutcome, info: graphene.ResolveInfo) -> str:
         return root.call_id
 
     @staticmethod
-    def resolve_model(root: Outcome, info: graphene.ResolveInfo) -> Answering:
+    def resolve_model(root: PredictionOutcome, info: graphene.ResolveInfo) -> Answering:
         if isinstance(root.result, PredictResult):
             return Answering(root.result.model, root.result.model_version)
         return Answering(root.model, None)
 
     @staticmethod
-    def resolve_predictions(root: Outcome, info: graphene.ResolveInfo) -> Sequence[LabelScore] | None:
+    def resolve_predictions(root: PredictionOutcome, info: graphene.ResolveInfo) -> Sequence[LabelScore] | None:
         result = _told(root)
         return result.predictions if result is not None else None
 
     @staticmethod
-    def resolve_embedding(root: Outcome, info: graphene.ResolveInfo) -> list[float] | None:
+    def resolve_embedding(root: PredictionOutcome, info: graphene.ResolveInfo) -> list[float] | None:
         return _vector(root, "embedding")
 
     @staticmethod
-    def resolve_scores(root: Outcome, info: graphene.ResolveInfo) -> list[float] | None:
+    def resolve_scores(root: PredictionOutcome, info: graphene.ResolveInfo) -> list[float] | None:
         return _vector(root, "scores")
 
     @staticmethod
-    def resolve_prediction(root: Outcome, info: graphene.ResolveInfo) -> str | None:
+    def resolve_prediction(root: PredictionOutcome, info: graphene.ResolveInfo) -> str | None:
         best = _best(root)
         return best.label if best is not None else None
 
     @staticmethod
-    def resolve_confidence(root: Outcome, info: graphene.ResolveInfo) -> float | None:
+    def resolve_confidence(root: PredictionOutcome, info: graphene.ResolveInfo) -> float | None:
         best = _best(root)
         return best.rounded if best is not None else None
 
     @staticmethod
-    def resolve_cached(root: Outcome, info: graphene.ResolveInfo) -> bool:
+    def resolve_cached(root: PredictionOutcome, info: graphene.ResolveInfo) -> bool:
         return isinstance(root.result, PredictResult) and root.result.cached
 
     @staticmethod
-    def resolve_units(root: Outcome, info: graphene.ResolveInfo) -> int:
+    def resolve_units(root: PredictionOutcome, info: graphene.ResolveInfo) -> int:
         return root.result.units if isinstance(root.result, PredictResult) else 0
 
     @staticmethod
-    def resolve_latency_ms(root: Outcome, info: graphene.ResolveInfo) -> float | None:
+    def resolve_latency_ms(root: PredictionOutcome, info: graphene.ResolveInfo) -> float | None:
         return root.result.latency_ms if isinstance(root.result, PredictResult) else None
 
     @staticmethod
-    def resolve_truncated(root: Outcome, info: graphene.ResolveInfo) -> TextLength | None:
+    def resolve_truncated(root: PredictionOutcome, info: graphene.ResolveInfo) -> TextLength | None:
         return root.result.truncated if isinstance(root.result, PredictResult) else None
 
     @staticmethod
-    def resolve_error(root: Outcome, info: graphene.ResolveInfo) -> Problem | None:
+    def resolve_error(root: PredictionOutcome, info: graphene.ResolveInfo) -> Problem | None:
         error = root.result
         if isinstance(error, PlatformError):
             return Problem(error.kind.name, error.detail, error.field, error.retry_after_s)
         return None
 
 
-def _told(item: Outcome) -> PredictResult | None:
+def _told(item: PredictionOutcome) -> PredictResult | None:
     """The result. Raises the problem of an item that failed, once: its other fields are null without saying it again."""
     if isinstance(item.result, PlatformError):
         if id(item.result) in item.told:
@@ -197,7 +196,7 @@ def _told(item: Outcome) -> PredictResult | None:
     return item.result
 
 
-def _vector(item: Outcome, name: str) -> list[float] | None:
+def _vector(item: PredictionOutcome, name: str) -> list[float] | None:
     result = _told(item)
     if result is None or result.embedding is None or result.vector_name != name:
         return None
@@ -205,6 +204,6 @@ def _vector(item: Outcome, name: str) -> list[float] | None:
     return numbers
 
 
-def _best(item: Outcome) -> LabelScore | None:
+def _best(item: PredictionOutcome) -> LabelScore | None:
     result = _told(item)
     return result.predictions[0] if result is not None and result.predictions else None

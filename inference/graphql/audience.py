@@ -12,9 +12,9 @@ from billing.models import Operation
 from inference.graphql.answers import Answering, ModelReference
 from inference.graphql.calling import context_of
 from inference.models import EndUser, Item
-from inference.recommending import audience, recommendations
-from inference.recommending.forms import RECOMMENDER
-from inference.recommending.recommendations import MAX_LIMIT, Recommendations
+from inference.recommendations import audience, recommendations
+from inference.recommendations.forms import RECOMMENDER
+from inference.recommendations.recommendations import MAX_LIMIT, Recommendations
 from mlplatform.lib.deferred import Loader
 from mlplatform.lib.errors import PlatformError, invalid
 from mlplatform.lib.graphql_cost import cost

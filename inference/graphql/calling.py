@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from billing.models import Operation
-from inference import predict as prediction
-from inference.lifecycle import pinned
-from inference.predict import Answer, Started
-from inference.rest import parsing
+from inference.calls import context as call_context
+from inference.calls import endings
+from inference.engine import predict as prediction
+from inference.engine.predict import Answer, Started
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib.deferred import Loader
 from mlplatform.lib.errors import PlatformError
@@ -91,7 +91,7 @@ def context_of(call: GraphQLCall, operation: Operation) -> CallContext:
         api_version=API_VERSION,
         client=call.client,
         timeout_s=call.timeout_s,
-        cache=parsing.cache_policy(call.cache_control),
+        cache=call_context.cache_policy(call.cache_control),
         cancellation=call.cancellation,
     )
 
@@ -99,13 +99,13 @@ def context_of(call: GraphQLCall, operation: Operation) -> CallContext:
 def note(call: GraphQLCall, answer: Answer, requests: Sequence[PredictRequest]) -> None:
     """Remember what was charged and what ends, also of what was refused; and who still calls what ends."""
     call.note(answer)
-    pinned.sample(call.key, requests, answer.results, client=call.client)
+    endings.sample(call.key, requests, answer.results, client=call.client)
     if any(isinstance(result, PlatformError) for result in answer.results):
         note_endings(call, requests)
 
 
 def note_endings(call: GraphQLCall, requests: Sequence[PredictRequest]) -> None:
     """Remember which of the pinned model versions end."""
-    for ending in pinned.endings_of(call.key, requests, call_id=call.request_id):
+    for ending in endings.endings_of(call.key, requests, call_id=call.request_id):
         if ending not in call.deprecations:
             call.deprecations.append(ending)

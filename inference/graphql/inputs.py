@@ -7,7 +7,7 @@ from typing import Any, Final
 import graphene
 import numpy as np
 
-from inference.structured import image_bytes
+from inference.inputs.json_inputs import image_bytes
 from inference.types import MAX_TOP_K, FlatTensor, ImageFile, TextPair
 from mlplatform.lib.errors import invalid
 

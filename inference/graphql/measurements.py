@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import graphene
 
-from inference import served
 from inference.models import Measurement
+from inference.registry import live
 from inference.types import MeasuredOption
 from mlplatform.lib.deferred import Loader
 
@@ -34,5 +34,5 @@ class MeasurementLoader(Loader[int, list[MeasuredOption]]):
     def fetch(self, keys: Sequence[int]) -> Mapping[int, list[MeasuredOption]]:
         found: dict[int, list[MeasuredOption]] = {key: [] for key in keys}
         for row in Measurement.objects.filter(version__in=keys):
-            found[row.version_id].append(served.measured(row))
+            found[row.version_id].append(live.measured(row))
         return found

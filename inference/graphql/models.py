@@ -10,10 +10,11 @@ from graphene import relay
 from billing import pricing
 from billing.models import Operation
 from billing.pricing import Tariff
-from inference import model_names, registry
-from inference.graphql.endings import Ending, ModelVersionDeprecation, ending_of
+from inference.graphql.deprecations import Ending, ModelVersionDeprecation, ending_of
 from inference.graphql.measurements import MeasurementLoader, ModelMeasurement
 from inference.models import MLModel, VersionState
+from inference.registry import names
+from inference.registry import versions as model_versions
 from inference.types import ModelRef
 from mlplatform.lib.deferred import Loader
 from mlplatform.lib.graphql_cost import cost
@@ -223,13 +224,14 @@ class VersionLoader(Loader[tuple[str, str], Version]):
         found = {key: _answering(answering[key]) for key in keys if key in answering}
         missing = [key for key in keys if key not in found and may_use(key[0])]
         if missing:
-            rows = model_names.versions().filter(
+            rows = names.versions().filter(
                 state=VersionState.RETIRED,
-                model__name__in={model_names.plain(name) for name, _ in missing},
+                model__name__in={names.plain(name) for name, _ in missing},
                 version__in={version for _, version in missing},
             )
             found |= {
-                (row.model.qualified_name, row.version): Version(registry.reference(row), row.state) for row in rows
+                (row.model.qualified_name, row.version): Version(model_versions.reference(row), row.state)
+                for row in rows
             }
         return {key: version for key, version in found.items() if key in set(keys)}
 
@@ -245,7 +247,7 @@ class ModelLoader(Loader[str, Model]):
         if missing:
             # What only staged versions make is not known to customers yet.
             rows = MLModel.objects.select_related("owner").filter(
-                name__in={model_names.plain(name) for name in missing}, versions__state=VersionState.RETIRED
+                name__in={names.plain(name) for name in missing}, versions__state=VersionState.RETIRED
             )
             made = (Model(row.name, row.qualified_name, row.title, row.description) for row in rows.distinct())
             found |= {model.qualified_name: model for model in made if model.qualified_name in missing}
@@ -286,19 +288,19 @@ def version_node(call: GraphQLCall, key: str) -> Any:
 def _answering_to(call: GraphQLCall) -> list[ModelRef]:
     """The versions that answer, among those that the key may use."""
     key = call.key
-    return [ref for ref in registry.answering(tenant_id=key.tenant_id) if key.may_use(ref.name)]
+    return [ref for ref in model_versions.answering(tenant_id=key.tenant_id) if key.may_use(ref.name)]
 
 
 def _all_answering_to(call: GraphQLCall) -> list[ModelRef]:
     """The same, with models on sale whose names the tenant's own have."""
-    shared = [ref for ref in registry.answering() if call.key.may_use(ref.name)]
+    shared = [ref for ref in model_versions.answering() if call.key.may_use(ref.name)]
     return [*shared, *_answering_to(call)]
 
 
 def _usable_by(call: GraphQLCall) -> Callable[[str], bool]:
     """Whether a model, of which perhaps nothing answers any more, may be shown to the key."""
     key = call.key
-    return lambda name: key.may_use(model_names.plain(name)) and registry.may_know(name, tenant_id=key.tenant_id)
+    return lambda name: key.may_use(names.plain(name)) and model_versions.is_visible_to(name, tenant_id=key.tenant_id)
 
 
 def _answering(ref: ModelRef) -> Version:

@@ -7,10 +7,10 @@ import graphene
 from django.conf import settings
 
 from billing.models import Operation
-from inference import truncation
 from inference.graphql import inputs
-from inference.graphql.answers import ModelPrediction, Outcome
+from inference.graphql.answers import ModelPrediction, PredictionOutcome
 from inference.graphql.calling import BatchCall, PredictionLoader, Result, SingleCall
+from inference.inputs import truncation
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError, invalid
 from mlplatform.lib.graphql_cost import cost
@@ -97,11 +97,11 @@ class Query:
             truncate=truncation.flag(truncate),
         )
 
-        def outcome(results: Sequence[Result]) -> Outcome:
+        def outcome(results: Sequence[Result]) -> PredictionOutcome:
             (result,) = results
             if isinstance(result, PlatformError):
                 raise _of_call(result, request.call_id)
-            return Outcome(result.model, request.call_id, result)
+            return PredictionOutcome(result.model, request.call_id, result)
 
         return call.loader(PredictionLoader).load(SingleCall(request)).then(outcome)
 
@@ -122,16 +122,16 @@ class Query:
             for model in models
         )
 
-        def outcomes(results: Sequence[Result]) -> list[list[Outcome]]:
+        def outcomes(results: Sequence[Result]) -> list[list[PredictionOutcome]]:
             width = len(models)
             told: set[int] = set()
             items = [
-                Outcome(models[place % width], call_id, _of_column(result, place % width, call_id), told)
+                PredictionOutcome(models[place % width], call_id, _of_column(result, place % width, call_id), told)
                 for place, result in enumerate(results)
             ]
             return [items[start : start + width] for start in range(0, len(items), width)]
 
-        def refused(error: Exception) -> list[list[Outcome]]:
+        def refused(error: Exception) -> list[list[PredictionOutcome]]:
             # The field cannot be null, and would take every other field of the query with it, whose predictions were made
             # and charged. So a refusal of the whole call is told by each item.
             if not isinstance(error, PlatformError):

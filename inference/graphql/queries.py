@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import graphene
 
-from inference import registry
 from inference.graphql import audience, models, predictions, recent
 from inference.graphql.models import Model, ModelConnection, ModelType, models_of
+from inference.registry import versions
 from mlplatform.lib.graphql_cost import cost
 from tenants.graphql import paging
 
@@ -29,7 +29,7 @@ class Query(predictions.Query, audience.Query):
     def resolve_model(root: Any, info: graphene.ResolveInfo, name: str) -> Model:
         found = next((model for model in models_of(info.context) if model.name == name), None)
         if found is None:
-            raise registry.not_found(name, field="name")
+            raise versions.not_found(name, field="name")
         return found
 
 

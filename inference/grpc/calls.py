@@ -15,15 +15,16 @@ from urllib.parse import unquote
 import grpc
 from django.conf import settings
 
-from billing import admission, documents_only, usage
+from billing import admission, documents_only
 from billing.admission import Decision
 from billing.charging import Refused
 from billing.contracts import contract_of
+from billing.http import limit_headers
+from billing.metering import ledger as metering_ledger
 from billing.models import Operation
-from billing.rest import limit_headers
+from inference.calls import context as call_context
+from inference.engine.predict import Answer
 from inference.grpc import first_metadata, statuses
-from inference.predict import Answer
-from inference.rest import parsing
 from inference.types import CachePolicy, CallContext
 from mlplatform.lib import ids, tracing
 from mlplatform.lib.cancellation import Cancellation
@@ -31,8 +32,8 @@ from mlplatform.lib.client_address import client_address
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import calling
 from tenants.authentication import Caller
-from tenants.lifecycle.rules import Deprecation, Ended
-from tenants.rest import deprecation_headers, problems
+from tenants.deprecations.rules import Deprecation, Ended
+from tenants.http import deprecation_headers, problems
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class CallInfo:
     """Whether the initial metadata went out, as it does before the first answer of a stream."""
 
     def context(self, operation: Operation, api_version: str = "grpc") -> CallContext:
-        """What ``inference.predict`` wants to know of the call as a whole."""
+        """What ``inference.engine.predict`` wants to know of the call as a whole."""
         return CallContext(
             request_id=self.request_id,
             operation=operation.value,
@@ -149,7 +150,7 @@ def info_of(context: grpc.ServicerContext) -> CallInfo:
         client=metadata.get("user-agent", ""),
         timeout_s=timeout_of(context),
         cancellation=cancellation,
-        cache=parsing.cache_policy(metadata.get("cache-control", "")),
+        cache=call_context.cache_policy(metadata.get("cache-control", "")),
         address=client_address(
             {"REMOTE_ADDR": peer_address(context.peer()), "HTTP_X_FORWARDED_FOR": metadata.get("x-forwarded-for", "")},
             trusted_proxies=settings.TRUSTED_PROXIES,
@@ -223,7 +224,7 @@ def _headers(info: CallInfo, *more: Mapping[str, str]) -> dict[str, str]:
 
 def _peek(caller: Caller) -> Decision:
     contract = contract_of(caller)
-    return admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date)
+    return admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date)
 
 
 def _metadata(pairs: Iterable[Any]) -> dict[str, str]:

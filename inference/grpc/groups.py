@@ -9,17 +9,17 @@ from typing import Final
 from billing.admission import LimitKind
 from billing.charging import Refused
 from billing.contracts import Contract, contract_of
-from inference import predict as prediction
+from inference.engine import predict as prediction
+from inference.engine.predict import Answer, Started
 from inference.grpc import messages
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.grpc.messages import Malformed
-from inference.predict import Answer, Started
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tenants.authentication import Caller
 from tenants.guards import StaleCaller
-from tenants.rest import problems
+from tenants.http import problems
 
 logger = logging.getLogger(__name__)
 

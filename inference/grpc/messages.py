@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from inference import truncation
 from inference.grpc import statuses
 from inference.grpc.generated import ml_inference_pb2 as pb
+from inference.inputs import truncation
 from inference.types import MAX_TOP_K, FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
-from tenants.lifecycle.rules import Deprecation
+from tenants.deprecations.rules import Deprecation
 
 _MAX_MODEL_CHARS: Final = 130
 _MAX_NOTES: Final = 32

@@ -1,4 +1,4 @@
-"""``ml_inference.InferenceService``: each method parses, calls ``inference.predict``, renders."""
+"""``ml_inference.InferenceService``: each method parses, calls ``inference.engine.predict``, renders."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,9 @@ import grpc
 from django.conf import settings
 
 from billing.models import Operation
-from inference import predict as prediction
+from inference.calls import endings
+from inference.engine import predict as prediction
+from inference.engine.predict import single
 from inference.grpc import messages
 from inference.grpc.calls import CallInfo, answer_headers, answer_unary, as_caller, end_headers, fail, info_of
 from inference.grpc.generated import ml_inference_pb2 as pb
@@ -17,8 +19,6 @@ from inference.grpc.generated import ml_inference_pb2_grpc
 from inference.grpc.messages import Malformed
 from inference.grpc.places import Places
 from inference.grpc.streaming import HELPERS, Stream
-from inference.lifecycle import pinned
-from inference.predict import single
 from inference.types import PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
@@ -45,10 +45,10 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
             try:
                 answer = prediction.predict(caller, parsed, info.context(Operation.PREDICT))
             except PlatformError:
-                info.deprecations = pinned.endings_of(caller, [parsed], call_id=info.request_id)
+                info.deprecations = endings.endings_of(caller, [parsed], call_id=info.request_id)
                 raise
             info.note(answer)
-            pinned.sample(caller, [parsed], answer.results, client=info.client)
+            endings.sample(caller, [parsed], answer.results, client=info.client)
             return messages.response(single(answer), request, request_id=parsed.call_id or info.request_id)
 
         return answer_unary(context, handle)
@@ -105,12 +105,12 @@ def _batch(request: pb.BatchPredictRequest, caller: Caller, info: CallInfo) -> p
     try:
         answer = prediction.predict_many(caller, wanted, info.context(Operation.BATCH))
     except PlatformError:
-        info.deprecations = pinned.endings_of(caller, wanted, call_id=info.request_id)
+        info.deprecations = endings.endings_of(caller, wanted, call_id=info.request_id)
         raise
     info.note(answer)
     if any(isinstance(result, PlatformError) for result in answer.results):
-        info.deprecations = pinned.endings_of(caller, wanted, call_id=info.request_id)
-    pinned.sample(caller, wanted, answer.results, client=info.client)
+        info.deprecations = endings.endings_of(caller, wanted, call_id=info.request_id)
+    endings.sample(caller, wanted, answer.results, client=info.client)
     answers = iter(answer.results)
     reply = pb.BatchPredictResponse(units=answer.units, request_id=info.request_id)
     for sent, item in zip(request.requests, parsed, strict=True):

@@ -11,10 +11,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from billing.charging import Refused
-from inference import truncation
 from inference.grpc.generated import ml_inference_pb2
+from inference.inputs import truncation
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.lifecycle.rules import Ended
+from tenants.deprecations.rules import Ended
 
 TABLE: Final[dict[ErrorKind, grpc.StatusCode]] = {
     ErrorKind.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,

@@ -16,15 +16,15 @@ import grpc
 
 from billing.contracts import contract_of
 from billing.models import Operation
+from inference.calls import endings
 from inference.grpc import calls, messages, metrics
 from inference.grpc.calls import CallInfo
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.grpc.groups import Group, Item, share_of
-from inference.lifecycle import pinned
 from mlplatform.lib import sql_connections, tracing
 from mlplatform.lib.errors import PlatformError, unavailable
 from tenants.authentication import Caller
-from tenants.lifecycle.rules import Deprecation, Ended
+from tenants.deprecations.rules import Deprecation, Ended
 
 MOST_UNANSWERED: Final = 512
 """Inputs that were read and not answered; nothing more is read until an answer was sent."""
@@ -205,7 +205,7 @@ class Stream:
         outcomes = group.outcomes(open_=lambda: not self._over)
         if group.answer is not None and group.caller is not None:
             self.info.decision = group.answer.decision or self.info.decision
-            pinned.sample(group.caller, group.wanted, group.answer.results, client=self.info.client)
+            endings.sample(group.caller, group.wanted, group.answer.results, client=self.info.client)
         answered = 0
         for item, item_id, outcome in zip(group.items, group.ids, outcomes, strict=True):
             if isinstance(outcome, PlatformError):

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 
 from inference.isolation import frames, limits, walls
 from inference.isolation.limits import ComputeLimits
 from inference.isolation.specs import spec_from
-from inference.runtimes import loading, memory
+from inference.runtimes import devices, loading, memory
 from inference.runtimes.protocol import ReadsTexts, Runtime, RuntimeSpec
 
 _MAX_ORDER_BYTES: Final = 1 << 31
@@ -26,7 +25,7 @@ _ROOT: Final = Path(__file__).resolve().parents[2]
 def serve(channel: socket.socket) -> None:
     """Until the worker hangs up. A fault of the model is an answer; breaking a limit ends the process."""
     os.nice(_NICE)
-    torch.set_num_threads(1)
+    devices.configure_threads(1)
     bounds: ComputeLimits | None = None
     runtime: Runtime | None = None
     while True:

@@ -5,16 +5,16 @@ Nothing that comes from the other side is run or trusted: a frame is no longer t
 
 import socket
 import struct
-import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
+from inference.isolation.patience import Patience
 from inference.runtimes import protocol
 from inference.runtimes.protocol import Array, Encoded, Input
-from inference.truncation import TextLength
+from inference.types import TextLength
 
 _LENGTH: Final = struct.Struct("<Q")
 _CHUNK: Final = 1 << 20
@@ -160,21 +160,26 @@ def send(channel: socket.socket, frame: msgspec.Struct) -> None:
     channel.sendall(_LENGTH.pack(len(body)) + body)
 
 
-def receive(channel: socket.socket, *, most: int, until: float | None = None) -> bytes:
+def receive(channel: socket.socket, *, most: int, patience: Patience | None = None) -> bytes:
     """One frame of at most ``most`` bytes. Raises EOFError where the other side is gone or says more than that, and
-    TimeoutError when it is not there at ``until`` (monotonic clock)."""
-    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, until))
+    TimeoutError when it is not there while ``patience`` lasts."""
+    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, patience))
     if length > most:
         raise EOFError(f"a frame of {length:,} bytes, where {most:,} are the most")
-    return _exactly(channel, length, until)
+    return _exactly(channel, length, patience)
 
 
-def _exactly(channel: socket.socket, size: int, until: float | None) -> bytes:
+def _exactly(channel: socket.socket, size: int, patience: Patience | None) -> bytes:
     found = bytearray()
     while len(found) < size:
-        if until is not None:
-            channel.settimeout(max(0.001, until - time.monotonic()))
-        part = channel.recv(min(_CHUNK, size - len(found)))
+        left_s = patience.left_s() if patience is not None else None
+        if left_s == 0.0:
+            raise TimeoutError
+        channel.settimeout(left_s)
+        try:
+            part = channel.recv(min(_CHUNK, size - len(found)))
+        except TimeoutError:
+            continue  # Perhaps the other side was waiting for a processor.
         if not part:
             raise EOFError("the other side is gone")
         found += part

@@ -6,7 +6,6 @@ and is raised as :class:`LimitBroken`; the next batch starts another.
 
 import logging
 import signal
-import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +15,7 @@ from prometheus_client import Counter, Gauge
 from inference.isolation import frames
 from inference.isolation.forks import Child, Forker
 from inference.isolation.limits import ComputeLimits
+from inference.isolation.patience import Patience
 from inference.isolation.specs import spec_to
 from inference.runtimes.protocol import Array, Input, LoadError, Read, RuntimeFault, RuntimeSpec
 
@@ -129,11 +129,11 @@ class Isolated:
         child = self._child
         if child is None:
             raise LoadError("the model's process is gone")
-        until = time.monotonic() + within_s
+        patience = Patience(child.pid, within_s)
         try:
             child.channel.settimeout(within_s)
             frames.send(child.channel, order)
-            return frames.decode_answer(frames.receive(child.channel, most=most, until=until))
+            return frames.decode_answer(frames.receive(child.channel, most=most, patience=patience))
         except TimeoutError as error:
             raise self._broken("time", f"took longer than {within_s:g} s") from error
         except (EOFError, OSError) as error:

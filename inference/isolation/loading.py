@@ -1,20 +1,16 @@
 """The door to models, wherever they compute."""
 
 from pathlib import Path
-from typing import Final
 
 from django.conf import settings
 
 from inference.isolation import isolated
 from inference.isolation.forks import forker
 from inference.isolation.limits import ComputeLimits
+from inference.registry.packages import room
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import RuntimeSpec
-
-_MB: Final = 2**20
-_COPIES: Final = 3
-"""How many times its weights a model may have in memory: mapped from the file, copied, and in a lower precision."""
 
 
 def load(spec: RuntimeSpec) -> CheckedRuntime:
@@ -31,7 +27,7 @@ def limits_of(artefact: Path) -> ComputeLimits:
     """What the process of the model in this folder may use."""
     stored = sum(file.stat().st_size for file in artefact.rglob("*") if file.is_file())
     return ComputeLimits(
-        memory_bytes=settings.PRIVATE_MODEL_MEMORY_MB * _MB + _COPIES * stored,
+        memory_bytes=room.process_memory_bytes(stored_bytes=stored),
         cpu_s=settings.PRIVATE_BATCH_S,
         wall_s=2.0 * settings.PRIVATE_BATCH_S,
         load_s=settings.PRIVATE_LOAD_S,

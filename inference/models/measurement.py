@@ -11,7 +11,7 @@ class Measurement(models.Model):
     """The latest finding for a version in one precision and acceleration, on one device with so many threads.
 
     A measurement is a fact about a version and changes nothing of it: options in which a version does not serve are
-    measured too, for whoever chooses those of the next one. ``inference.measurements`` writes it.
+    measured too, for whoever chooses those of the next one. ``inference.registry.measurements`` writes it.
     """
 
     version = models.ForeignKey(ModelVersion, on_delete=models.CASCADE, related_name="measurements")

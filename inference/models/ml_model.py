@@ -3,7 +3,7 @@
 from django.core.validators import RegexValidator
 from django.db import models
 
-from inference.batching.default_pool import DEFAULT_POOL
+from inference.types import DEFAULT_POOL
 from tenants.models import Tenant
 
 

@@ -45,7 +45,7 @@ class VersionState(models.TextChoices):
 
 
 class ModelVersion(models.Model):
-    """An immutable artefact and its contract. ``inference.registry`` moves it between states."""
+    """An immutable artefact and its contract. ``inference.registry.versions`` moves it between states."""
 
     model = models.ForeignKey(MLModel, on_delete=models.PROTECT, related_name="versions")
     version = models.CharField(

@@ -9,14 +9,13 @@ from rest_framework.response import Response
 
 from billing.admission import Decision
 from billing.rest.views import ProtocolView
-from inference import whole
+from inference.calls import all_or_nothing, context
 from inference.oip import metadata, problems, wire
 from inference.oip.inferring import API_VERSION, infer, reference
-from inference.rest import parsing
 from mlplatform.lib import request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
-from tenants.rest.call import Reply, RestCall
+from tenants.http.call import Reply, RestCall
 
 _CODINGS: Final = ("gzip", "deflate")
 """Of bodies: those that Triton's clients can be told to use."""
@@ -109,10 +108,10 @@ class InferView(OipView):
                     caller,
                     asked,
                     request_id=call.request_id,
-                    context=lambda operation: parsing.context(call, operation, API_VERSION),
+                    context=lambda operation: context.context(call, operation, API_VERSION),
                 )
             except Exception:
-                call.deprecations = whole.endings(caller, name, request_id=call.request_id)
+                call.deprecations = all_or_nothing.endings(caller, name, request_id=call.request_id)
                 raise
             body, json_size = wire.render(asked, inferred)
             response = HttpResponse(

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from django.conf import settings
 
 from billing.models import Operation
-from inference import truncation, whole
+from inference.calls import all_or_nothing
+from inference.calls.all_or_nothing import WholeAnswer
+from inference.inputs import truncation
 from inference.oip import outputs, tensors
 from inference.oip.outputs import Output, Wanted
 from inference.oip.parameters import CallParameters
 from inference.oip.tensors import Tensor
 from inference.types import CallContext, PredictRequest
-from inference.whole import WholeAnswer
 from tenants.authentication import Caller
 
 API_VERSION = "oip"
@@ -60,7 +61,7 @@ def reference(model: str, version: str) -> str:
 
 def infer(caller: Caller, asked: Asked, *, request_id: str, context: Callable[[Operation], CallContext]) -> Inferred:
     """Answer every row, or raise the first problem. Nothing is admitted before all of the call is found good."""
-    ref = whole.resolve(caller, asked.model, request_id=request_id)
+    ref = all_or_nothing.resolve(caller, asked.model, request_id=request_id)
     rows = tensors.rows(asked.inputs, ref, most=settings.MAX_BATCH_REQUESTS)
     outputs.check(asked.wanted, ref)
     requests = [
@@ -74,10 +75,10 @@ def infer(caller: Caller, asked: Asked, *, request_id: str, context: Callable[[O
         )
         for row in rows
     ]
-    about = context(whole.operation(len(requests)))
+    about = context(all_or_nothing.operation(len(requests)))
     if asked.parameters.timeout_s is not None:
         about = replace(about, timeout_s=min(about.timeout_s, asked.parameters.timeout_s))
-    answer = whole.predict_whole(caller, requests, about)
+    answer = all_or_nothing.predict_whole(caller, requests, about)
     binary = asked.binary if asked.parameters.binary_output is None else asked.parameters.binary_output
     first = answer.results[0]
     made = outputs.of(answer.results, ref, asked.wanted, binary=binary)

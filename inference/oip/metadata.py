@@ -5,10 +5,11 @@ from typing import Final
 
 from django.db import DatabaseError, connection
 
-from inference import registry, workers
+from inference.fleet import workers
 from inference.oip import outputs
 from inference.oip.inferring import reference
 from inference.oip.tensors import BYTES, FP32, expected
+from inference.registry import versions as model_versions
 from inference.types import ModelRef
 from mlplatform.lib import redis
 from tenants.authentication import Caller
@@ -46,9 +47,9 @@ class ModelInfo:
 def find(caller: Caller, model: str, version: str) -> ModelRef:
     """The version that would answer. Raises NOT_FOUND, as well for what the key may not use."""
     name = reference(model, version)
-    ref = registry.resolve(name, tenant_id=caller.tenant_id)
+    ref = model_versions.resolve(name, tenant_id=caller.tenant_id)
     if not caller.may_use(ref.name):
-        raise registry.not_found(name)
+        raise model_versions.not_found(name)
     return ref
 
 
@@ -57,7 +58,9 @@ def describe(ref: ModelRef) -> ModelInfo:
     want = expected(ref)
     return ModelInfo(
         name=ref.name,
-        versions=tuple(one.version for one in registry.answering(tenant_id=ref.owner_id) if _same_model(one, ref)),
+        versions=tuple(
+            one.version for one in model_versions.answering(tenant_id=ref.owner_id) if _same_model(one, ref)
+        ),
         platform=f"{SERVER}_{ref.runtime.replace('-', '_')}",
         inputs=(TensorInfo(want.name, want.datatype, (ANY, *want.shape)),),
         outputs=tuple(_output(name, ref) for name in outputs.names(ref)),

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inference import truncation
+from inference.inputs import truncation
 from inference.oip.outputs import Wanted
-from inference.truncation import REFUSE
-from inference.types import MAX_TOP_K
+from inference.types import MAX_TOP_K, REFUSE
 from mlplatform.lib.errors import invalid
 
 _OF_CALL: Final = ("binary_data_output", "timeout", "top_k", "truncate")
@@ -25,7 +24,7 @@ _MICROSECOND_S: Final = 1e-6
 @dataclass(frozen=True, slots=True)
 class CallParameters:
     """``timeout_s`` and ``binary_output`` are None where the call does not say them. ``truncate``: whether texts may be cut, as
-    ``inference.truncation`` says it."""
+    ``inference.inputs.truncation`` says it."""
 
     top_k: int | None = None
     timeout_s: float | None = None

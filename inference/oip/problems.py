@@ -8,8 +8,8 @@ from typing import Final
 
 from inference.oip.tensors import words_of
 from mlplatform.lib.errors import ErrorKind
-from tenants.rest import problems as rest_problems
-from tenants.rest.call import Reply
+from tenants.http import problems as rest_problems
+from tenants.http.call import Reply
 
 TABLE: Final[dict[ErrorKind, int]] = {
     ErrorKind.MALFORMED: 400,

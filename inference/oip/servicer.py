@@ -2,14 +2,14 @@
 
 import grpc
 
-from inference import whole
+from inference.calls import all_or_nothing
+from inference.engine.predict import Answer
 from inference.grpc.calls import CallInfo, answer_unary, info_of
 from inference.grpc.generated import open_inference_pb2 as pb
 from inference.grpc.generated import open_inference_pb2_grpc
 from inference.oip import messages, metadata
 from inference.oip.inferring import API_VERSION, infer, reference
 from inference.oip.tensors import words_of
-from inference.predict import Answer
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import scopes
 from tenants.authentication import Caller
@@ -78,7 +78,7 @@ def _infer(request: pb.ModelInferRequest, caller: Caller, info: CallInfo) -> pb.
             context=lambda operation: info.context(operation, API_VERSION),
         )
     except PlatformError as error:
-        info.deprecations = whole.endings(caller, name, request_id=info.request_id)
+        info.deprecations = all_or_nothing.endings(caller, name, request_id=info.request_id)
         # Clients of this protocol show the message of a status and not its details, so the place stands in the message.
         error.detail = words_of(error)
         raise

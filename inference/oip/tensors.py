@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from inference.canonical import indices_of
+from inference.inputs.canonical import indices_of
+from inference.inputs.json_inputs import image_bytes
 from inference.oip.elements import elements_of, text_of
-from inference.structured import image_bytes
 from inference.types import ImageFile, ModelRef, TextPair
 from mlplatform.lib.errors import PlatformError, invalid
 

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import orjson
 
+from inference.api_versions import fields
 from inference.oip import parameters
 from inference.oip.inferring import Asked, Inferred, reference
 from inference.oip.tensors import Tensor
-from inference.representations import fields
 from mlplatform.lib import strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 

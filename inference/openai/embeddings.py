@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from django.conf import settings
 
-from inference import whole
+from inference.api_versions import fields
+from inference.calls import all_or_nothing
+from inference.calls.all_or_nothing import WholeAnswer
 from inference.openai import models
-from inference.representations import fields
-from inference.truncation import REFUSE, TO_LIMIT
-from inference.types import CallContext, ModelRef, PredictRequest
-from inference.whole import WholeAnswer
+from inference.types import REFUSE, TO_LIMIT, CallContext, ModelRef, PredictRequest
 from mlplatform.lib.errors import invalid
 from tenants.authentication import Caller
 
@@ -27,7 +26,7 @@ _MOST_TOKENS: Final = 1_000_000
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A parsed call. ``single`` is whether the input was one text, which errors then call ``input`` alone; ``truncate`` whether
-    texts may be cut, as ``inference.truncation`` says it."""
+    texts may be cut, as ``inference.inputs.truncation`` says it."""
 
     model: str
     texts: tuple[str, ...]
@@ -58,7 +57,7 @@ def parse(body: Mapping[str, Any]) -> Asked:
 
 def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
     """One vector for each text, or the first problem. The operation of ``context`` is that of :func:`whole.operation`."""
-    ref = whole.resolve(caller, asked.model, request_id=context.request_id)
+    ref = all_or_nothing.resolve(caller, asked.model, request_id=context.request_id)
     _require_embedding(caller, ref)
     if asked.dimensions is not None and asked.dimensions != ref.outputs:
         raise invalid(
@@ -78,7 +77,7 @@ def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
         )
         for index, text in enumerate(asked.texts)
     ]
-    return whole.predict_whole(caller, requests, context)
+    return all_or_nothing.predict_whole(caller, requests, context)
 
 
 def render(asked: Asked, answer: WholeAnswer) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from rest_framework.response import Response
 
 from billing.admission import Decision
 from billing.rest.views import ProtocolView
-from inference import whole
+from inference.calls import all_or_nothing
+from inference.calls import context as call_context
 from inference.openai import embeddings, models, problems
-from inference.rest import parsing
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
-from tenants.rest.call import Reply
+from tenants.http.call import Reply
 
 API_VERSION = "openai"
 _SCOPE = "models:read"
@@ -32,11 +32,11 @@ class EmbeddingsView(OpenAIView):
 
         def handle(caller: Caller, _: str) -> tuple[Any, Decision | None]:
             asked = embeddings.parse(call.json_object())
-            context = parsing.context(call, whole.operation(len(asked.texts)), API_VERSION)
+            context = call_context.context(call, all_or_nothing.operation(len(asked.texts)), API_VERSION)
             try:
                 answer = embeddings.embed(caller, asked, context=context)
             except Exception:
-                call.deprecations = whole.endings(caller, asked.model, request_id=call.request_id)
+                call.deprecations = all_or_nothing.endings(caller, asked.model, request_id=call.request_id)
                 raise
             headers = answer.cache_headers() | answer.truncation_headers()
             reply = Reply(embeddings.render(asked, answer), headers=headers, deprecations=answer.deprecations)

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from inference import registry
 from inference.models import ModelVersion
+from inference.registry import versions
 from inference.types import ModelRef
 from tenants.authentication import Caller
 
@@ -29,14 +29,14 @@ def listed(caller: Caller) -> dict[str, Any]:
 
 def one(caller: Caller, name: str) -> dict[str, Any]:
     """One of them, by ``name`` or ``name@version``. Raises NOT_FOUND for others too, whatever they are."""
-    ref = registry.resolve(name, tenant_id=caller.tenant_id)
+    ref = versions.resolve(name, tenant_id=caller.tenant_id)
     if not caller.may_use(ref.name) or not embeds_text(ref):
-        raise registry.not_found(name)
+        raise versions.not_found(name)
     return _model(name, _created(ref)[ref.version_id])
 
 
 def _usable(caller: Caller) -> list[ModelRef]:
-    refs = registry.answering(tenant_id=caller.tenant_id)
+    refs = versions.answering(tenant_id=caller.tenant_id)
     return [ref for ref in refs if ref.live and caller.may_use(ref.name) and embeds_text(ref)]
 
 

@@ -7,10 +7,10 @@ PermissionDeniedError, 404 NotFoundError, 409 ConflictError, 429 RateLimitError,
 from dataclasses import dataclass
 from typing import Final
 
-from inference import truncation
+from inference.inputs import truncation
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest import problems as rest_problems
-from tenants.rest.call import Reply
+from tenants.http import problems as rest_problems
+from tenants.http.call import Reply
 
 _BAD: Final = "invalid_request_error"
 _AWAY: Final = "server_error"

@@ -12,19 +12,19 @@ from rest_framework.response import Response
 
 from billing.admission import Decision
 from billing.contracts import contract_of
+from billing.http.keyed import peek
 from billing.models import Operation
-from billing.rest.keyed import peek
 from billing.rest.views import KeyedView
-from inference import truncation
+from inference.calls.context import context
+from inference.inputs import truncation
 from inference.models import EndUser, Item, Like
-from inference.recommending import audience, entries, items, recommendations
-from inference.recommending.audience import Kept, Page
-from inference.recommending.recommendations import MAX_LIMIT, Recommendations
-from inference.rest.parsing import context
+from inference.recommendations import audience, entries, items, recommendations
+from inference.recommendations.audience import Kept, Page
+from inference.recommendations.recommendations import MAX_LIMIT, Recommendations
 from mlplatform.lib.errors import PlatformError, invalid
 from tenants import scopes
 from tenants.authentication import Caller
-from tenants.rest.call import Reply, RestCall
+from tenants.http.call import Reply, RestCall
 
 READ, WRITE = "endusers:read", "endusers:write"
 MAX_USERS_A_CALL: Final = 1_000

@@ -8,7 +8,7 @@ from django.conf import settings
 
 from mlplatform.lib.client_address import client_address
 from tenants.authentication import Caller
-from tenants.rest.call import RestCall
+from tenants.http.call import RestCall
 
 
 @contextmanager

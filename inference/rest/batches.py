@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from inference.representations import v2
+from inference.api_versions import v2
 from inference.types import PredictResult
 from mlplatform.lib.errors import PlatformError
-from tenants.rest import problems
+from tenants.http import problems
 
 
 def render(results: Sequence[PredictResult | PlatformError], *, units: int, request_id: str) -> dict[str, Any]:

@@ -9,20 +9,22 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from billing.metering.version_use import LOOKED_BACK_DAYS
 from billing.rest.views import KeyedView
-from billing.version_use import LOOKED_BACK_DAYS
-from inference.lifecycle import banners, concerns, rehearsal
-from inference.lifecycle.banners import Banner
-from inference.lifecycle.concerns import Concern
+from inference.api_versions import fields
+from inference.deprecations.impact import concerns
+from inference.deprecations.impact.concerns import Concern
+from inference.deprecations.notices import banners
+from inference.deprecations.notices.banners import Banner
+from inference.deprecations.rehearsals import jobs as rehearsal_jobs
 from inference.models import Rehearsal
-from inference.representations import fields
 from inference.rest.auditing import audited
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
-from tenants.lifecycle import schedules
-from tenants.lifecycle.rules import Window
+from tenants.deprecations import schedules
+from tenants.deprecations.rules import Window
+from tenants.http.call import Reply
 from tenants.models import Tenant
-from tenants.rest.call import Reply
 
 READ, WRITE = "lifecycle:read", "lifecycle:write"
 NOT_REHEARSED = "not_rehearsed"
@@ -101,7 +103,7 @@ class RehearsalView(KeyedView):
             concern = _concern(caller, deprecation_id)
             fields.only(call.json_object(), ())
             with audited(call, caller):
-                row = rehearsal.request(schedule_id=concern.schedule.id, tenant=_tenant(caller))
+                row = rehearsal_jobs.request(schedule_id=concern.schedule.id, tenant=_tenant(caller))
             place = f"/{api_version}/deprecations/{concern.schedule.id}/rehearsal"
             return Reply(_rehearsal(row), status=202, headers={"Location": place})
 

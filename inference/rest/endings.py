@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference.lifecycle import pinned, samples
-from inference.predict import Answer
+from inference.calls import endings
+from inference.deprecations.samples import store as samples
+from inference.engine.predict import Answer
 from inference.rest import uploads
 from inference.types import PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
-from tenants.lifecycle.rules import Deprecation
-from tenants.rest.call import RestCall
+from tenants.deprecations.rules import Deprecation
+from tenants.http.call import RestCall
 
 
 def of_batch(
@@ -19,7 +20,7 @@ def of_batch(
     """What ends of the model versions that a batch pinned, answered or not."""
     results = [result for result in answer.results if not isinstance(result, PlatformError)]
     if len(results) < len(answer.results):
-        return pinned.endings_of(caller, wanted, call_id=call.request_id)
+        return endings.endings_of(caller, wanted, call_id=call.request_id)
     return tuple(dict.fromkeys(result.deprecation for result in results if result.deprecation is not None))
 
 
@@ -40,7 +41,7 @@ def sample(
             caller=caller,
             api_version=api_version,
             model=request.model,
-            body=uploads.sayable(body),
+            body=uploads.json_ready(body),
             answer=answer,
             client=call.header("USER_AGENT"),
         )

@@ -22,17 +22,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.rest.views import KeyedView
-from inference import model_names, registry
+from inference.api_versions import fields
 from inference.models import ModelVersion
-from inference.packages import push, storage, turns
-from inference.representations import fields
+from inference.registry import names, versions
+from inference.registry.packages import push, storage, turns
+from inference.registry.rollouts.managing import can_be_asked, model_of, version_of
 from inference.rest.auditing import audited
-from inference.rollouts.managing import can_be_asked, model_of, version_of
 from mlplatform.lib import clock, request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
+from tenants.http.call import Reply
 from tenants.models import Tenant
-from tenants.rest.call import Reply
 
 SCOPE: Final = "models:write"
 FIELD: Final = "package"
@@ -52,8 +52,8 @@ class VersionsView(KeyedView):
         call = self.call(request)
 
         def handle(caller: Caller, api_version: str) -> Reply:
-            if not caller.may_use(model_names.model_of(model_names.of_address(model))) or not can_be_asked(model):
-                raise registry.not_found(model)
+            if not caller.may_use(names.model_of(names.of_address(model))) or not can_be_asked(model):
+                raise versions.not_found(model)
             source = _Source(request.META)
             owner, name = _owner_of(caller, model)
             alone = nullcontext() if caller.operator else turns.turn(caller.tenant_id)
@@ -85,7 +85,7 @@ class RetireView(KeyedView):
             fields.only(call.json_object(), ())
             row = version_of(model_of(caller, model), version)
             with audited(call, caller):
-                registry.retire(version=row)
+                versions.retire(version=row)
             row.refresh_from_db()
             return shown(row)
 
@@ -110,10 +110,10 @@ def _owner_of(caller: Caller, model: str) -> tuple[Tenant | None, str]:
     """Whose model it is, and its name there. Raises NOT_FOUND where an operator's address names a tenant that is not there."""
     if not caller.operator:
         return Tenant.objects.get(pk=caller.tenant_id), model
-    namespace, _, name = model_names.of_address(model).rpartition(model_names.SEPARATOR)
+    namespace, _, name = names.of_address(model).rpartition(names.SEPARATOR)
     owner = Tenant.objects.filter(slug=namespace).first() if namespace else None
     if namespace and owner is None:
-        raise registry.not_found(model)
+        raise versions.not_found(model)
     return owner, name
 
 

@@ -6,19 +6,20 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.admission import Decision
+from billing.http import keyed
 from billing.models import Operation
-from billing.rest import keyed
 from billing.rest.views import KeyedView
-from inference import predict as prediction
-from inference import truncation
-from inference.lifecycle import pinned
-from inference.predict import Answer, single
-from inference.representations import VERSIONS, parse, render, v2
-from inference.rest import batches, endings, parsing, uploads
+from inference.api_versions import VERSIONS, parse, render, v2
+from inference.calls import context
+from inference.calls import endings as call_endings
+from inference.engine import predict as prediction
+from inference.engine.predict import Answer, single
+from inference.inputs import truncation
+from inference.rest import batches, endings, uploads
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError
 from tenants.authentication import Caller
-from tenants.rest.call import Reply, RestCall
+from tenants.http.call import Reply, RestCall
 
 _ALL: Final = tuple(VERSIONS)
 _V2: Final = ("v2",)
@@ -32,9 +33,9 @@ def predict(call: RestCall, *, model: str = "", known: tuple[str, ...] = _ALL) -
         body = call.json_object()
         parsed = parse(api_version, body, model=uploads.model_of(call, address=model))
         try:
-            answer = prediction.predict(caller, parsed, parsing.context(call, Operation.PREDICT, api_version))
+            answer = prediction.predict(caller, parsed, context.context(call, Operation.PREDICT, api_version))
         except Exception:
-            call.deprecations = pinned.endings_of(caller, [parsed], call_id=call.request_id)
+            call.deprecations = call_endings.endings_of(caller, [parsed], call_id=call.request_id)
             raise
         result = single(answer)
         headers = {"X-Cache": "HIT", "Age": str(result.age_s)} if result.cached else {"X-Cache": "MISS"}
@@ -55,9 +56,9 @@ def batch_predict(call: RestCall) -> Reply:
         parsed = v2.parse_batch(sent, model=uploads.model_of(call))
         wanted = [item for item in parsed if isinstance(item, PredictRequest)]
         try:
-            answer = prediction.predict_many(caller, wanted, parsing.context(call, Operation.BATCH, api_version))
+            answer = prediction.predict_many(caller, wanted, context.context(call, Operation.BATCH, api_version))
         except Exception:
-            call.deprecations = pinned.endings_of(caller, wanted, call_id=call.request_id)
+            call.deprecations = call_endings.endings_of(caller, wanted, call_id=call.request_id)
             raise
         results = _in_order(parsed, answer)
         body = batches.render(results, units=answer.units, request_id=call.request_id)

@@ -12,12 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.rest.views import KeyedView
-from inference import registry
+from inference.api_versions import fields
 from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, RolloutState, VersionState
-from inference.representations import fields
+from inference.registry import versions
+from inference.registry.rollouts import promotions, trials
+from inference.registry.rollouts.managing import model_of, version_of
 from inference.rest.auditing import audited
-from inference.rollouts import promotions, trials
-from inference.rollouts.managing import model_of, version_of
 from mlplatform.lib.errors import invalid
 from tenants.authentication import Caller
 
@@ -57,7 +57,7 @@ class PromoteView(_ManagedView):
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
         def act(model: MLModel, body: Mapping[str, Any]) -> None:
-            registry.promote(version=version_of(model, _text(body, "version")))
+            versions.promote(version=version_of(model, _text(body, "version")))
 
         return self.change(request, model, ("version",), act)
 
@@ -67,7 +67,7 @@ class RollbackView(_ManagedView):
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
         def act(model: MLModel, body: Mapping[str, Any]) -> None:
-            registry.rollback(model=model)
+            versions.rollback(model=model)
 
         return self.change(request, model, (), act)
 
@@ -107,7 +107,7 @@ class PurgeView(_ManagedView):
     """Forget every cached answer of the model."""
 
     def post(self, request: Request, model: str, path_version: str = "") -> Response:
-        return self.change(request, model, (), lambda model, body: registry.purge_cache(model=model))
+        return self.change(request, model, (), lambda model, body: versions.purge_cache(model=model))
 
 
 class UpdateModelView(_ManagedView):
@@ -115,8 +115,8 @@ class UpdateModelView(_ManagedView):
 
     def post(self, request: Request, path_version: str = "") -> Response:
         def act(model: MLModel, body: Mapping[str, Any]) -> None:
-            registry.promote(version=version_of(model, _text(body, "version")))
-            registry.purge_cache(model=model)
+            versions.promote(version=version_of(model, _text(body, "version")))
+            versions.purge_cache(model=model)
 
         return self.change(request, "", ("model", "version"), act)
 

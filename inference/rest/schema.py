@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
 
-from inference.rest import catalogue, predictions, uploads
+from inference.rest import model_list, predictions, uploads
 from inference.rest.schema_components import COUNT, CUT
 from mlplatform.lib.errors import ErrorKind
 from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, header, offered, ref
@@ -272,7 +272,7 @@ class PredictAnyVersion(predictions.PredictView):
         answer=ref("Models"),
     )
 )
-class Models(catalogue.ModelsView):
+class Models(model_list.ModelsView):
     """Declared, not served."""
 
 
@@ -288,7 +288,7 @@ class Models(catalogue.ModelsView):
         ],
     )
 )
-class Model(catalogue.ModelView):
+class Model(model_list.ModelView):
     """Declared, not served."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
 
-from inference.recommending.recommendations import MAX_LIMIT
+from inference.recommendations.recommendations import MAX_LIMIT
 from inference.rest import audience
 from inference.rest.schema_audience_components import ID
 from inference.rest.schema_components import CUT

@@ -5,7 +5,7 @@ from typing import Final
 from django.conf import settings
 
 from inference.models.audience import MAX_CATEGORIES, MAX_CATEGORY, MAX_DESCRIPTION, MAX_NAME, MAX_TITLE
-from inference.recommending.entries import ID_PATTERN
+from inference.recommendations.entries import ID_PATTERN
 from inference.rest import audience
 from inference.rest.schema_components import COUNT
 from tenants.rest.openapi import Schema, ref

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from django.conf import settings
 
+from inference.inputs.truncation import HEADER
 from inference.models import Acceleration, Precision, RuntimeName
-from inference.truncation import HEADER
 from inference.types import MAX_TOP_K
 from tenants.rest.openapi import Schema, header, ref
 

@@ -8,13 +8,13 @@ from typing import Final
 from django.urls import path
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
 
-from inference.lifecycle.banners import Severity
+from inference.deprecations.notices.banners import Severity
 from inference.models import RehearsalState, Verdict
 from inference.rest import deprecations
 from inference.rest.schema_components import COUNT
 from mlplatform.lib.errors import ErrorKind
-from tenants.lifecycle.rules import State
-from tenants.lifecycle.schedules import LONGEST_REHEARSAL_MIN
+from tenants.deprecations.rules import State
+from tenants.deprecations.schedules import LONGEST_REHEARSAL_MIN
 from tenants.models import SubjectKind
 from tenants.rest.openapi import Schema, describe, header, ref
 

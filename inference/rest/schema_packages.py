@@ -101,7 +101,7 @@ class Version(packages.VersionView):
         description="Stop answering calls that pin a staged or ready version, for good; answers with the version as it is then. "
         "A live one, one that is tried, and one that callers were promised by a schedule stay: 409 says what to do first. "
         f"{_SCOPED} Costs nothing.",
-        request=ref("NothingToSay"),
+        request=ref("EmptyRequest"),
         answer=ref("PushedVersion"),
         kinds=(
             ErrorKind.PAYLOAD_TOO_LARGE,

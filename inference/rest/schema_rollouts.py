@@ -109,7 +109,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "PromoteRequest": _asked({"version": _VERSION}),
-    "NothingToSay": _asked({}),
+    "EmptyRequest": _asked({}),
     "CanaryRequest": _asked(
         {
             "version": _VERSION,
@@ -198,7 +198,7 @@ class Promote(rollouts.PromoteView):
         "rollBack",
         "Roll back",
         "Make that version live again which was live before. Two in a row go back two promotions.",
-        "NothingToSay",
+        "EmptyRequest",
         {},
     )
 )
@@ -237,7 +237,7 @@ class ShadowOf(rollouts.ShadowView):
 
 @extend_schema_view(
     post=_posted(
-        "purgeModel", "Purge the cache", "Forget every cached answer of the model's versions.", "NothingToSay", {}
+        "purgeModel", "Purge the cache", "Forget every cached answer of the model's versions.", "EmptyRequest", {}
     )
 )
 class Purge(rollouts.PurgeView):

@@ -19,8 +19,8 @@ from django.utils.datastructures import MultiValueDict
 
 from mlplatform.lib import request_body, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
-from tenants.rest import parsers
-from tenants.rest.call import RestCall
+from tenants.http import parsers
+from tenants.http.call import RestCall
 
 FORM: Final = "multipart/form-data"
 IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
@@ -84,7 +84,7 @@ def model_of(call: RestCall, *, address: str = "") -> str:
     return address or asked
 
 
-def sayable(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def json_ready(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The body as JSON has it: an image that came as bytes becomes base64."""
     given = body.get("input")
     if isinstance(given, dict) and isinstance(given.get("image"), bytes):

@@ -12,8 +12,8 @@ from inference.rest.audience import (
     UsersView,
     UserView,
 )
-from inference.rest.catalogue import ModelsView, ModelView
 from inference.rest.deprecations import BrownoutView, DeprecationsView, DeprecationView, RehearsalView
+from inference.rest.model_list import ModelsView, ModelView
 from inference.rest.packages import RetireView, VersionsView, VersionView
 from inference.rest.predictions import BatchPredictView, ModelPredictView, PredictView
 from inference.rest.rollouts import (

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from inference import canonical, structured
+from inference.inputs import canonical, json_inputs
 from inference.runtimes.inputs import decode
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import ContractError, Input, RuntimeSpec
@@ -17,7 +17,7 @@ _SHOWN = 8
 
 
 class Example(Protocol):
-    """An example as ``inference.packages`` reads it. ``file`` names the image in the package; else it is empty."""
+    """An example as ``inference.registry.packages`` reads it. ``file`` names the image in the package; else it is empty."""
 
     @property
     def input(self) -> Any: ...
@@ -61,7 +61,7 @@ def check(runtime: CheckedRuntime, card: Card, folder: Path) -> None:
 def _read(spec: RuntimeSpec, example: Example, folder: Path, *, place: str) -> Input:
     field = f"{place}.input"
     try:
-        given = _image(folder, example.file) if example.file else structured.read(_plain(example.input), field=field)
+        given = _image(folder, example.file) if example.file else json_inputs.read(_plain(example.input), field=field)
         return decode(canonical.encode(spec.input_schema, given, field=field))
     except PlatformError as problem:
         raise ContractError(f"{problem.field or field}: {problem.detail}") from problem

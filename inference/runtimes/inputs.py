@@ -1,4 +1,4 @@
-"""From canonical bytes (see ``inference.canonical``) to what a runtime computes on. Imports no torch."""
+"""From canonical bytes (see ``inference.inputs.canonical``) to what a runtime computes on. Imports no torch."""
 
 import struct
 from typing import Final

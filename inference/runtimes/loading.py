@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from inference import artefacts
+from inference.registry import artefacts
 from inference.runtimes import contract, memory
 from inference.runtimes.image_classification import ImageClassification
 from inference.runtimes.pairs import PairClassification, PairScoring
@@ -76,7 +76,7 @@ class CheckedRuntime:
 
     def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
         """Each input as :meth:`run` takes it best: texts as their tokens, so that it is known which are too long. What is no
-        text is given back. `truncate` says of each input whether it may be cut (see `inference.truncation`).
+        text is given back. `truncate` says of each input whether it may be cut (see `inference.inputs.truncation`).
 
         Raises ContractError when an input is not what the version declares, and ValueError for a text without any token.
         """

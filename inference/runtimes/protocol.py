@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from inference.truncation import TextLength
+from inference.types import TextLength
 
 Array = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]  # [height, width, channels], 0 to 255
@@ -103,7 +103,7 @@ class ReadsTexts(Protocol):
 
     def read(self, inputs: Sequence[Input], truncate: Sequence[int]) -> list[Read]:
         """The tokens of each text, which ``forward`` takes in place of it. ``truncate`` says of each whether it may be cut
-        (see ``inference.truncation``). Raises ValueError for a text without any token."""
+        (see ``inference.inputs.truncation``). Raises ValueError for a text without any token."""
 
 
 @runtime_checkable

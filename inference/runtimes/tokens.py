@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from inference.runtimes.protocol import Encoded, Ids, Input, LoadError, Read
-from inference.truncation import REFUSE, TO_LIMIT, TextLength
+from inference.types import REFUSE, TO_LIMIT, TextLength
 
 __all__ = ["TOKENIZER", "Encoded", "Ids", "TextReader"]
 

@@ -92,6 +92,14 @@ def fit_scoring(
     return scoring.eval().requires_grad_(requires_grad=False)
 
 
+def scores(scoring: AttentionScoring, liked: Array, candidates: Array) -> Array:
+    """How well each reader's candidates fit what was liked, float32 [n, candidates]."""
+    with torch.inference_mode():
+        logits = scoring(torch.from_numpy(liked), torch.from_numpy(candidates))
+        found: Array = torch.sigmoid(logits).numpy()
+    return found
+
+
 def predict(model: nn.Module, inputs: Array) -> Labels:
     """Return the most probable class of each input, int64 [n]."""
     model.eval()

@@ -15,10 +15,10 @@ from django.utils.feedgenerator import Atom1Feed
 from django.utils.safestring import SafeString
 
 from inference.models import ModelVersion
-from inference.served import may_know
+from inference.registry.live import is_visible_to
 from mlplatform.docs.dates import day, moment
 from mlplatform.lib import clock, markdown
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 from tenants.models import Brownout, DeprecationSchedule, SubjectKind
 
 PATH: Final = "/docs/changelog"
@@ -75,7 +75,7 @@ def current() -> Changelog:
         Q(canceled_at=None) | Q(canceled_at__gt=F("announce_at")), announce_at__lte=now
     ).prefetch_related(shared)
     for row in rows:
-        if not may_know(row.subject, tenant_id=None):
+        if not is_visible_to(row.subject, tenant_id=None):
             continue
         for entry in (*_milestones(row, now), *_planned(row, now)):
             (past if entry.at <= now else coming).append(entry)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inference.lifecycle import guides
-from inference.lifecycle.guides import GuidePage
-from inference.representations import VERSIONS
-from inference.served import may_know
+from inference.api_versions import VERSIONS
+from inference.deprecations.guides import pages as guide_pages
+from inference.deprecations.guides.pages import GuidePage
+from inference.registry.live import is_visible_to
 from mlplatform.lib import clock
-from tenants.lifecycle import catalogue, rules
-from tenants.lifecycle.rules import Schedule, Window
+from tenants.deprecations import catalogue, rules
+from tenants.deprecations.rules import Schedule, Window
 from tenants.models import DeprecationSchedule, SubjectKind
 
 
@@ -56,7 +56,7 @@ def ways(*, tenant_id: int | None = None) -> Iterator[Way]:
         for successor in names[place + 1 :]:
             yield Way(SubjectKind.API_VERSION, subject, successor, schedule)
     for schedule in known.models.values():
-        if _announced(schedule) is not None and may_know(schedule.subject, tenant_id=tenant_id):
+        if _announced(schedule) is not None and is_visible_to(schedule.subject, tenant_id=tenant_id):
             yield Way(SubjectKind.MODEL_VERSION, schedule.subject, schedule.successor, schedule)
 
 
@@ -68,7 +68,7 @@ def find(pair: str, *, tenant_id: int | None = None) -> Migration | None:
     row = DeprecationSchedule.objects.filter(pk=way.schedule.id).first() if way.schedule is not None else None
     markdown = row.guide if row is not None and way.recommended else ""
     try:
-        page = guides.page(kind=way.kind, subject=way.subject, successor=way.successor, guide_markdown=markdown)
+        page = guide_pages.page(kind=way.kind, subject=way.subject, successor=way.successor, guide_markdown=markdown)
     except LookupError:
         # The rows of a model version were deleted: there is nothing left to tell.
         return None

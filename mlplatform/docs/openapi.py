@@ -26,7 +26,7 @@ from inference.rest import (
 from mlplatform.docs.dates import moment
 from mlplatform.docs.nulls import admit_null
 from mlplatform.lib import clock
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 from tenants.rest import openapi as common
 
 logger = logging.getLogger(__name__)

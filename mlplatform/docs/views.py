@@ -11,8 +11,8 @@ from django.views.decorators.http import require_safe
 
 from mlplatform.docs import changelog, migration, openapi, readers
 from mlplatform.lib.errors import PlatformError
-from tenants.rest import problems
-from tenants.rest.problems import Wire
+from tenants.http import problems
+from tenants.http.problems import Wire
 
 
 @dataclass(frozen=True, slots=True)

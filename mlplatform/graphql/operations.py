@@ -16,8 +16,8 @@ from graphql import (
 
 from billing.admission import Decision
 from billing.contracts import contract_of
-from billing.rest.keyed import peek
-from inference import served
+from billing.http.keyed import peek
+from inference.registry import live
 from mlplatform.graphql import charging, declarations, refusals
 from mlplatform.graphql import cost as costs
 from mlplatform.graphql.charging import Hold
@@ -38,9 +38,9 @@ from mlplatform.graphql.requests import MAX_VALUES, Asked
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import trusted_documents
 from tenants.authentication import Caller
+from tenants.deprecations.rules import Deprecation
 from tenants.graphql.call import GraphQLCall
 from tenants.guards import StaleCaller
-from tenants.lifecycle.rules import Deprecation
 
 _ABOUT_THE_SCHEMA: Final = frozenset({"__schema", "__type", "__typename"})
 PERSISTED_QUERY_NOT_FOUND: Final = "PERSISTED_QUERY_NOT_FOUND"
@@ -68,7 +68,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class OperationOutcome:
     """The answer of one operation, and what the HTTP answer says in headers."""
 
     body: dict[str, Any]
@@ -87,11 +87,11 @@ class Planned:
     """Whether it asks for anything beside predictions, which charge themselves."""
 
 
-def run(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool = False) -> Outcome:
+def run(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool = False) -> OperationOutcome:
     """Answer an operation. Raises PlatformError for what ends it before it runs, and StaleCaller; nothing is charged then."""
     planned = plan(asked, call, budget, queries_only=queries_only)
     if call.caller is None:
-        return Outcome(_execute(planned), None)
+        return OperationOutcome(_execute(planned), None)
     held = charging.hold(call, planned.cost) if planned.reads else None
     try:
         body = _execute(planned)
@@ -112,7 +112,7 @@ def run(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool =
             decision=decision,
         )
     }
-    return Outcome(body, decision, tuple(call.deprecations))
+    return OperationOutcome(body, decision, tuple(call.deprecations))
 
 
 def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool) -> Planned:
@@ -160,7 +160,7 @@ def plan(asked: Asked, call: GraphQLCall, budget: Budget, *, queries_only: bool)
 
 def _meter(caller: Caller | None, model: str) -> str:
     """What the prices of the caller's predictions call the model that a field names, or leaves to the tenant's default."""
-    return served.meter_of(model or caller.default_model, tenant_id=caller.tenant_id) if caller is not None else model
+    return live.meter_of(model or caller.default_model, tenant_id=caller.tenant_id) if caller is not None else model
 
 
 def _require_no_mutation(node: DocumentNode, *, name: str | None) -> None:

@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from prometheus_client import Counter
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest import problems
+from tenants.http import problems
 
 _refusals: Final = Counter("mlplatform_graphql_errors_total", "Errors in GraphQL answers, by code.", ["code"])
 

@@ -11,7 +11,7 @@ from django.http import HttpRequest, QueryDict
 from mlplatform.graphql.refusals import BATCH_TOO_LARGE, too_much
 from mlplatform.lib import request_body, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest import parsers
+from tenants.http import parsers
 
 _MEMBERS: Final = ("query", "documentId", "operationName", "variables", "extensions")
 MAX_VALUES: Final = 60_000

@@ -10,7 +10,7 @@ from mlplatform.graphql.requests import Request
 from mlplatform.lib import rates
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.graphql.call import GraphQLCall
-from tenants.rest.call import RestCall
+from tenants.http.call import RestCall
 
 _GROUP: Final = "graphql.introspection"
 _RATE: Final = "60/m"

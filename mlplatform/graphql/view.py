@@ -10,19 +10,19 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
 from billing.admission import Decision
-from billing.rest import keyed
+from billing.http import keyed
 from mlplatform.graphql import graphiql, negotiation, refusals, requests, sessions
 from mlplatform.graphql.negotiation import GRAPHQL_JSON, JSON
-from mlplatform.graphql.operations import Budget, Outcome, run
+from mlplatform.graphql.operations import Budget, OperationOutcome, run
 from mlplatform.graphql.refusals import NOT_ACCEPTABLE, Refusal
 from mlplatform.graphql.requests import Asked, Request
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
+from tenants.deprecations.rules import Deprecation
 from tenants.graphql.call import GraphQLCall
 from tenants.guards import StaleCaller
-from tenants.lifecycle.rules import Deprecation
-from tenants.rest import problems
-from tenants.rest.call import Reply, RestCall
+from tenants.http import problems
+from tenants.http.call import Reply, RestCall
 
 ALLOW: Final = "GET, POST, OPTIONS"
 
@@ -115,7 +115,7 @@ class _Handler:
             self._done.append(body)
         return self._reply(self._done)
 
-    def _run(self, caller: Caller, asked: Asked, index: int) -> Outcome:
+    def _run(self, caller: Caller, asked: Asked, index: int) -> OperationOutcome:
         call = GraphQLCall(
             caller=caller,
             request_id=self._request_id(index),

@@ -15,7 +15,7 @@ from typing import IO, Any, Final, NoReturn
 
 from django.conf import settings
 
-from inference.packages import room, storage
+from inference.registry.packages import room, storage
 from mlplatform.http import refusals, watching
 from mlplatform.http.answers import Answer
 from mlplatform.http.limits import Limits

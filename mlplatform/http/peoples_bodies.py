@@ -13,10 +13,10 @@ from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse_lazy
 
-from inference.packages import push
+from inference.registry.packages import push
 from mlplatform.lib import request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest import problems
+from tenants.http import problems
 
 _WITHOUT_BODIES: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _UPLOADS: Final = reverse_lazy("admin:inference_modelversion_upload")

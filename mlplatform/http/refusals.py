@@ -10,7 +10,7 @@ from mlplatform.http.answers import Answer, encoded
 from mlplatform.lib import ids
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.tracing import child_traceparent
-from tenants.rest import problems
+from tenants.http import problems
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from django.db import connection
 from django.urls import get_resolver
 from prometheus_client import multiprocess
 
-from mlplatform.health import readiness
 from mlplatform.http import limits as bounds
 from mlplatform.http import listening
 from mlplatform.http.bridge import WSGIApplication
 from mlplatform.http.front import Front
 from mlplatform.http.server import Server
 from mlplatform.lib import collector
+from mlplatform.observability.health import readiness
 from tenants import installation
 
 logger = logging.getLogger(__name__)

@@ -21,3 +21,12 @@ def wait_s(*, group: str, key: str, rate: str, uncounted: str) -> float:
     if usage["limit"] == 0:  # django-ratelimit's way to say that it could not count
         raise unavailable(uncounted)
     return float(max(1, int(usage["time_left"])))
+
+
+def used(*, group: str, key: str, rate: str) -> int:
+    """How many were counted in the running window. Raises UNAVAILABLE where that cannot be told."""
+    try:
+        usage = get_usage(None, group=group, key=lambda _group, _request: key, rate=rate, increment=False)
+    except (ConnectionInterrupted, *FAILURES) as error:
+        raise unavailable("What was counted cannot be told at the moment.") from error
+    return int(usage["count"]) if usage is not None else 0

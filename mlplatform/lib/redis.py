@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import redis
 from django_redis import get_redis_connection
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, ResponseError
 
-__all__ = ["FAILURES", "ResponseError", "Script", "as_bytes", "cache", "state"]
+__all__ = ["FAILURES", "REFUSED", "ResponseError", "Script", "as_bytes", "cache", "state"]
 
 FAILURES: Final = (redis.RedisError, OSError)
 """What a Redis call can raise when the server, the network or its memory fails."""
+
+REFUSED: Final = (AuthenticationError, NoPermissionError)
+"""Of these, what says that the server is there and does not let this process in: the password in the URL is not its own."""
 
 
 @lru_cache(maxsize=1)

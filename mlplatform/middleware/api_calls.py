@@ -19,7 +19,7 @@ from django.utils.cache import patch_vary_headers
 
 from mlplatform import api_answers
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.rest import problems
+from tenants.http import problems
 
 _API_PATH: Final = re.compile(
     r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me|users|items|likes|oip|openai|graphql)(?:/|$)"

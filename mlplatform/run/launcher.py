@@ -15,6 +15,7 @@ from mlplatform.run import (
     leftovers,
     lock,
     preflight,
+    private_files,
     procfile,
     readiness,
     redis_servers,
@@ -79,6 +80,8 @@ def plan_name(environ: Mapping[str, str]) -> str:
 
 def _run(plan: LaunchPlan, *, console: Console, switch: StopSwitch) -> int:
     _clear_former_run(plan, console)
+    if private_files.close_to_others(plan.data_dir):
+        console.step(f"DATA_DIR {plan.data_dir} was open to other users of this machine; it is closed now")
     text = (plan.root / "Procfile").read_text()
     preflight.check(plan)
     secret_key.ensure(plan.data_dir)

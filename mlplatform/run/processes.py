@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from mlplatform.run import leftovers, supervisor_conf
+from mlplatform.run import leftovers, private_files, supervisor_conf
 from mlplatform.run.environment import LaunchPlan
 from mlplatform.run.problems import LaunchError
 from mlplatform.run.procfile import Program, Tier, is_web
@@ -82,8 +82,7 @@ class Supervision:
             log_dir=self._plan.log_dir,
             as_root=os.geteuid() == 0,
         )
-        conf.touch(mode=0o600)
-        conf.write_text(text)
+        private_files.write(conf, text)
         output = self._plan.log_dir / "supervisord.out"
         with output.open("wb") as out:
             # In a session of its own Ctrl-C at the terminal reaches the launcher alone, which then drains.

@@ -24,8 +24,7 @@ class RedisRole(StrEnum):
 _CACHE_MAX_BYTES = 256 * 1024 * 1024
 _LEAST_BYTES = 1024 * 1024
 
-# Loopback only, and no password: whoever reaches loopback as this user can read DATA_DIR as well. An operator
-# with other users on the machine gives REDIS_URL and CACHE_REDIS_URL with a password instead.
+# Loopback is open to every user of the machine, so a password is asked for there as well.
 # Its own process title would overwrite the environment in which the launcher looks for what a killed run left.
 _COMMON = """\
 bind 127.0.0.1
@@ -56,11 +55,18 @@ def cache_max_bytes() -> int:
     return int(given)
 
 
-def render(*, role: RedisRole, port: int, directory: Path) -> str:
-    """Return the text of redis.conf for one server on 127.0.0.1:port with its files in directory."""
-    # Redis reads a quoted value with C-like escapes, so spaces and quotes in a folder's name must be escaped.
-    escaped = str(directory).replace("\\", "\\\\").replace('"', '\\"')
+def render(*, role: RedisRole, port: int, directory: Path, password: str) -> str:
+    """Return the text of redis.conf for one server on 127.0.0.1:port with its files in directory.
+
+    It holds the password, so it belongs into a file that only this user may read.
+    """
     bound = f"maxmemory {cache_max_bytes()}\n" if role is RedisRole.CACHE else ""
     return f'# Redis role "{role}"; written by the launcher at each start.\n' + (
-        f'{_COMMON}port {port}\ndir "{escaped}"\n{_BY_ROLE[role]}{bound}'
+        f"{_COMMON}port {port}\nrequirepass {_quoted(password)}\ndir {_quoted(str(directory))}\n{_BY_ROLE[role]}{bound}"
     )
+
+
+def _quoted(value: str) -> str:
+    """Redis reads a quoted value with C-like escapes, so spaces and quotes in a folder's name must be escaped."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

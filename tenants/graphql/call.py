@@ -7,13 +7,13 @@ from typing import Any, Protocol, TypeVar
 from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
-from tenants.lifecycle.rules import Deprecation
+from tenants.deprecations.rules import Deprecation
 
 L = TypeVar("L")
 
 
 class Charged(Protocol):
-    """What predictions answer with: ``inference.predict.Answer``, seen from below."""
+    """What predictions answer with: ``inference.engine.predict.Answer``, seen from below."""
 
     @property
     def results(self) -> Sequence[Any]: ...

@@ -11,7 +11,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from mlplatform.lib.errors import ErrorKind
-from tenants.rest import problems
+from tenants.http import problems
 
 Schema = dict[str, Any]
 """A JSON Schema as it stands in the document."""

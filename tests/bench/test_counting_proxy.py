@@ -23,9 +23,9 @@ def proxy(server: RedisServer) -> Iterator[CountingProxy]:
 
 
 @pytest.fixture
-def connected(proxy: CountingProxy) -> Iterator[redis.Redis]:
+def connected(server: RedisServer, proxy: CountingProxy) -> Iterator[redis.Redis]:
     """A client that has spoken already, so that connecting is not counted with what a test does."""
-    with redis.Redis.from_url(proxy.url) as client:
+    with redis.Redis(port=proxy.port, password=server.password) as client:
         client.ping()
         yield client
 

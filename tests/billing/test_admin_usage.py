@@ -7,7 +7,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from billing import usage_voids
+from billing.metering import voids as usage_voids
 from billing.models import UsageRecord, UsageRollup
 from mlplatform.lib import clock, ids
 from tenants.models import ApiKey

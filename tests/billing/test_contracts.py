@@ -10,8 +10,8 @@ from pytest_django import DjangoAssertNumQueries
 from billing import admission, contracts
 from billing.admission import Limit, StaleCaller, peek
 from billing.contracts import Contract, contract_of
+from billing.metering.ledger import month_to_date
 from billing.models import LimitKind, LimitRule, LimitScope, Plan, Subscription
-from billing.usage import month_to_date
 from mlplatform.lib import clock
 from tenants import api_keys
 from tenants.authentication import Caller, authenticate

@@ -9,9 +9,9 @@ from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import UsageRollup
-from inference import workers
+from inference.fleet import workers
+from inference.fleet.workers import Heartbeat, LoadedModel
 from inference.models import EndUser, Item, MLModel, ModelVersion
-from inference.workers import Heartbeat, LoadedModel
 from mlplatform import demo_audience
 from mlplatform.lib import clock
 from tenants import trusted_documents
@@ -172,6 +172,23 @@ def test_every_page_loads_whole_and_from_here_only(tab: Watched, addresses: dict
         assert "default-src 'self'" in answer.headers["content-security-policy"], name
         assert tab.cut_off <= 0, name
         assert tab.problems == [], name
+
+
+def test_what_is_written_into_a_page_does_not_run(tab: Watched, addresses: dict[str, str]) -> None:
+    """The second wall, should a text ever come to a page unescaped."""
+    answer = tab.page.goto(addresses["start"])
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self' 'unsafe-eval'" in [part.strip() for part in policy.split(";")]
+    handler, script = "<img src=/nothing onerror='window.evil = 1'>", "window.evil = 2"
+    tab.page.evaluate("html => document.body.insertAdjacentHTML('beforeend', html)", handler)
+    tab.page.evaluate(
+        "text => document.body.append(Object.assign(document.createElement('script'), {textContent: text}))", script
+    )
+    tab.page.evaluate("location.href = 'javascript:window.evil = 3'")
+    tab.page.wait_for_timeout(300)
+    assert tab.page.evaluate("window.evil") is None
+    assert sum("Content Security Policy" in problem for problem in tab.problems) >= 3, tab.problems
 
 
 def test_the_charts_of_the_start_page_are_drawn(tab: Watched, addresses: dict[str, str]) -> None:

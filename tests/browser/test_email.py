@@ -8,11 +8,12 @@ import pytest
 from django.core import mail
 from playwright.sync_api import Browser, sync_playwright
 
-from inference.lifecycle import notices, samples
-from tenants.lifecycle import catalogue, schedules
+from inference.deprecations.notices import sending as notices
+from inference.deprecations.samples import store as samples
+from tenants.deprecations import catalogue, schedules
 from tests.browser.test_admin_pages import chromium
 from tests.conftest import Customer
-from tests.inference.lifecycle.telling import DAY, MINUTE, NOW, answer, caller_of, used, v1_ends
+from tests.inference.deprecations.notices.telling import DAY, MINUTE, NOW, answer, caller_of, used, v1_ends
 from tests.support.tiny_model import make_version
 from tests.support.walked_clock import Walk, published_at_once, walk
 

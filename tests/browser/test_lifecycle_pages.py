@@ -14,7 +14,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from inference.models.lifecycle import Notice, Rehearsal
 from mlplatform.lib import clock
-from tenants.lifecycle import catalogue, schedules
+from tenants.deprecations import catalogue, schedules
 from tenants.models import ApiVersion, Brownout, DeprecationSchedule, Extension, Tenant, User
 from tests.browser.test_admin_pages import Watched, chromium
 from tests.conftest import Customer, make_customer

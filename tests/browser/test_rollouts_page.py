@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from inference import registry
-from inference.rollouts import canary, counting, judging, trials
+from inference.registry import versions
+from inference.registry.rollouts import trials
+from inference.trials import canary, counting, judging
 from tests.browser.test_admin_pages import Watched, addresses, tab
 from tests.support.tiny_model import make_version
 
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 def path(db: None) -> str:
     """Of ``tiny``: 2.0.0 was promoted after 1.0.0, and 3.0.0 is tried on some tenants and as a shadow."""
     make_version()
-    registry.promote(version=make_version(version="2.0.0", state="ready"))
+    versions.promote(version=make_version(version="2.0.0", state="ready"))
     candidate = make_version(version="3.0.0", state="ready")
     row = trials.start_canary(version=candidate, percent=5)
     shadow = trials.start_shadow(version=candidate, percent=10)

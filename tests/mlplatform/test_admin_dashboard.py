@@ -6,11 +6,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import Subscription, UsageRecord, UsageRollup
-from inference import workers
+from inference.fleet import workers
+from inference.fleet.workers import Heartbeat
 from inference.models import MLModel, ModelVersion
-from inference.workers import Heartbeat
-from mlplatform import traffic
 from mlplatform.lib import clock, ids, redis
+from mlplatform.observability import traffic
 from tenants import api_keys, tenancy
 from tests.conftest import Customer, make_customer
 from tests.support import staff

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from kombu import Connection, Queue
 
-from inference.batching import publishing, transport
+from inference.batching import transport
+from inference.fleet import broker as fleet_broker
 from inference.types import Priority
 from mlplatform import broker
 from mlplatform import celery as celery_app
@@ -56,7 +57,7 @@ def channel() -> Iterator[Any]:
 
 def send(*arguments: str) -> None:
     for argument in arguments:
-        publishing.publish(
+        fleet_broker.publish(
             task=transport.TASK, argument=argument, queue="gpu", task_id=argument, priority=Priority.INTERACTIVE
         )
 

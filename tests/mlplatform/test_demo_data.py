@@ -10,10 +10,10 @@ from pytest_django import Settings
 
 from billing.models import LimitRule, Plan, Price, Subscription
 from inference.models import EndUser, Item, Like
-from inference.recommending import entries
+from inference.recommendations import entries
 from mlplatform import demo_data
 from tenants import authentication
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tenants.models import ApiKey, DeprecationSchedule, Tenant, User
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from inference.grpc.generated import open_inference_pb2 as oip_pb
 from inference.grpc.generated import open_inference_pb2_grpc as oip_pb_grpc
 from inference.oip import problems as oip_problems
 from mlplatform.lib.errors import ErrorKind
-from tenants.rest import problems
+from tenants.http import problems
 from tests.support.grpc import Grpc, Problem, text_metadata
 from tests.support.rest import Answer, Api
 

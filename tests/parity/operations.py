@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from inference.grpc import services
+from mlplatform import grpc_services
 from mlplatform.schema import schema
 
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -56,8 +56,8 @@ def _routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Itera
 
 
 def _grpc() -> Iterator[Operation]:
-    for service in services.all_services():
-        for method in services.handlers_of(service):
+    for service in grpc_services.all_services():
+        for method in grpc_services.handlers_of(service):
             yield Operation("gRPC", f"{service.name}/{method}")
 
 
@@ -73,6 +73,6 @@ def handlers() -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     """The handlers of the gRPC port by the name of their operation."""
     return {
         f"{service.name}/{method}": handler
-        for service in services.all_services()
-        for method, handler in services.handlers_of(service).items()
+        for service in grpc_services.all_services()
+        for method, handler in grpc_services.handlers_of(service).items()
     }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from billing.models import LimitRule
-from inference.lifecycle import samples
+from inference.deprecations.samples import store as samples
 from tests.conftest import Customer
 from tests.parity import faces
 from tests.parity.conftest import WITHOUT_BATCHES

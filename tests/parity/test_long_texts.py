@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from inference import registry
 from inference.grpc.generated import ml_inference_pb2 as pb
+from inference.registry import versions
 from mlplatform.lib.errors import ErrorKind
 from tests.conftest import Customer
 from tests.parity import faces
@@ -197,7 +197,7 @@ def test_openai_refuses_a_number_of_tokens_that_cannot_be_meant(acme: Customer, 
 
 
 def test_the_limit_is_told_by_every_list_of_models(acme: Customer) -> None:
-    assert registry.resolve("minilm").max_tokens == LIMIT
+    assert versions.resolve("minilm").max_tokens == LIMIT
     told = {
         model["name"]: [version["input"].get("max_tokens") for version in model["versions"]]
         for model in Api(acme).get("/v2/models").body["models"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from inference import registry
 from inference.models import MLModel, ModelVersion
+from inference.registry import versions as model_versions
 from mlplatform.lib.errors import ErrorKind
 from tests.conftest import Customer, make_customer
 from tests.parity.conftest import WITHOUT_BATCHES
@@ -32,7 +32,7 @@ def versions(acme: Customer, globex: Customer, tiny_worker: TinyWorker) -> dict[
     }
     made[""].model = shared
     made[""].save(update_fields=["model"])
-    registry.forget()
+    model_versions.forget()
     for version in made.values():
         tiny_worker.serve(ModelVersion.objects.select_related("model__owner").get(pk=version.pk))
     return made

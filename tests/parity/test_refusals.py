@@ -9,9 +9,11 @@ import pytest
 from pytest_django import Settings
 
 from billing.models import LimitKind, LimitRule
-from inference import computing, registry
+from inference.batching.current import batcher
 from inference.batching.work import Hold, WorkItem
-from inference.slots import slots
+from inference.engine import computing
+from inference.engine.permits import permits
+from inference.registry import versions
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys, tenancy
@@ -172,10 +174,10 @@ def test_a_model_that_fails(acme: Customer, face: Face) -> None:
 
 def test_workers_too_busy_for_the_deadline(acme: Customer, models: TinyWorker, face: Face) -> None:
     models.go.clear()
-    ref = registry.resolve("tiny")
-    computing.batcher()._pools.open(ref)[1].token_s = 100.0  # What its batches have taken so far.
+    ref = versions.resolve("tiny")
+    batcher()._pools.open(ref)[1].token_s = 100.0  # What its batches have taken so far.
     under_way = WorkItem(b"tbefore", b"", Hold("", acme.tenant.pk, 1), clock.monotonic() + 30)
-    computing.batcher().submit([(ref, [under_way])])
+    batcher().submit([(ref, [under_way])])
     said = face(acme.secret, Ask("tiny", ("hello",)))
     _assert_refused(said, ErrorKind.OVERLOADED)
     assert int(said.headers["retry-after"]) > 100
@@ -188,13 +190,13 @@ def test_more_calls_wait_than_this_process_has_places_for(
 ) -> None:
     if face_name == "grpc-stream":
         pytest.skip("its inputs wait without threads of their own")
-    most = slots().total * 3 // 4
+    most = permits().total * 3 // 4
     for _ in range(most):
-        slots().take(0, weight=1)
+        permits().take(0, weight=1)
     said = face(acme.secret, Ask("tiny", ("hello",)))
     assert said.kind is None, "the last quarter is for others"
-    for stranger in range(slots().total - most):
-        slots().take(-1 - stranger, weight=1)
+    for stranger in range(permits().total - most):
+        permits().take(-1 - stranger, weight=1)
     said = face(acme.secret, Ask("tiny", ("another",)))
     _assert_refused(said, ErrorKind.OVERLOADED)
     assert len(models.batches) == 1

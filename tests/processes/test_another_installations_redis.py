@@ -38,6 +38,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory, foreign_state: RedisS
     (data_dir / "run").mkdir()
     ports = {"state": foreign_state.port, "cache": free_port()}
     redis_urls.ports_file(data_dir).write_text(json.dumps(ports))
+    # A password that was copied with the ports, for one of its own would be refused before ids are compared.
+    redis_urls.password_file(data_dir).write_text(foreign_state.password)
     return environ
 
 
@@ -83,6 +85,20 @@ def test_a_command_goes_to_the_redis_of_its_data_dir_and_names_it(
     assert f"127.0.0.1:{foreign_state.port}/0 (from {where}) belongs to installation {OTHER}" in refused
     assert "Traceback" not in refused
     assert list(foreign_state.client().scan_iter()) == [KEY.encode()]
+
+
+def test_anothers_redis_that_refuses_the_password_is_told_from_one_that_does_not_answer(
+    installation: dict[str, str], foreign_state: RedisServer
+) -> None:
+    file = redis_urls.password_file(Path(installation["DATA_DIR"]))
+    file.write_text("of this installation")
+    try:
+        refused = _manage(installation, "model", "list", status=1)
+    finally:
+        file.write_text(foreign_state.password)
+    assert "refuses the password" in refused
+    assert "of this installation" not in refused
+    assert "Traceback" not in refused
 
 
 def test_where_nothing_has_run_a_command_says_so(installation: dict[str, str]) -> None:

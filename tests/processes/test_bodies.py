@@ -87,6 +87,7 @@ def test_broken_chunks_are_refused_and_cost_nothing(stack: Stack, client: Client
     assert_charged_exactly(stack, client, [good])
 
 
+@pytest.mark.walk
 def test_framing_that_two_servers_could_read_differently(stack: Stack, client: Client) -> None:
     port, call, body = stack.webs[0].port, CALLS["v2"], framed([SENTIMENT])
     for headers in ({"Transfer-Encoding": "gzip, chunked"}, {"Transfer-Encoding": "chunked, chunked"},
@@ -100,6 +101,7 @@ def _url(web: Http, call: Call) -> str:
     return f"http://127.0.0.1:{web.port}{call.path}"
 
 
+@pytest.mark.walk
 def test_generators_of_requests(stack: Stack, client: Client) -> None:
     for name in PLAIN:
         call = CALLS[name]
@@ -158,6 +160,7 @@ def test_a_body_beyond_the_limit_gets_its_answer(stack: Stack, client: Client, i
     assert_charged_exactly(stack, client, [])
 
 
+@pytest.mark.walk
 def test_every_change_is_unseen_by_callers(stack: Stack, client: Client) -> None:
     """The process has the caller in memory, finds that it is stale, reads it anew, and answers the call it had read."""
     for what in ("contract", "key", "rotate") * 4:

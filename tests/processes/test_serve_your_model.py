@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from inference.packages import card as cards
-from inference.packages.card import RUNTIMES
+from inference.registry.packages import card as cards
+from inference.registry.packages.card import RUNTIMES
 from mlplatform.run.environment import ROOT
 from tests.processes.conftest import Client
 from tests.support import guides, venvs

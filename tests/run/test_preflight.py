@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mlplatform.run import environment, lock, preflight, redis_servers, secret_key
+from mlplatform.lib import redis_urls
+from mlplatform.run import environment, lock, preflight, private_files, redis_servers, secret_key
 from mlplatform.run.problems import LaunchError
 from mlplatform.run.redis_conf import RedisRole
 from tests.support.redis_server import RedisServer, free_port
@@ -143,11 +144,54 @@ def test_redis_ports_are_remembered_and_replaced_when_taken(tmp_path: Path) -> N
     assert variables["REDIS_URL"] == servers[0].url
     assert variables["CACHE_REDIS_URL"] == servers[1].url
     again, _ = redis_servers.prepare(here)
-    assert again == servers
+    assert [server.port for server in again] == [server.port for server in servers]
     with socket.create_server(("127.0.0.1", servers[0].port)):
         moved, _ = redis_servers.prepare(here)
     assert moved[0].port != servers[0].port
-    assert moved[1] == servers[1]
+    assert moved[1].port == servers[1].port
+
+
+def test_redis_gets_a_new_password_at_each_start_that_this_user_alone_can_read(tmp_path: Path) -> None:
+    here = plan(tmp_path)
+    passwords = []
+    for _ in range(2):
+        servers, variables = redis_servers.prepare(here)
+        (password,) = {server.password for server in servers}
+        passwords.append(password)
+        for role, variable in (("state", "REDIS_URL"), ("cache", "CACHE_REDIS_URL")):
+            conf = here.run_dir / f"redis-{role}.conf"
+            assert f'requirepass "{password}"' in conf.read_text()
+            assert password in variables[variable]
+            # What a command beside the run finds.
+            found = redis_urls.find("", variable=variable, role=role, data_dir=tmp_path)  # type: ignore[arg-type]
+            assert found.url == variables[variable]
+            assert password not in repr((servers, found, found.source))
+            conf.chmod(0o644)  # As a start of before may have left it.
+    assert len(passwords[0]) >= 40
+    assert passwords[0] != passwords[1]
+    for file in here.run_dir.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600 or "conf" in file.name
+    redis_servers.prepare(here)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in here.run_dir.iterdir()} == {0o600}
+
+
+def test_what_others_could_read_in_data_dir_is_closed_to_them(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    for folder in ("run", "models", "static"):
+        (data_dir / folder).mkdir(parents=True, exist_ok=True)
+        (data_dir / folder).chmod(0o755)
+    (data_dir / "db.sqlite3").touch(0o644)
+    elsewhere = tmp_path / "a folder of the operator"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)
+    (data_dir / "files").symlink_to(elsewhere)
+    data_dir.chmod(0o755)
+
+    assert private_files.close_to_others(data_dir)
+    modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in data_dir.iterdir()}
+    assert modes == {"run": 0o700, "models": 0o700, "db.sqlite3": 0o600, "static": 0o755, "files": 0o755}
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o711
+    assert not private_files.close_to_others(data_dir), "what is closed is not said again"
 
 
 def test_a_role_that_the_operator_gave_is_not_started(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from mlplatform.run import redis_conf
 from mlplatform.run.problems import LaunchError
@@ -50,13 +52,34 @@ def test_the_size_of_the_cache_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_size_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("CACHE_MAX_BYTES", value)
     with pytest.raises(LaunchError, match="CACHE_MAX_BYTES"):
-        redis_conf.render(role=RedisRole.CACHE, port=1, directory=Path())
+        redis_conf.render(role=RedisRole.CACHE, port=1, directory=Path(), password="secret")
 
 
 @pytest.mark.parametrize("role", list(RedisRole))
 def test_both_roles_listen_on_loopback_only(role: RedisRole) -> None:
     with RedisServer(role=role) as server:
         assert server.client().config_get("bind") == {"bind": "127.0.0.1"}
+
+
+@pytest.mark.parametrize("role", list(RedisRole))
+@pytest.mark.parametrize("password", [None, "", "wrong"])
+def test_both_roles_ask_for_the_password(role: RedisRole, password: str | None) -> None:
+    with (
+        RedisServer(role=role) as server,
+        redis.Redis(port=server.port, password=password, retry=Retry(NoBackoff(), 0)) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        stranger.set("key", "value")
+
+
+def test_a_password_of_any_characters_is_read_as_it_was_written() -> None:
+    server = RedisServer()
+    server.password = 'a "quoted" one: \\n@/ #%20'
+    with server:
+        assert server.client().ping() is True
+        with server.refusing(), pytest.raises(redis.AuthenticationError):
+            server.client().ping()
+        assert server.client().ping() is True
 
 
 def test_a_killed_server_refuses_and_a_paused_one_hangs() -> None:

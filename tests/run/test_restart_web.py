@@ -20,7 +20,7 @@ from tests.support.http import Http
 from tests.support.keep_alive import KeepAliveLoad
 from tests.support.product import Product
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.soak]
 
 TEXT = json.dumps({"model": "sentiment", "input": "What a wonderful morning!"}).encode()
 RESTARTS = int(os.environ.get("RESTARTS", "3"))

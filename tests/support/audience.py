@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from inference.models import EndUser
-from inference.recommending import audience, items
-from inference.recommending.entries import ItemEntry, LikeEntry, UserEntry
-from inference.recommending.items import KeptItems
+from inference.recommendations import audience, items
+from inference.recommendations.entries import ItemEntry, LikeEntry, UserEntry
+from inference.recommendations.items import KeptItems
 from inference.types import CallContext
 from tenants.authentication import Caller, authenticate
 from tests.conftest import Customer

@@ -6,8 +6,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from inference import artefacts
 from inference.demo import DemoCard, assemble, cards
+from inference.registry import artefacts
 from inference.runtimes import loading
 from inference.runtimes.protocol import RuntimeSpec
 

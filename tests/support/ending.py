@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Any
 
 from mlplatform.lib import clock
-from tenants.lifecycle import catalogue, schedules
+from tenants.deprecations import catalogue, schedules
 from tenants.models import DeprecationSchedule
 
 DAY = dt.timedelta(days=1)

@@ -4,10 +4,10 @@ from typing import Final
 
 import pytest
 
-from inference import workers
+from inference.fleet import workers
+from inference.fleet.workers import Heartbeat, LoadedModel
 from inference.models import ModelVersion
-from inference.rollouts import holding
-from inference.workers import Heartbeat, LoadedModel
+from inference.registry.rollouts import holding
 
 _REAL: Final = holding.holders
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from inference import artefacts
+from inference.registry import artefacts
 from inference.runtimes import loading
 from inference.runtimes.protocol import RuntimeSpec
 from tests.support import hf_folders

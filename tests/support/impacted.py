@@ -6,7 +6,7 @@ from typing import Any
 from billing.models import VersionUse
 from inference.models import MLModel, ModelVersion, VersionState
 from mlplatform.lib import clock
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tenants.models import DeprecationSchedule, SubjectKind, Tenant
 
 DAY = dt.timedelta(days=1)

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from inference import artefacts
 from inference.models import ModelVersion
+from inference.registry import artefacts
 from inference.runtimes import loading
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
-from inference.working.loaded import key_of
+from inference.worker.loaded_models import key_of
 from tests.support import hf_folders
 from tests.support.tiny_model import TinyWorker, make_version
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
-from billing import admission, contracts, usage
+from billing import admission, contracts
 from billing.admission import keys
+from billing.metering import ledger as metering_ledger
 from mlplatform.lib import redis
 from tenants import authentication
 from tenants.models import Tenant
@@ -54,7 +55,9 @@ def assert_untouched(customer: Customer) -> None:
     assert holds(customer.tenant) == 0
     caller = authentication.authenticate(customer.secret, address="127.0.0.1", fresh=True)
     contract = contracts.contract_of(caller)
-    decision = admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date)
+    decision = admission.peek(
+        subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date
+    )
     assert decision.states
     assert {state.limit.name: state.remaining for state in decision.states} == {
         state.limit.name: state.limit.amount for state in decision.states

@@ -1,7 +1,7 @@
 """A real worker in the test process: the demo models are registered, loaded once, and run every batch that is sent.
 
 Only the broker is left out: a batch is encoded and decoded as for Celery, handed to a thread that runs the real
-:class:`inference.worker.Worker`, and its reply comes back through the real Redis list. Tests of real worker processes
+:class:`inference.worker.process.Worker`, and its reply comes back through the real Redis list. Tests of real worker processes
 stand elsewhere.
 """
 
@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 import pytest
 from django.forms.models import model_to_dict
 
-from inference import computing, registry
-from inference import worker as worker_module
+from inference.batching import current
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.demo import registration
+from inference.engine import computing
 from inference.models import MLModel, ModelVersion
+from inference.registry import versions as model_versions
 from inference.runtimes.loading import CheckedRuntime
 from inference.types import Priority
-from inference.worker import Worker
-from inference.working.loaded import key_of
+from inference.worker import process as worker_module
+from inference.worker.loaded_models import key_of
+from inference.worker.process import Worker
 from tests.support.reporting import ReportsAtOnce
 
 _rows: list[tuple[MLModel, list[ModelVersion]]] = []
@@ -45,7 +47,7 @@ def demo_models(db: None) -> None:
                 )
                 for version in versions
             )
-    registry.forget()
+    model_versions.forget()
 
 
 def _fields(row: MLModel | ModelVersion) -> dict[str, object]:
@@ -103,7 +105,7 @@ def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
             live.hand_over(message)
 
-    monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)
+    monkeypatch.setattr(current, "CeleryTransport", ToThisProcess)
     thread = threading.Thread(target=live.run, name="live-worker", daemon=True)
     thread.start()
     yield live

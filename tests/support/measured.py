@@ -4,8 +4,8 @@ import datetime as dt
 from dataclasses import replace
 from typing import Any, Final
 
-from inference import measurements, registry
 from inference.models import Measurement, ModelVersion
+from inference.registry import measurements, versions
 from inference.types import MeasuredOption
 
 FLOAT32: Final = MeasuredOption(
@@ -26,5 +26,5 @@ INT8: Final = replace(FLOAT32, precision="int8", accuracy=0.8405, inputs_per_s=6
 def measured(version: ModelVersion, option: MeasuredOption = FLOAT32, **changes: Any) -> Measurement:
     """The finding is kept, and what this process holds in memory is forgotten."""
     row = measurements.record(version=version, measured=replace(option, **changes))
-    registry.forget()
+    versions.forget()
     return row

@@ -1,4 +1,4 @@
-"""A real, throw-away Redis server for tests, with the configuration of one role of the product.
+"""A real, throw-away Redis server for tests, with the configuration of one role of the product, password included.
 
 It can be stopped, killed, paused and started again on the same port with the same files, so that tests can
 show what the product does while a dependency is down, hangs or comes back.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +24,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from mlplatform.lib import redis_urls
 from mlplatform.run import redis_binary, redis_conf
 from mlplatform.run.redis_conf import RedisRole
 
@@ -48,14 +51,15 @@ class RedisServer:
         self.role = RedisRole(role)
         self.directory = Path(tempfile.mkdtemp(prefix=f"test-redis-{self.role}-"))
         self.port = free_port()
+        self.password = secrets.token_urlsafe(24)
         self._binary = (redis_binary.bundled() if bundled else redis_binary.find()).path
         self._process: subprocess.Popen[bytes] | None = None
         self._ever_started = False
 
     @property
     def url(self) -> str:
-        """The URL of database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """The URL of database 0, with the password."""
+        return redis_urls.on_loopback(self.port, password=self.password)
 
     @property
     def pid(self) -> int:
@@ -107,6 +111,17 @@ class RedisServer:
         """Let a frozen process go on."""
         os.kill(self.pid, signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[None]:
+        """For the time of the block its password is another, and who was signed in has to connect anew."""
+        with contextlib.closing(self.client()) as signed_in:
+            signed_in.config_set("requirepass", secrets.token_urlsafe(24))
+            signed_in.client_kill_filter(_type="normal", skipme=True)
+            try:
+                yield
+            finally:
+                signed_in.config_set("requirepass", self.password)
+
     def flush(self) -> None:
         """Empty every database, between two tests."""
         with contextlib.closing(self.client()) as client:
@@ -134,7 +149,9 @@ class RedisServer:
 
     def _start_once(self) -> bool:
         conf = self.directory / "redis.conf"
-        conf.write_text(redis_conf.render(role=self.role, port=self.port, directory=self.directory))
+        conf.write_text(
+            redis_conf.render(role=self.role, port=self.port, directory=self.directory, password=self.password)
+        )
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen([self._binary, conf], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         give_up = time.monotonic() + START_TIMEOUT_S

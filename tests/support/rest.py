@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 from django.core import signals
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from django.db.utils import ConnectionHandler
 from django.test import RequestFactory
@@ -23,7 +23,7 @@ from mlplatform import api_answers
 from mlplatform.lib import sql_connections
 from mlplatform.lib.errors import ErrorKind
 from mlplatform.short_way import ShortWay
-from tenants.rest import problems
+from tenants.http import problems
 from tests.conftest import Customer
 
 
@@ -47,7 +47,7 @@ class Api:
         self._auth = {"authorization": f"Bearer {secret}"} if secret else customer.auth if customer else {}
         # Made anew each time: middleware reads its settings when it is made, and tests change them.
         api_answers.security_headers.cache_clear()
-        self._application = ShortWay(get_wsgi_application())
+        self._application = ShortWay(WSGIHandler())
 
     def get(self, path: str, *, headers: dict[str, str] | None = None, **meta: Any) -> Answer:
         """``meta`` are keys of the WSGI environment, such as REMOTE_ADDR."""

@@ -12,7 +12,7 @@ from billing.models import VersionUse
 from inference.models import ModelVersion
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, RuntimeSpec
-from inference.working.loaded import key_of
+from inference.worker.loaded_models import key_of
 from mlplatform.lib import clock
 from tenants.models import Event, Tenant
 from tests.support.tiny_model import TinyWorker, make_version

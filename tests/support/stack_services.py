@@ -49,12 +49,15 @@ def ledger(*, tenant_id: int) -> dict[str, Any]:
 
 def remaining(*, secret: str) -> dict[str, int]:
     """What each limit of the caller has left, by name."""
-    from billing import admission, contracts, usage
+    from billing import admission, contracts
+    from billing.metering import ledger as metering_ledger
     from tenants import authentication
 
     caller = authentication.authenticate(secret, address="127.0.0.1", fresh=True)
     contract = contracts.contract_of(caller)
-    decision = admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date)
+    decision = admission.peek(
+        subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date
+    )
     return {state.limit.name: state.remaining for state in decision.states}
 
 
@@ -115,15 +118,15 @@ def revoke(*, key_id: int) -> None:
 
 def promote(*, model: str, version: str) -> None:
     """Make a version of a model live; as the product asks, again in some moments where no worker holds it yet."""
-    from inference import registry
     from inference.models import ModelVersion
+    from inference.registry import versions as model_versions
     from mlplatform.lib.errors import PlatformError
 
     row = ModelVersion.objects.select_related("model").get(model__name=model, version=version)
     end = time.monotonic() + 60
     while True:
         try:
-            return registry.promote(version=row)
+            return model_versions.promote(version=row)
         except PlatformError as error:
             if "holds" not in error.detail or time.monotonic() >= end:
                 raise
@@ -132,10 +135,10 @@ def promote(*, model: str, version: str) -> None:
 
 def roll_back(*, model: str) -> str:
     """Make that version live which was live before, and give it."""
-    from inference import registry
     from inference.models import MLModel
+    from inference.registry import versions as model_versions
 
-    return registry.rollback(model=MLModel.objects.get(name=model)).version
+    return model_versions.rollback(model=MLModel.objects.get(name=model)).version
 
 
 def deprecate(*, subject: str, successor: str, share: int) -> int:
@@ -143,7 +146,7 @@ def deprecate(*, subject: str, successor: str, share: int) -> int:
     import datetime as dt
 
     from mlplatform.lib import clock
-    from tenants.lifecycle import schedules
+    from tenants.deprecations import schedules
     from tenants.models import DeprecationSchedule
 
     now = clock.now()
@@ -166,7 +169,7 @@ def deprecate(*, subject: str, successor: str, share: int) -> int:
 
 def call_off(*, schedule_id: int) -> None:
     """Cancel a schedule."""
-    from tenants.lifecycle import schedules
+    from tenants.deprecations import schedules
     from tenants.models import DeprecationSchedule
 
     schedules.cancel(DeprecationSchedule.objects.get(pk=schedule_id))
@@ -174,7 +177,7 @@ def call_off(*, schedule_id: int) -> None:
 
 def keep_calls(*, tenant_id: int) -> None:
     """Have the tenant opt in to its sampled calls being kept whole."""
-    from inference.lifecycle import samples
+    from inference.deprecations.samples import store as samples
     from tenants.models import Tenant
 
     samples.opt_in(tenant=Tenant.objects.get(pk=tenant_id))
@@ -196,7 +199,7 @@ def slug(*, tenant_id: int) -> str:
 
 def queue_depths() -> dict[str, int]:
     """What waits in the broker."""
-    from inference import workers
+    from inference.fleet import workers
 
     return workers.queue_depths()
 
@@ -205,21 +208,21 @@ def workers() -> dict[str, dict[str, Any]]:
     """What the living workers of models say of themselves, by name."""
     from dataclasses import asdict
 
-    from inference import workers as known
+    from inference.fleet import workers as known
 
     return {info.name: asdict(info) for info in known.alive() if info.computes}
 
 
 def drain(*, worker: str) -> None:
     """Have a worker take no new batch."""
-    from inference import workers as known
+    from inference.fleet import workers as known
 
     known.drain(worker=worker, by="ada@staff.example")
 
 
 def undrain(*, worker: str) -> None:
     """Let it take batches again."""
-    from inference import workers as known
+    from inference.fleet import workers as known
 
     known.undrain(worker=worker)
 

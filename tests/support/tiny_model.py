@@ -1,6 +1,6 @@
 """A small model whose every answer a test can tell, run by the real worker behind the real Redis list.
 
-Batches are encoded and decoded as for Celery and handed to a thread that runs :class:`inference.worker.Worker`; only
+Batches are encoded and decoded as for Celery and handed to a thread that runs :class:`inference.worker.process.Worker`; only
 the broker and the weights are left out. ``tests/support/live_worker.py`` has the demo models in place of this one.
 """
 
@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference import computing, registry
-from inference import worker as worker_module
+from inference.batching import current
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
+from inference.engine import computing
 from inference.models import MLModel, ModelVersion, VersionState
+from inference.registry import versions
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, Input, Read, RuntimeSpec
-from inference.truncation import REFUSE, TextLength
-from inference.types import Priority
-from inference.worker import Worker
-from inference.working.loaded import key_of
+from inference.types import REFUSE, Priority, TextLength
+from inference.worker import process as worker_module
+from inference.worker.loaded_models import key_of
+from inference.worker.process import Worker
 from mlplatform.lib import clock
 from tenants.models import Tenant
 from tests.support.reporting import ReportsAtOnce
@@ -62,7 +63,7 @@ def make_version(
             **fields,
         },
     )
-    registry.forget()
+    versions.forget()
     return made
 
 
@@ -163,7 +164,7 @@ def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorke
         def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
             tiny.hand_over(message)
 
-    monkeypatch.setattr(computing, "CeleryTransport", ToThisProcess)
+    monkeypatch.setattr(current, "CeleryTransport", ToThisProcess)
     thread = threading.Thread(target=tiny.run, name="tiny-worker", daemon=True)
     thread.start()
     yield tiny

@@ -4,7 +4,8 @@ import pytest
 from django.db import transaction
 from prometheus_client import REGISTRY
 
-from billing import admission, contracts, usage
+from billing import admission, contracts
+from billing.metering import ledger as metering_ledger
 from mlplatform.lib import clock, redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_keys, authentication, guards, tenancy
@@ -28,7 +29,7 @@ def guard_of(customer: Customer) -> tuple[int | None, int | None]:
 def ask(caller: Caller) -> None:
     """The look at the guards that each call takes."""
     contract = contracts.contract_of(caller)
-    admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=usage.month_to_date)
+    admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date)
 
 
 def is_stale(caller: Caller) -> bool:
@@ -151,7 +152,8 @@ def test_a_lost_guard_comes_back_with_the_next_caller(acme: Customer) -> None:
 
 
 OTHER = """
-from billing import admission, contracts, usage
+from billing import admission, contracts
+from billing.metering import ledger as usage
 from tenants.authentication import authenticate
 from tenants.guards import StaleCaller
 from mlplatform.lib.errors import PlatformError

@@ -124,6 +124,15 @@ def test_a_command_names_the_redis_that_does_not_answer_and_never_its_password(s
     assert "canary-password" not in str(refused.value)
 
 
+def test_a_command_says_that_the_password_is_refused_and_never_which(state_redis: RedisServer) -> None:
+    with (
+        state_redis.refusing(),
+        pytest.raises(CommandError, match=r"\(from REDIS_URL\) refuses the password\. `make run`") as refused,
+    ):
+        call_command("model", "list")
+    assert state_redis.password not in str(refused.value)
+
+
 def test_a_cache_that_is_away_stops_nothing(cache_redis: RedisServer) -> None:
     cache_redis.stop()
     installation.require()
@@ -174,6 +183,7 @@ def test_the_system_check_names_it_with_a_hint() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.processes
 @pytest.mark.parametrize("bears", [None, OTHER], ids=["nothing", "another"])
 def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
     bears: str | None, state_redis: RedisServer
@@ -186,7 +196,7 @@ def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
         uid = process.hear()
         state_redis.start()
         if bears is None:
-            until(lambda: redis.state().get(KEY), lambda found: found == uid.encode(), within_s=30)
+            until(lambda: redis.state().get(KEY), lambda found: found == uid.encode())
             process.say("enough")
             assert process.wait() == 0
         else:
@@ -195,6 +205,7 @@ def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.processes
 def test_of_several_processes_that_start_at_once_one_makes_the_id() -> None:
     code = "from tenants import installation\nsay('up')\nhear()\ninstallation.require()\nsay(installation.uid())\n"
     with SecondProcess(code) as one, SecondProcess(code) as two, SecondProcess(code) as three:

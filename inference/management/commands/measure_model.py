@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.core.management.base import CommandError, CommandParser
 
-from inference import canonical, measurements, model_names, structured
-from inference.artefacts import ArtefactError
+from inference.inputs import canonical, json_inputs
 from inference.models import Acceleration, Measurement, ModelVersion, Precision
+from inference.registry import measurements, names
+from inference.registry.artefacts import ArtefactError
 from inference.types import MeasuredOption
 from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError
@@ -61,7 +62,7 @@ class Command(InstallationCommand):
         from inference.isolation.loading import load
         from inference.runtimes import devices, inputs, measuring
         from inference.runtimes.protocol import RuntimeFault
-        from inference.worker import Worker
+        from inference.worker.process import Worker
 
         version = _version(options["version"])
         data = _data_name(options)
@@ -99,7 +100,7 @@ class Command(InstallationCommand):
 
 def _version(reference: str) -> ModelVersion:
     """Raises CommandError."""
-    version = model_names.version(reference)
+    version = names.version(reference)
     if version is None:
         raise CommandError(f"There is no model version {reference!r}.")
     return version
@@ -143,7 +144,7 @@ def _read(file: Path | None, version: ModelVersion) -> Iterator[tuple[bytes, int
         raise ValueError("give --data or --vader-sdist")
     for line in file.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
-        given = structured.read(values["input"], field="input")
+        given = json_inputs.read(values["input"], field="input")
         yield canonical.encode(version.input_schema, given, field="input"), version.labels.index(values["label"])
 
 

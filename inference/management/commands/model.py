@@ -15,12 +15,13 @@ from django.db import transaction
 from django.utils.dateparse import parse_date, parse_datetime
 from kombu.exceptions import OperationalError
 
-from inference import model_names, registry
-from inference.lifecycle import subjects
+from inference.deprecations import announce, subjects
 from inference.models import MLModel, ModelVersion, RolloutKind, VersionState
-from inference.packages import ending, push
-from inference.packages.problems import named
-from inference.rollouts import holding, trials
+from inference.registry import names
+from inference.registry import versions as model_versions
+from inference.registry.packages import push
+from inference.registry.packages.problems import named
+from inference.registry.rollouts import holding, trials
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.commands import InstallationCommand
@@ -121,7 +122,7 @@ class Command(InstallationCommand):
             self._wait(version)
             if options["promote"]:
                 self._wait_held(version)
-                registry.promote(version=version)
+                model_versions.promote(version=version)
                 self._say(f"{version} is live")
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -156,7 +157,7 @@ class Command(InstallationCommand):
 
     def _verify(self, options: dict[str, Any]) -> None:
         version = _version(options)
-        registry.request_verification(version=version)
+        model_versions.request_verification(version=version)
         self._say(f"A worker was asked to try {version}.")
         if options["wait"]:
             self._wait(version)
@@ -170,12 +171,12 @@ class Command(InstallationCommand):
                 self._wait_held(version)
         with transaction.atomic():
             for version in versions:
-                registry.promote(version=version)
+                model_versions.promote(version=version)
         for version in versions:
             self._say(f"{version} is live")
 
     def _rollback(self, options: dict[str, Any]) -> None:
-        self._say(f"{registry.rollback(model=_model(options))} is live again")
+        self._say(f"{model_versions.rollback(model=_model(options))} is live again")
 
     def _canary(self, options: dict[str, Any]) -> None:
         row = trials.start_canary(version=_version(options), percent=options["percent"])
@@ -195,7 +196,7 @@ class Command(InstallationCommand):
         versions, sunset_at = _versions(options), _moment(options["sunset"])
         with transaction.atomic():
             rows = [
-                ending.deprecate(
+                announce.deprecate(
                     version=version,
                     successor=options["successor"] or _live_beside(version),
                     sunset_at=sunset_at,
@@ -211,13 +212,13 @@ class Command(InstallationCommand):
         versions = _versions(options)
         with transaction.atomic():
             for version in versions:
-                registry.retire(version=version)
+                model_versions.retire(version=version)
         for version in versions:
             self._say(f"{version} is retired")
 
     def _purge(self, options: dict[str, Any]) -> None:
         model = _model(options)
-        registry.purge_cache(model=model)
+        model_versions.purge_cache(model=model)
         self._say(f"Cached answers of {model} are forgotten")
 
     def _wait(self, version: ModelVersion) -> None:
@@ -269,7 +270,7 @@ def _version(options: dict[str, Any]) -> ModelVersion:
 
 
 def _found(reference: str) -> ModelVersion:
-    found = model_names.version(reference)
+    found = names.version(reference)
     if found is None:
         raise CommandError(f"There is no model version {named(reference)}; {_instead_of(reference)}.")
     return found
@@ -283,7 +284,7 @@ def _live_beside(version: ModelVersion) -> str:
 
 
 def _model(options: dict[str, Any]) -> MLModel:
-    found = model_names.model(options["name"])
+    found = names.model(options["name"])
     if found is None:
         raise CommandError(f"There is no model {named(options['name'])}; {_instead_of(options['name'])}.")
     return found
@@ -291,7 +292,7 @@ def _model(options: dict[str, Any]) -> MLModel:
 
 def _instead_of(reference: str) -> str:
     """What may have been meant: a tenant's model is named with its tenant."""
-    own = model_names.namesakes(reference.partition("@")[0])
+    own = names.namesakes(reference.partition("@")[0])
     return f"tenants have {', '.join(own)}" if own else "manage.py model list shows all"
 
 

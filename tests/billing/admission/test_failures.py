@@ -23,7 +23,7 @@ MONTH = limit(LimitKind.MONTHLY, 1000)
 
 
 @pytest.fixture
-def acme(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def acme(server: RedisServer, hasty_redis_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Acme on the server's own clock, through a client as impatient as that of production."""
     monkeypatch.setattr(server_clock, "OF_STATE", ServerClock())
     with server.client(socket_timeout=0.2) as client:
@@ -87,6 +87,23 @@ def test_restarted_server_costs_no_caller_an_error(acme: World, server: RedisSer
     bring_back(server)
     assert acme.admit([MONTH], 10).granted
     assert acme.remaining(MONTH) == [980]
+
+
+def test_server_that_refuses_the_password_closes_every_call_and_says_why(
+    acme: World, server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    (hold,) = acme.admit([MONTH], 10).hold_ids
+    before = failures("authentication")
+    with server.refusing():
+        for attempt in (lambda: acme.admit([MONTH], 1), lambda: acme.settle(hold), lambda: acme.release(hold)):
+            with pytest.raises(PlatformError) as caught:
+                attempt()
+            assert_unavailable(caught)
+    assert failures("authentication") == before + 3
+    assert "Redis refuses the password" in caplog.text
+    assert server.password not in caplog.text
+    assert acme.remaining(MONTH) == [990]
+    assert acme.settle(hold) == (Settled.NOW,)
 
 
 def test_frozen_server_takes_nothing_when_it_wakes_for_somebody_who_gave_up(acme: World, server: RedisServer) -> None:
@@ -232,6 +249,7 @@ def test_outcomes_are_counted(acme: World) -> None:
         (errors.ReadOnlyError("READONLY"), "readonly"),
         (errors.OutOfMemoryError("OOM"), "out_of_memory"),
         (errors.AuthenticationError("NOAUTH"), "authentication"),
+        (errors.NoPermissionError("NOPERM"), "authentication"),
         (errors.ConnectionError("refused"), "connection"),
         (errors.ResponseError("ERR user_script:1"), "refused_by_server"),
         (ConnectionResetError(), "connection"),

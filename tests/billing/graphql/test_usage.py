@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from billing import usage_rows
 from billing.admission import LimitState
 from billing.graphql import limits
+from billing.metering import rows as usage_rows
+from billing.metering.ledger import store
 from billing.models import Plan, Price, Subscription, UsageRecord
-from billing.usage import store
 from mlplatform.lib import clock
 from tenants import api_keys
 from tests.conftest import Customer

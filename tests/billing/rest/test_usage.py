@@ -6,8 +6,8 @@ import io
 
 import pytest
 
+from billing.metering.ledger import store
 from billing.models import UsageRecord
-from billing.usage import store
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys

@@ -5,14 +5,14 @@ import threading
 import pytest
 
 from inference.batching import batcher as batcher_module
-from inference.batching.departures import Departures
+from inference.batching.dispatcher import Dispatcher
 from inference.batching.pools import PoolState
 from inference.batching.work import WorkItem
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, WAIT_S, Wire, fails_as_unavailable, item, outcome, payloads
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 
 def test_a_single_input_goes_at_once_and_says_what_a_worker_needs(make: Make, wire: Wire) -> None:
@@ -147,14 +147,14 @@ def test_a_mistake_of_the_timer_does_not_end_it(
     patient = reference(version_id=1, max_batch_size=4, max_queue_delay_s=0.01)
     failures = [RuntimeError("a mistake")]
     monkeypatch.setattr(batcher_module, "_LOOK_S", 0.01)
-    real = Departures.until_next_s
+    real = Dispatcher.until_next_s
 
-    def once_mistaken(self: Departures, pool: PoolState, now: float) -> float | None:
+    def once_mistaken(self: Dispatcher, pool: PoolState, now: float) -> float | None:
         if failures:
             raise failures.pop()
         return real(self, pool, now)
 
-    monkeypatch.setattr(Departures, "until_next_s", once_mistaken)
+    monkeypatch.setattr(Dispatcher, "until_next_s", once_mistaken)
     make().submit([(patient, [item("gathers")])])
     assert payloads(wire.next()) == ["gathers"]
     assert "batches that gather could not be looked after" in caplog.text

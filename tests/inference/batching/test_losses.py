@@ -4,8 +4,8 @@ import pytest
 
 from inference.batching.losses import MIN_GIVE_UP_S, MIN_RESEND_S
 from inference.batching.messages import TOO_LATE
+from inference.fleet.workers import Capacity
 from inference.types import Priority
-from inference.workers import Capacity
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, WAIT_S, Wire, fails_as_unavailable, item, outcome, payloads, walk
 
@@ -109,7 +109,7 @@ def test_a_batch_that_everybody_leaves_while_it_is_split_makes_way(
     works = [item(name) for name in "ab"]
     batcher.submit([(MODEL, works)])
     wire.next()
-    (flight,) = batcher._pools.flights()
+    (sent,) = batcher._pools.in_flight()
     batcher.submit([(MODEL, [item("next")])])
     wire.settle_down()
     monkeypatch.setattr(batcher, "_look_after_flights", lambda: None)  # It would find a moment later that they left.
@@ -117,8 +117,8 @@ def test_a_batch_that_everybody_leaves_while_it_is_split_makes_way(
     wire.settle_down()
     for work in works:
         work.leave()
-    batcher._split(flight)
-    assert payloads(wire.sent.get(timeout=1.0)) == ["next"]
+    batcher._split(sent)
+    assert payloads(wire.next()) == ["next"]
 
 
 def test_a_late_reply_to_a_batch_that_was_split_answers_everybody(
@@ -137,7 +137,7 @@ def test_a_late_reply_to_a_batch_that_was_split_answers_everybody(
     wire.answer(whole)
     assert [outcome(work) for work in works] == [b"a", b"b"]
     wire.settle_down()
-    assert not batcher._pools.flights(), "nobody waits for them any more"
+    assert not batcher._pools.in_flight(), "nobody waits for them any more"
     assert not batcher._given_up
 
 

@@ -6,7 +6,7 @@ from prometheus_client import REGISTRY
 
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 METRICS = ("mlplatform_batch_size_inputs", "mlplatform_batch_seconds")
 

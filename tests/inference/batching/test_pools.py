@@ -3,18 +3,19 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batching.departures import Departures
-from inference.batching.lanes import Lane, depart
+from inference.batching.dispatcher import Dispatcher
+from inference.batching.lanes import Lane, dispatch
 from inference.batching.pools import _COMPETING_S, _FORGET_S, Pools, PoolState
 from inference.batching.room import Room
 from inference.batching.work import Hold, WorkItem
 from inference.types import Priority
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome, payloads, walk
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
+from tests.support.examples import examples
 
 MODELS = [reference(version_id=number, max_batch_size=3) for number in range(3)]
 STEPS = st.lists(
@@ -22,7 +23,7 @@ STEPS = st.lists(
         st.tuples(st.just("push"), st.integers(0, 2), st.integers(1, 3), st.sampled_from(Priority), st.integers(0, 9)),
         st.tuples(st.just("abandon"), st.integers(0, 30)),
         st.tuples(st.just("send")),
-        st.tuples(st.just("land")),
+        st.tuples(st.just("complete")),
         st.tuples(st.just("make room"), st.integers(1, 3), st.integers(0, 60)),
         st.tuples(st.just("forget")),
         st.tuples(st.just("clear")),
@@ -48,10 +49,10 @@ def found(pools: Pools) -> dict[Lane, dict[Priority, list[WorkItem]]]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(STEPS)
 def test_totals_are_what_a_walk_finds(steps: list[tuple[object, ...]]) -> None:
-    pools, departures = Pools(), Departures(per_worker=2, shared_batch_s=0.0)
+    pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.0)
     room = Room(pools.totals, max_inputs=12, max_bytes=60)
     served: dict[Lane, int] = {}
     """When each lane was served or opened last: who waits goes in this order."""
@@ -69,12 +70,12 @@ def test_totals_are_what_a_walk_finds(steps: list[tuple[object, ...]]) -> None:
                     everything[place].leave()
             case "send", _:
                 for pool in pools:
-                    if (batch := departures.next_batch(pool, now)) is not None:
+                    if (batch := dispatcher.next_batch(pool, now)) is not None:
                         served[batch.lane] = number
-                        pools.add(depart(batch.lane, batch.items, batch.priority, reply_to="reply"))
-            case "land", _:
-                for flight in pools.flights()[:1]:
-                    assert pools.land(flight)
+                        pools.add(dispatch(batch.lane, batch.items, batch.priority, reply_to="reply"))
+            case "complete", _:
+                for sent in pools.in_flight()[:1]:
+                    assert pools.complete(sent)
             case "make room", [int(tenant), int(size)]:
                 room.make([sized(tenant, size, Priority.INTERACTIVE, now)], pools.queues())
             case "forget", _:
@@ -130,8 +131,8 @@ def one_waits(pool: PoolState, lane: Lane) -> None:
 
 
 def one_flies(pool: PoolState, lane: Lane) -> None:
-    flight = depart(lane, [item("a")], Priority.INTERACTIVE, reply_to="reply")
-    pool.flights[flight.message.batch_id] = flight
+    sent = dispatch(lane, [item("a")], Priority.INTERACTIVE, reply_to="reply")
+    pool.in_flight[sent.message.batch_id] = sent
 
 
 @pytest.mark.parametrize("prepare", [one_waits, one_flies])

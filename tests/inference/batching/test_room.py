@@ -17,7 +17,7 @@ from inference.types import Priority
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome, payloads
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 
 def test_a_full_queue_refuses_the_whole_call_and_takes_nothing_of_it(make: Make, wire: Wire) -> None:

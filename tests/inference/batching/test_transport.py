@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from inference.batching.default_pool import DEFAULT_POOL
 from inference.batching.messages import BatchMessage, BatchReply, decode_batch, encode_reply
 from inference.batching.transport import TASK, CeleryTransport
-from inference.types import Priority
-from inference.workers import Heartbeat
+from inference.fleet.workers import Heartbeat
+from inference.types import DEFAULT_POOL, Priority
 from mlplatform.lib import redis
 from tests.support.redis_server import RedisServer
 

@@ -14,12 +14,12 @@ from inference.batching import batcher as batching
 from inference.batching import losses
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import Priority
-from inference.workers import Capacity
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.wire import WAIT_S
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 CALLERS = 4
 CALLS = 60
@@ -175,14 +175,14 @@ def test_every_input_is_answered_or_left_and_nothing_stays() -> None:
 
         def busy() -> bool:
             with batcher._lock:
-                return bool(pools.totals.inputs or pools.flights())
+                return bool(pools.totals.inputs or pools.in_flight())
 
         until = clock.monotonic() + WAIT_S
         while (busy() or not all(caller.all_told for caller in callers)) and clock.monotonic() < until:
             time.sleep(0.005)
         with batcher._lock:
             assert (pools.totals.inputs, pools.totals.bytes) == (0, 0)
-            assert not pools.flights()
+            assert not pools.in_flight()
             assert not list(pools.queues())
             assert batcher._until_next_s() is None, "the timer has nothing to wait for"
         for caller in callers:

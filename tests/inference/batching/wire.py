@@ -7,11 +7,11 @@ import pytest
 
 from inference.batching.messages import BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
+from inference.fleet.workers import Capacity
 from inference.types import Priority
-from inference.workers import Capacity
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tests.inference.test_canonical import reference
+from tests.inference.inputs.test_canonical import reference
 
 MODEL = reference(version_id=1, max_batch_size=4)
 WAIT_S = 30.0

@@ -6,8 +6,8 @@ import pytest
 from pytest_django import Settings
 
 from billing.models import LimitRule
-from inference import predict as prediction
-from inference.slots import slots
+from inference.engine import predict as prediction
+from inference.engine.permits import permits
 from inference.types import CallContext
 from tenants import api_keys
 from tests.conftest import Customer
@@ -146,7 +146,7 @@ def test_a_call_that_breaks_takes_no_place_of_the_others_with_it(
     )
     assert len(answer.errors) == 1
     assert ledger.holds(acme.tenant) == 0
-    assert slots()._taken == {}
+    assert permits()._taken == {}
 
 
 @pytest.mark.parametrize(

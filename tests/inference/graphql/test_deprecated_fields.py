@@ -7,9 +7,9 @@ import pytest
 from graphql import print_schema
 
 from mlplatform.schema import schema
-from tenants.graphql import lifecycle
-from tenants.graphql.lifecycle import Ending, EndingField
-from tenants.lifecycle import catalogue, schedules
+from tenants.deprecations import catalogue, schedules
+from tenants.graphql import deprecations
+from tenants.graphql.deprecations import Ending, EndingField
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.ending import make_schedule
@@ -94,4 +94,4 @@ def test_a_field_that_is_named_wrongly_is_found_when_the_schema_is_built() -> No
         one = EndingField(graphene.Int, ends=Ending("Query.two", api_version="v1", use="three"))
 
     with pytest.raises(ValueError, match=r"has no field Query\.two"):
-        lifecycle.bring_to_life(graphene.Schema(query=Query).graphql_schema)
+        deprecations.bring_to_life(graphene.Schema(query=Query).graphql_schema)

@@ -7,7 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from inference.models import ModelVersion, VersionState
 from tenants import api_keys
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tests.conftest import Customer
 from tests.support.ending import make_schedule
 from tests.support.graphql_schema import ask, refused, told

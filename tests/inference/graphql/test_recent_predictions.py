@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from billing import usage, usage_voids
+from billing.metering import ledger as metering_ledger
+from billing.metering import voids as usage_voids
 from billing.models import UsageRecord
 from inference.models import ModelVersion, VersionState
 from mlplatform.lib import clock
@@ -66,7 +67,7 @@ def test_what_was_predicted_comes_back(acme: Customer, globex: Customer, tiny: T
     graph = told(acme, '{ predict(model: "tiny", inputData: "here") { id requestId } }')["predict"]
     told(acme, '{ batchPredict(inputs: ["one"], models: ["tiny"]) { id } }')
     predict(Api(globex), model="tiny", text="theirs")
-    usage.drain()
+    metering_ledger.drain()
     batch, second, first = nodes(told(acme, RECENT))
     assert (first["predictionId"], first["apiVersion"]) == (rest["id"], "v2")
     assert (second["predictionId"], second["requestId"]) == (graph["id"], graph["requestId"])
@@ -162,7 +163,7 @@ def test_nothing_of_another_tenant(acme: Customer, globex: Customer, free_querie
 def busy(acme: Customer, free_queries: None) -> None:
     make_version("tiny", "1.0.0")
     UsageRecord.objects.bulk_create([record(acme, 0)])
-    usage.rebuild_day(clock.now().date())
+    metering_ledger.rebuild_day(clock.now().date())
 
 
 def grow(customer: Customer) -> None:
@@ -173,7 +174,7 @@ def grow(customer: Customer) -> None:
         key = api_keys.issue(tenant=customer.tenant, name=f"Key {number}").key
         user = User.objects.create_user(f"person{number}@acme.example")
         Membership.objects.create(tenant=customer.tenant, user=user)
-        usage.store(
+        metering_ledger.store(
             [
                 record(
                     customer,
@@ -214,5 +215,5 @@ def test_the_dashboard_is_one_call_of_few_queries(
 def test_what_was_taken_back_was_no_prediction(acme: Customer, tiny: TinyWorker) -> None:
     """Its call was told that nothing was charged; neither the record nor the one that takes it back is shown."""
     kept, wrong = record(acme, 1), record(acme, 2)
-    usage.store([kept, wrong, usage_voids.counter_record(wrong)])
+    metering_ledger.store([kept, wrong, usage_voids.counter_record(wrong)])
     assert [node["requestId"] for node in nodes(told(acme, RECENT))] == ["request-1"]

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from inference.grpc.generated import ml_inference_pb2 as pb
-from mlplatform import traffic
 from mlplatform.lib import tally, tracing
+from mlplatform.observability import traffic
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.grpc import Grpc, Problem
@@ -64,7 +64,7 @@ def test_log_lines_name_the_call(api: Grpc, monkeypatch: pytest.MonkeyPatch, cap
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr("inference.predict.begin", broken)
+    monkeypatch.setattr("inference.engine.predict.begin", broken)
     caplog.handler.addFilter(tracing.RequestIdFilter())
     with caplog.at_level(logging.ERROR), pytest.raises(Problem):
         api.predict(model_name="tiny", text="x", headers=[("x-request-id", "find-me")])

@@ -20,10 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from inference.fleet.workers import Heartbeat
 from inference.grpc import compile_protos
 from inference.grpc.calls import peer_address
 from inference.grpc.generated import ml_inference_pb2 as pb
-from inference.workers import Heartbeat
 from mlplatform.grpc_server import GrpcServer
 from tests.conftest import Customer
 from tests.support import ledger

@@ -12,7 +12,7 @@ import pytest
 
 from billing import charging
 from billing.models import LimitKind, LimitRule
-from inference import predict as prediction
+from inference.engine import predict as prediction
 from inference.grpc import groups, streaming
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.models import ModelVersion

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from pytest_django import Settings
 
-from inference.lifecycle import samples
+from inference.deprecations.samples import store as samples
 from inference.models import CallSample, VersionState
 from inference.oip import problems
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_keys
-from tenants.lifecycle import catalogue
+from tenants.deprecations import catalogue
 from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import ledger

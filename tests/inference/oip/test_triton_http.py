@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
-from inference import registry
 from inference.models import MLModel, ModelVersion
+from inference.registry import versions
 from inference.rest.schema import DIGIT
 from tenants import api_keys
 from tests.conftest import Customer, make_customer
@@ -300,7 +300,7 @@ def test_the_asynchronous_client_gets_what_it_can_unpack(
     digits = ModelVersion.objects.get(model__name="digits", state="live")
     digits.pk, digits.model, digits.labels = None, MLModel.objects.create(name="many"), labels
     digits.save()
-    registry.forget()
+    versions.forget()
     metadata, result = asyncio.run(_ask_asynchronously(f"{live_server.url.removeprefix('http://')}/oip", key))
     assert metadata["parameters"]["labels"] == labels
     assert result.as_numpy("embedding").shape == (1, 384)

@@ -7,7 +7,7 @@ import pytest
 from inference.openai import problems
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import ledger

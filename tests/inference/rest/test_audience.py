@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from billing.models import LimitRule
 from inference.models import EndUser, Item, Like
-from inference.recommending import items
+from inference.recommendations import items
 from inference.rest import audience as rest
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys

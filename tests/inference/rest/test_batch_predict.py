@@ -6,7 +6,7 @@ from billing.models import LimitKind, LimitRule
 from inference.rest.schema import DIGIT
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
-from tenants.rest import problems
+from tenants.http import problems
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.live_worker import LiveWorker

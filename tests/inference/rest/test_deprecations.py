@@ -7,12 +7,12 @@ import pytest
 from auditlog.models import LogEntry
 
 from billing.models import VersionUse
-from inference.lifecycle import rehearsal
+from inference.deprecations.rehearsals import jobs as rehearsal_jobs
 from inference.models import CallSample, Rehearsal
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys, tenancy
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tenants.models import Brownout, DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import ledger
@@ -311,7 +311,7 @@ def test_a_migration_is_asked_for_rehearsed_and_its_report_read(
     assert (asked.body["state"], asked.body["verdict"], asked.body["report"]) == ("queued", None, None)
     assert_problem(api.post(address(ending, "/rehearsal"), {}), ErrorKind.CONFLICT, "under way")
     assert_problem(Api(globex).get(address(ending, "/rehearsal")), ErrorKind.NOT_FOUND)
-    rehearsal.run(Rehearsal.objects.get().pk)
+    rehearsal_jobs.run(Rehearsal.objects.get().pk)
     found = api.get(asked.headers["Location"])
     assert (found.status, found.body["state"], found.body["verdict"]) == (200, "succeeded", "ready")
     assert found.body["report"]["calls"] == 1

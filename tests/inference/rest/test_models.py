@@ -2,8 +2,8 @@
 
 import pytest
 
-from inference import registry
 from inference.models import MLModel, ModelVersion
+from inference.registry import versions
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tests.conftest import Customer
@@ -68,15 +68,15 @@ def test_a_version_says_how_good_and_how_fast_each_option_is(acme: Customer) -> 
 def test_what_was_measured_of_a_private_model_is_told_to_its_owner_only(acme: Customer, globex: Customer) -> None:
     measured(ModelVersion.objects.get(model__name="digits"), device="Secret Processor")
     MLModel.objects.filter(name="digits").update(owner=acme.tenant)
-    registry.forget()
+    versions.forget()
     assert b"Secret Processor" in Api(acme).get("/v2/models").content
     assert b"Secret Processor" not in Api(globex).get("/v2/models").content
     assert_problem(Api(globex).get("/v2/models/digits"), ErrorKind.NOT_FOUND)
 
 
 def test_a_retired_version_is_not_told(acme: Customer) -> None:
-    registry.retire(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
-    registry.forget()
+    versions.retire(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
+    versions.forget()
     assert [version["version"] for version in Api(acme).get("/v2/models/sentiment").body["versions"]] == ["1.0.0"]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from inference import registry
+from billing.models import Plan
 from inference.models import MLModel, ModelVersion
-from inference.packages import turns
+from inference.registry import versions
+from inference.registry.packages import turns
 from inference.rest import packages as face
 from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -35,7 +36,7 @@ Commit = Callable[..., AbstractContextManager[list[Callable[[], None]]]]
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Workers that would have been asked."""
     sent: list[str] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append(task))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: sent.append(task))
     return sent
 
 
@@ -198,6 +199,23 @@ def test_pushes_are_counted_good_or_bad_but_not_those_of_operators(
         assert_problem(push(Api(globex), b"no zip"), ErrorKind.INVALID_INPUT)
 
 
+def test_a_plan_says_how_often_its_tenants_push(
+    acme: Customer, globex: Customer, models_dir: Path, settings: Settings
+) -> None:
+    settings.PUSHES_PER_TENANT = "1/h"
+    Plan.objects.filter(pk=acme.plan.pk).update(pushes_per_hour=2)
+    for _ in range(2):
+        assert_problem(push(Api(acme), b"no zip"), ErrorKind.INVALID_INPUT)
+    refused = push(Api(acme))
+    assert_problem(
+        refused, ErrorKind.TOO_MANY_ATTEMPTS, "may push 2 packages per h; nothing was stored. Please wait, or ask"
+    )
+    assert not MLModel.objects.exists()
+    assert not stored(models_dir)
+    assert turns.pushed(acme.tenant.pk, rate="2/h") == 3
+    assert turns.pushed(globex.tenant.pk, rate="1/h") == 0
+
+
 def test_without_redis_nobody_has_a_turn(state_redis: RedisServer) -> None:
     state_redis.stop()
     with pytest.raises(PlatformError, match="Packages cannot be taken") as caught, turns.turn(1):
@@ -210,8 +228,8 @@ def test_an_owner_retires_its_version_and_never_the_live_one(acme: Customer) -> 
     push(api)
     push(api, packages.zipped(packages.files(packages.CARD.replace("1.0.0", "1.1.0"))))
     first = ModelVersion.objects.get(version="1.0.0")
-    registry.mark_verified(version_id=first.pk, error="")
-    registry.promote(version=first)
+    versions.mark_verified(version_id=first.pk, error="")
+    versions.promote(version=first)
     live = api.post(f"{PATH}/1.0.0/retire", {})
     assert_problem(live, ErrorKind.CONFLICT, "shapes@1.0.0 is live; promote another version first.")
     by_header = api.call(
@@ -249,7 +267,7 @@ def test_files_that_another_version_has_stay_and_so_do_those_that_staff_named(
     twin.save(force_insert=True)
     for version in (pushed, twin):
         with django_capture_on_commit_callbacks(execute=True):
-            registry.retire(version=version)
+            versions.retire(version=version)
     assert folders(models_dir) == {pushed.artefact_path}, (
         "first the other had them, then the path was not that of a push"
     )

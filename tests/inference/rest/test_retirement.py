@@ -8,11 +8,11 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from inference import registry
 from inference.models import ModelVersion
+from inference.registry import versions
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
-from tenants.lifecycle import schedules
+from tenants.deprecations import schedules
 from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import guides, ledger
@@ -196,7 +196,7 @@ def test_an_extension_postpones_the_end_for_one_tenant(
 
 
 def test_a_pinned_model_version_ends(acme: Customer, live_worker: LiveWorker, walk: Walk, ends: Ends) -> None:
-    registry.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
+    versions.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
     row = ends("model_version", "sentiment@1.0.0", "sentiment@2.0.0")
     pinned = SENTENCE | {"model": "sentiment@1.0.0"}
     assert_says_nothing(Api(acme).post("/v2/predict", pinned))
@@ -207,7 +207,7 @@ def test_a_pinned_model_version_ends(acme: Customer, live_worker: LiveWorker, wa
     assert "/v2/models/sentiment@2.0.0/predict" in answer.headers["Link"]
     assert_says_nothing(Api(acme).post("/v2/predict", SENTENCE))
     walk(row.sunset_at)
-    registry.retire(version=ModelVersion.objects.get(model__name="sentiment", version="1.0.0"))
+    versions.retire(version=ModelVersion.objects.get(model__name="sentiment", version="1.0.0"))
     charged = len(ledger.records(acme.tenant))
     gone = Api(acme).post("/v2/predict", pinned)
     assert_problem(gone, ErrorKind.GONE, "The model version sentiment@1.0.0 ended", "sentiment@2.0.0", field="model")
@@ -220,7 +220,7 @@ def test_a_pinned_model_version_ends(acme: Customer, live_worker: LiveWorker, wa
 def test_a_key_that_may_not_use_the_model_learns_nothing_of_its_end(
     acme: Customer, live_worker: LiveWorker, walk: Walk, ends: Ends
 ) -> None:
-    registry.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
+    versions.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
     row = ends("model_version", "sentiment@1.0.0", "sentiment@2.0.0")
     issued = api_keys.issue(
         tenant=acme.tenant, name="Digits only", scopes=["predict"], allowed_models=["digits"], created_by=acme.owner
@@ -232,7 +232,7 @@ def test_a_key_that_may_not_use_the_model_learns_nothing_of_its_end(
 
 
 def test_in_a_batch_only_the_ended_input_fails(acme: Customer, live_worker: LiveWorker, walk: Walk, ends: Ends) -> None:
-    registry.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
+    versions.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
     row = ends("model_version", "sentiment@1.0.0", "sentiment@2.0.0")
     body = {"requests": [SENTENCE, SENTENCE | {"model": "sentiment@1.0.0"}]}
     walk(row.deprecate_at)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from auditlog.models import LogEntry
 
-from inference import registry
 from inference.models import MLModel, ModelVersion, Promotion, Rollout
-from inference.rollouts import canary, counting, trials
+from inference.registry import versions as model_versions
+from inference.registry.rollouts import trials
+from inference.trials import canary, counting
 from mlplatform.lib import enqueue
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
@@ -48,7 +49,7 @@ def versions(db: None) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tasks that workers were sent."""
     sent: list[str] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append(task))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: sent.append(task))
     return sent
 
 
@@ -84,7 +85,7 @@ def test_promote_roll_back_and_what_is_told(operator: Api, acme: Customer) -> No
         "shadow": None,
     }
     assert [(one["version"], one["reason"]) for one in history] == [("2.0.0", "promoted")]
-    assert registry.resolve("tiny").version == "2.0.0"
+    assert model_versions.resolve("tiny").version == "2.0.0"
     back = operator.post("/v2/models/tiny/rollback", {})
     assert (back.body["live_version"], back.body["rollback_version"]) == ("1.0.0", None)
     assert [one["reason"] for one in back.body["history"]] == ["rolled_back", "promoted"]
@@ -184,7 +185,7 @@ def test_without_the_scope_without_a_key_and_for_whom_it_is_not(
     assert_problem(send(Api(), method, path, body), ErrorKind.UNAUTHENTICATED)
     assert_problem(send(Api(secret=other.secret), method, path, body), ErrorKind.NOT_FOUND)
     MLModel.objects.update(owner=acme.tenant)
-    registry.changed()
+    model_versions.changed()
     foreign = send(Api(globex), method, path, body)
     elsewhere = None if body is None else {**body, "model": "none"} if "model" in body else body
     missing = send(Api(globex), method, path.replace("tiny", "none"), elsewhere)
@@ -195,7 +196,7 @@ def test_without_the_scope_without_a_key_and_for_whom_it_is_not(
 
 def test_an_owner_manages_its_private_model(acme: Customer, versions: None) -> None:
     MLModel.objects.update(owner=acme.tenant)
-    registry.changed()
+    model_versions.changed()
     api = Api(acme)
     refused = api.post("/v2/models/tiny/canary", {"version": "2.0.0", "percent": 20})
     assert_problem(refused, ErrorKind.INVALID_INPUT, field="percent")

@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from inference import artefacts
+from inference.registry import artefacts
 from inference.runtimes import bert_encoder, loading, networks
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError, RuntimeSpec
-from inference.truncation import REFUSE, TO_LIMIT, TextLength
+from inference.types import REFUSE, TO_LIMIT, TextLength
 from tests.support import demo_models, hf_folders
 from tests.support.hf_folders import FAMILIES, PAIRS, TEXTS
 

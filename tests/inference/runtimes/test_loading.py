@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.artefacts import ArtefactError
+from inference.registry.artefacts import ArtefactError
 from inference.runtimes import loading
 from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import Array, ContractError, Input, LoadError, RuntimeSpec

@@ -8,7 +8,7 @@ from inference.batching.messages import ItemMessage
 from inference.runtimes import loading
 from inference.runtimes.panics import contained
 from inference.runtimes.protocol import RuntimeFault
-from inference.working import batches
+from inference.worker import executor
 from tests.support import hf_folders, hostile
 
 
@@ -16,7 +16,7 @@ def test_the_input_fails_and_its_neighbours_are_answered(tmp_path: Path) -> None
     folder = hostile.write(tmp_path, hostile.PANICKING)
     runtime = loading.load(hostile.spec(folder, private=False))
     texts = [hostile.HARMLESS, hostile.PANICS, "a cat"]
-    outcome = batches.compute(runtime, [ItemMessage(b"t" + text.encode(), b"", "", 1, 0) for text in texts])
+    outcome = executor.compute(runtime, [ItemMessage(b"t" + text.encode(), b"", "", 1, 0) for text in texts])
     assert list(outcome.problems) == [1]
     assert "panicked" in outcome.problems[1]
     assert [scores is not None for scores in outcome.results] == [True, False, True]

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from inference.runtimes.protocol import Encoded, LoadError
 from inference.runtimes.tokens import TOKENIZER, TextReader
-from inference.truncation import REFUSE, TO_LIMIT, TextLength
+from inference.types import REFUSE, TO_LIMIT, TextLength
 from tests.support import demo_models, hf_folders
 
 SPECIAL = {"bert": (2, 3), "roberta": (2, 4), "bare": (0, 0), "minilm": (2, 3)}

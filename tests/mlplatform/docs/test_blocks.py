@@ -17,8 +17,8 @@ RUN_BY: Final = {
     ("docs/open-inference-protocol.md", "python"): "tests/inference/oip/test_guide.py",
     ("docs/openai.md", "bash"): "tests/inference/openai/test_guide.py",
     ("docs/openai.md", "python"): "tests/inference/openai/test_guide.py",
-    ("docs/recommendations.md", "bash"): "tests/inference/recommending/test_guide.py",
-    ("docs/recommendations.md", "python"): "tests/inference/recommending/test_guide.py",
+    ("docs/recommendations.md", "bash"): "tests/inference/recommendations/test_guide.py",
+    ("docs/recommendations.md", "python"): "tests/inference/recommendations/test_guide.py",
     ("docs/serve-your-model.md", "bash"): "tests/processes/test_serve_your_model.py",
 }
 """All blocks of a language in a document, and the test that runs every one of them."""

@@ -10,7 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from mlplatform.docs import changelog
-from tenants.lifecycle import catalogue, schedules
+from tenants.deprecations import catalogue, schedules
 from tenants.models import ApiVersion, Brownout
 from tests.conftest import Customer
 from tests.support.ending import DAY, make_schedule

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from mlplatform.lib import clock
-from tenants.lifecycle import catalogue, schedules
+from tenants.deprecations import catalogue, schedules
 from tenants.models import Tenant
 from tests.conftest import Customer
 from tests.support.ending import DAY, make_schedule

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.staticfiles import finders
 
 from mlplatform.lib.errors import ErrorKind
-from tenants.rest import problems
+from tenants.http import problems
 from tests.support.rest import Api
 
 PAGES = [

@@ -9,7 +9,7 @@ from typing import Any
 import graphene
 from graphene import relay
 
-from inference import predict as prediction
+from inference.engine import predict as prediction
 from inference.types import CallContext, PredictRequest
 from mlplatform.lib.deferred import Loader, gather
 from mlplatform.lib.errors import ErrorKind, PlatformError

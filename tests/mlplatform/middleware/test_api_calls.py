@@ -5,10 +5,10 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory, override_settings
 from prometheus_client import REGISTRY
 
-from mlplatform import traffic
 from mlplatform.lib import redis, tally
 from mlplatform.middleware.api_calls import ApiCallsMiddleware
 from mlplatform.middleware.content_security import ContentSecurityMiddleware
+from mlplatform.observability import traffic
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ def test_a_mistake_of_ours_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> No
     def explode(request: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("tenants.rest.authentication.secret_of", explode)
+    monkeypatch.setattr("tenants.http.authentication.secret_of", explode)
     response = Client(raise_request_exception=False).get("/v2/me")
     assert response.status_code == 500
     traffic.gather()

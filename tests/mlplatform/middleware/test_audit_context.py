@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from billing.models import LimitRule, Price
-from inference import registry
+from inference.registry import versions
 from mlplatform.middleware.audit_context import AuditContextMiddleware
 from tenants import api_keys, tenancy
 from tenants.models import ApiKey, ApiKeySecret, Tenant, User
@@ -98,9 +98,9 @@ def test_plans_limits_prices_and_models_are_audited_too(acme: Customer) -> None:
     assert entries(acme.plan)
     assert entries(acme.tenant.subscriptions.get())
     version = make_version(state="ready")
-    registry.promote(version=version)
+    versions.promote(version=version)
     assert last(version).changes["state"] == ["ready", "live"]
-    registry.purge_cache(model=version.model)
+    versions.purge_cache(model=version.model)
     assert last(version.model).changes == {"cache_epoch": ["0", "1"]}
 
 

@@ -1,0 +1,63 @@
+"""On the tenant's page: what it occupies against each of its quotas."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from billing import contracts, quotas
+from inference.admin.deprecations.tenant_calls import TenantWithCallsAdmin
+from inference.registry.packages import occupied
+from tenants.admin.kit import display
+from tenants.models import Tenant
+
+_MB: Final = 2**20
+
+
+class TenantWithQuotasAdmin(TenantWithCallsAdmin):
+    """Numbers come from the plan, or from the platform's settings where that says nothing."""
+
+    def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        fieldsets = list(super().get_fieldsets(request, obj))
+        return fieldsets if obj is None else [*fieldsets, ("Quotas", {"fields": ["occupies"]})]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), *(["occupies"] if obj is not None else [])]
+
+    @display(description="Occupies")
+    def occupies(self, tenant: Tenant) -> SafeString:
+        return format_html_join("", '<div><span class="p-number">{} of {}</span> {}</div>', _lines(tenant))
+
+
+def _lines(tenant: Tenant) -> Iterator[tuple[str, str, str]]:
+    """What is taken, of how much, and what it is."""
+    quota, plan = quotas.of_models(tenant_id=tenant.pk), contracts.plan_now(tenant.pk)
+    kept = occupied.kept(tenant)
+    yield f"{kept.versions:,}", f"{quota.versions:,}", "model versions that are not retired"
+    yield _mb(kept.total_bytes), _mb(quota.total_bytes), "of their files"
+    yield (
+        _mb(occupied.memory_bytes(tenant)),
+        _mb(quota.memory_bytes),
+        "that their processes may take, in the fullest worker",
+    )
+    pushes = occupied.pushes(tenant, quota)
+    yield (
+        "?" if pushes is None else f"{pushes:,}",
+        quota.push_rate.replace("/", " per ", 1),
+        "packages pushed, one at a time",
+    )
+    pixels = plan.pixels_per_s if plan is not None else None
+    whose = "each key" if pixels is None else "all keys together"
+    used = occupied.pixels_per_s(tenant)
+    yield (
+        "?" if used is None else f"{used:,.0f}",
+        f"{pixels or settings.PIXELS_PER_KEY_PER_S:,}",
+        f"pixels a second in the last minute, of all processes; each process allows so many to {whose}",
+    )
+
+
+def _mb(size: int | None) -> str:
+    return "?" if size is None else f"{size / _MB:,.1f} MB"

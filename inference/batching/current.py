@@ -1,0 +1,55 @@
+"""The batcher of this process, and computations that no call pays for."""
+
+from functools import lru_cache
+
+from django.conf import settings
+
+from inference.batching.batcher import Batcher
+from inference.batching.transport import CeleryTransport
+from inference.batching.work import Hold, WorkItem
+from inference.types import ModelRef, Priority
+
+
+@lru_cache(maxsize=1)
+def batcher() -> Batcher:
+    """The batcher of this process."""
+    return Batcher(
+        CeleryTransport(),
+        per_worker=settings.BATCHES_IN_FLIGHT,
+        max_queued=settings.MAX_QUEUED_INPUTS,
+        max_queued_bytes=settings.MAX_QUEUED_BYTES,
+        shared_batch_s=settings.SHARED_BATCH_S,
+    )
+
+
+def compute_unbilled(
+    ref: ModelRef,
+    payload: bytes,
+    *,
+    tenant_id: int,
+    shard: int,
+    deadline: float,
+    truncate: int,
+    priority: Priority = Priority.INTERACTIVE,
+) -> WorkItem:
+    """Queue one canonical input without a hold, a cache entry or a usage record: for shadows and rehearsals.
+
+    ``deadline`` is on the monotonic clock. Raises OVERLOADED or UNAVAILABLE where it cannot be queued.
+    """
+    work = WorkItem(
+        payload=payload,
+        cache_key=b"",
+        hold=Hold(hold_id="", tenant_id=tenant_id, shard=shard),
+        deadline=deadline,
+        priority=priority,
+        truncate=truncate,
+    )
+    batcher().submit([(ref, [work])])
+    return work
+
+
+def forget() -> None:
+    """Stop the batcher, if there is one; for tests."""
+    if batcher.cache_info().currsize:
+        batcher().stop()
+        batcher.cache_clear()

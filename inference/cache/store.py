@@ -1,0 +1,213 @@
+"""Answers that were computed before: first in this process, then in the cache Redis, both by canonical key.
+
+A cache that is down is a miss, a metric and no error. The model version's digest is part of the key, so a promotion
+can serve no stale answer; the epoch in the key is how staff purge. ``inference.cache.leases`` keeps processes from computing
+the same input at the same time.
+
+An answer to a text that was cut is kept with the text's length. It does for calls that let it be cut and tells others that
+their text is too long; a text that was read whole answers both. Only what is under way is kept apart, by :func:`lease_key`.
+"""
+
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from django.conf import settings
+from prometheus_client import Counter
+
+from billing.admission import connection
+from inference.types import REFUSE, ModelRef, TextLength
+from mlplatform.lib import clock, redis, tally
+
+ENTRY: Final = b"p:"
+CLAIM: Final = b"c:"
+_CUTS: Final = b"/cut"
+_HEAD: Final = struct.Struct("<dIII")
+"""Moment of computing (unix seconds), time to live (seconds), tokens of a text that was cut, how many of them were read."""
+_OVERHEAD_BYTES: Final = 250  # of one entry in the process: key, tuple, dictionary slot
+_BYTES_PER_SCORE: Final = 4
+_WHOLE: Final = (0, 0)
+_AWAY_S: Final = 1.0
+
+_lookups = Counter("mlplatform_cache_lookups_total", "Looks into the prediction cache.", ["level", "outcome"])
+_failures = Counter(
+    "mlplatform_cache_failures_total", "Calls of the cache Redis that failed and counted as a miss.", ["call"]
+)
+_local_hit = _lookups.labels("process", "hit")
+_remote_hit = _lookups.labels("redis", "hit")
+_missed = _lookups.labels("redis", "miss")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Scores of one answer as float32 bytes, and when they were computed and end (unix seconds); ``length`` of a text that
+    was cut."""
+
+    scores: bytes
+    computed_at: float
+    expires_at: float
+    length: TextLength | None = None
+
+    def age_s(self) -> int:
+        return max(0, int(clock.now().timestamp() - self.computed_at))
+
+
+class LocalCache:
+    """The most recently used answers of this process, bounded by bytes; thread-safe."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+
+    def get(self, key: bytes) -> Entry | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            if entry.expires_at <= clock.now().timestamp():
+                self._drop(key)
+                return None
+            self._entries.move_to_end(key)
+            return entry
+
+    def put(self, key: bytes, entry: Entry) -> None:
+        with self._lock:
+            if key in self._entries:
+                self._drop(key)
+            if len(entry.scores) + _OVERHEAD_BYTES > self._max_bytes:
+                return  # It would drive out everything else and then not fit itself.
+            self._entries[key] = entry
+            self._bytes += len(entry.scores) + _OVERHEAD_BYTES
+            while self._bytes > self._max_bytes:
+                self._drop(next(iter(self._entries)))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    def _drop(self, key: bytes) -> None:
+        self._bytes -= len(self._entries.pop(key).scores) + _OVERHEAD_BYTES
+
+
+local: Final = LocalCache(settings.LOCAL_CACHE_BYTES)
+_failed_at = float("-inf")  # of the last failure, on the monotonic clock
+
+
+def fits(outputs: int) -> bool:
+    """Whether an answer of so many scores is kept at all; a larger one is computed each time."""
+    return outputs * _BYTES_PER_SCORE <= settings.MAX_CACHED_ENTRY_BYTES
+
+
+def usable(entry: Entry | None, ref: ModelRef) -> Entry | None:
+    """The entry, unless another release wrote it, or staff have mended the version's labels since."""
+    return entry if entry is not None and len(entry.scores) == _BYTES_PER_SCORE * ref.outputs else None
+
+
+def lease_key(key: bytes, truncate: int) -> bytes:
+    """Under what a computation is known while it runs: one that may cut its text answers no call that has it refused."""
+    return key if truncate == REFUSE else key + _CUTS
+
+
+def is_away() -> bool:
+    """Whether the cache Redis failed within the last second, so that what can do without it does not wait for it again."""
+    return clock.monotonic() - _failed_at < _AWAY_S
+
+
+def failed(call: str) -> None:
+    """A call of the cache Redis failed; it counts as a miss."""
+    global _failed_at
+    _failed_at = clock.monotonic()
+    _failures.labels(call).inc()
+
+
+def forget() -> None:
+    """Drop what this process knows; for tests."""
+    global _failed_at
+    _failed_at = float("-inf")
+    local.clear()
+
+
+def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
+    """The answers at hand, by key; at most one round trip, and none when this process has them all."""
+    found: dict[bytes, Entry] = {}
+    missing: list[bytes] = []
+    for key in keys:
+        entry = local.get(key)
+        if entry is None:
+            missing.append(key)
+        else:
+            tally.count(_local_hit)
+            found[key] = entry
+    if missing:
+        for key, entry in _get_remote(missing).items():
+            local.put(key, entry)
+            found[key] = entry
+    return found
+
+
+def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
+    try:
+        values = connection.command(redis.cache(), "MGET", *(ENTRY + key for key in keys))
+    except redis.FAILURES:
+        failed("get")
+        return {}
+    found = {}
+    for key, value in zip(keys, values, strict=True):
+        entry = unpack(value)
+        if entry is None:
+            _missed.inc()
+        else:
+            _remote_hit.inc()
+            found[key] = entry
+    return found
+
+
+def keep(
+    entries: Mapping[bytes, bytes], *, ttl_s: int, lengths: Mapping[bytes, TextLength] = MappingProxyType({})
+) -> None:
+    """Keep scores by key in the cache Redis and end the claims on them; the worker calls it for a batch, in one round trip.
+    ``lengths`` are those of texts that were cut.
+
+    Entries first: who finds no claim any more must find the answer.
+    """
+    if not entries or not ttl_s:
+        return
+    now = clock.now().timestamp()
+    try:
+        pipe = redis.cache().pipeline(transaction=False)
+        for key, scores in entries.items():
+            pipe.set(ENTRY + key, _HEAD.pack(now, ttl_s, *(lengths.get(key) or _WHOLE)) + scores, ex=ttl_s)
+        pipe.delete(*(CLAIM + name for key in entries for name in (key, key + _CUTS)))
+        pipe.execute()
+    except redis.FAILURES:
+        failed("put")
+
+
+def put_local(key: bytes, scores: bytes, *, ttl_s: int, length: TextLength | None = None) -> None:
+    """Keep an answer that this process has just received; ``length`` is that of a text that was cut."""
+    now = clock.now().timestamp()
+    local.put(key, Entry(scores=scores, computed_at=now, expires_at=now + ttl_s, length=length))
+
+
+def unpack(value: bytes | str | None) -> Entry | None:
+    """The entry that the cache Redis holds; None for nothing, and for fewer bytes than the head, which nobody of us wrote."""
+    if value is None or len(value) < _HEAD.size:
+        return None
+    packed = redis.as_bytes(value)
+    computed_at, ttl_s, *length = _HEAD.unpack_from(packed)
+    return Entry(
+        scores=packed[_HEAD.size :],
+        computed_at=computed_at,
+        expires_at=computed_at + ttl_s,
+        length=TextLength(*length) if length != [*_WHOLE] else None,
+    )

@@ -1,0 +1,1 @@
+"""The path of a prediction: ``predict`` is the one door of every face."""

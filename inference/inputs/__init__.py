@@ -1,0 +1,1 @@
+"""Inputs of models: checked, canonical bytes out of JSON, images and texts."""

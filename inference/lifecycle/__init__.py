@@ -1,1 +1,0 @@
-"""Retirement as customers meet it: impact, notices, rewritten calls, rehearsal. The rules stand in ``tenants/lifecycle``."""

@@ -1,0 +1,288 @@
+"""Calls of one input each that come together, and calls that their callers take back."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from billing import admission, charging, pricing
+from billing.charging import Refused
+from billing.models import LimitKind, LimitRule, Price
+from inference.batching.current import batcher
+from inference.cache import single_flight
+from inference.engine.predict import Answer, begin, predict, predict_each, single
+from inference.types import CallContext, PredictRequest, PredictResult
+from mlplatform.lib.cancellation import Cancellation
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
+from tenants.guards import StaleCaller
+from tests.conftest import Customer
+from tests.inference.engine.test_predict import (
+    LARGE,
+    LARGE_CACHED,
+    call,
+    caller_of,
+    charges,
+    eventually,
+    kind_of,
+    open_holds,
+)
+from tests.support import ledger
+from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version, share_of
+
+pytestmark = pytest.mark.usefixtures("prices")
+
+
+@pytest.fixture
+def large(tiny_worker: TinyWorker) -> TinyRuntime:
+    return tiny_worker.serve(make_version("large"))
+
+
+def each(customer: Customer, *texts: Any, model: str = "large", **changes: Any) -> Answer:
+    requests = [
+        PredictRequest(model, text, path=f"item {number}: ", call_id=f"call-{number}")
+        for number, text in enumerate(texts)
+    ]
+    return predict_each(caller_of(customer), requests, call(**changes))
+
+
+def paid_and_held(customer: Customer) -> list[tuple[int, int]]:
+    """Units of each usage record, and what was held for it; where it paid less, the ledger calls it cached."""
+    return sorted((record.units, record.body["held_units"]) for record in ledger.records(customer.tenant))
+
+
+def kinds(answer: Answer) -> list[ErrorKind | None]:
+    return [result.kind if isinstance(result, PlatformError) else None for result in answer.results]
+
+
+@pytest.fixture
+def admissions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many charges each round trip of admission had."""
+    seen: list[int] = []
+    real = charging.charge
+
+    def charge(*, charges: Sequence[Any], **arguments: Any) -> Any:
+        seen.append(len(charges))
+        return real(charges=charges, **arguments)
+
+    monkeypatch.setattr(charging, "charge", charge)
+    return seen
+
+
+def test_a_group_takes_one_round_trip_and_each_is_a_call(
+    acme: Customer, large: TinyRuntime, admissions: list[int]
+) -> None:
+    answer = each(acme, "one", "two", "three")
+    assert [result.units for result in answer.results if isinstance(result, PredictResult)] == [LARGE] * 3
+    assert answer.units == 3 * LARGE
+    assert admissions == [3]
+    bodies = [record.body for record in ledger.records(acme.tenant)]
+    assert sorted(body["request_id"] for body in bodies) == ["call-0", "call-1", "call-2"]
+    assert [(body["operation"], body["requests"], body["inputs"]) for body in bodies] == [("predict", 1, 1)] * 3
+
+
+def test_a_group_of_cached_answers_is_metered_at_admission(
+    acme: Customer, large: TinyRuntime, admissions: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each(acme, "one", "two")
+    monkeypatch.setattr(admission, "settle", lambda **_: pytest.fail("a second round trip"))
+    answer = each(acme, "one", "two")
+    assert answer.units == 2 * LARGE_CACHED
+    assert admissions == [2, 2]
+
+
+def test_a_bad_one_leaves_the_others(acme: Customer, large: TinyRuntime) -> None:
+    answer = each(acme, "good", 7, "also good")
+    assert kinds(answer) == [None, ErrorKind.INVALID_INPUT, None]
+    problem = answer.results[1]
+    assert isinstance(problem, PlatformError)
+    assert problem.field == "item 1: input"
+    assert charges(acme) == [("large", LARGE, False)] * 2
+
+
+def test_limits_let_through_what_fits_and_refuse_the_rest(acme: Customer, large: TinyRuntime) -> None:
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=2 * LARGE, window_s=3600)
+    answer = each(acme, "one", "two", "three", "four")
+    assert kinds(answer) == [None, None, ErrorKind.QUOTA_EXCEEDED, ErrorKind.QUOTA_EXCEEDED]
+    assert charges(acme) == [("large", LARGE, False)] * 2
+    assert large.computed == ["one", "two"]
+    assert answer.decision is not None
+    assert not answer.decision.granted
+
+
+def test_a_refused_one_leaves_the_computation_that_it_joined(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
+) -> None:
+    amount = 2 * LARGE
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=3600)
+    tiny_worker.go.clear()
+    caller, request = caller_of(acme), PredictRequest("large", "same")
+    first = begin(caller, [request], call(), separate=True)
+    (running,) = single_flight._running.values()
+    # Who joins holds the whole price, which is all that is left, until it is known who pays for the computation.
+    rest = begin(caller, [request, PredictRequest("large", "other"), request], call(), separate=True)
+    assert running._waiters == 2, "the first, and the one that was admitted"
+    tiny_worker.go.set()
+    assert kinds(rest.finish()) == [None, ErrorKind.QUOTA_EXCEEDED, ErrorKind.QUOTA_EXCEEDED]
+    assert single(first.finish()).units == LARGE
+    assert paid_and_held(acme) == [(LARGE_CACHED, LARGE), (LARGE, LARGE)]
+
+
+def test_when_the_key_changes_amid_refusals_what_was_admitted_is_answered(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes: list[Any] = [None, StaleCaller()]
+    real = charging.charge
+
+    def charge(*, charges: Sequence[Any], **arguments: Any) -> Any:
+        decision = real(charges=charges[:1], **arguments) if len(charges) == 1 else None
+        if decision is None:
+            peeked = real(charges=charges[:0], **arguments | {"settle_now": False})
+            raise Refused(ErrorKind.QUOTA_EXCEEDED, "no", peeked, retry_after_s=1.0)
+        outcome = outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+        return decision
+
+    monkeypatch.setattr(charging, "charge", charge)
+    answer = each(acme, "one", "two")
+    assert kinds(answer) == [None, ErrorKind.UNAVAILABLE]
+
+
+def test_a_key_that_changed_is_read_anew_before_anything_is_admitted(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(charging, "charge", lambda **_: (_ for _ in ()).throw(StaleCaller()))
+    with pytest.raises(StaleCaller):
+        each(acme, "one", "two")
+    ledger.assert_untouched(acme)
+
+
+def test_the_price_of_a_call_is_paid_by_each_and_told_in_its_units(acme: Customer, large: TinyRuntime) -> None:
+    Price.objects.filter(model="large").update(per_call=3)
+    pricing.forget()
+    answer = each(acme, "one", "two")
+    assert [result.units for result in answer.results if isinstance(result, PredictResult)] == [LARGE + 3] * 2
+    assert answer.units == ledger.units(acme.tenant) == 2 * (LARGE + 3)
+    alone = predict(caller_of(acme), PredictRequest("large", "three"), call())
+    assert single(alone).units == alone.units == LARGE + 3
+
+
+def test_several_groups_are_on_their_way_at_once(acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime) -> None:
+    tiny_worker.go.clear()
+    caller = caller_of(acme)
+    groups = [begin(caller, [PredictRequest("large", text)], call(), separate=True) for text in ("a", "b", "c")]
+    assert open_holds(acme) == 3
+    tiny_worker.go.set()
+    answers = [single(group.finish()) for group in groups]
+    shares = [score.score for answer in answers for score in answer.predictions or () if score.label == "yes"]
+    assert shares == pytest.approx([share_of(text) for text in ("a", "b", "c")], abs=1e-6)
+
+
+def take_back(customer: Customer, cancellation: Cancellation) -> None:
+    eventually(lambda: open_holds(customer))
+    cancellation.cancel()
+
+
+def test_a_call_that_is_taken_back_is_not_charged(acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime) -> None:
+    tiny_worker.go.clear()
+    cancellation = Cancellation()
+    thread = threading.Thread(target=take_back, args=(acme, cancellation))
+    thread.start()
+    context = call(cancellation=cancellation)
+    caller = caller_of(acme)
+    assert kind_of(lambda: predict(caller, PredictRequest("large", "hello"), context)) is ErrorKind.TIMEOUT
+    thread.join(30)
+    assert open_holds(acme) == 0
+    tiny_worker.go.set()
+    eventually(lambda: not tiny_worker._queue.qsize())
+    assert charges(acme) == []
+    assert single_flight._running == {}
+
+
+def test_a_call_that_is_taken_back_leaves_an_equal_one(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
+) -> None:
+    """The first to ask goes; whoever waits with it still gets the answer, and pays for it, for nobody else does."""
+    tiny_worker.go.clear()
+    caller = caller_of(acme)
+    request = PredictRequest("large", "hello")
+    cancellation = Cancellation()
+    first = begin(caller, [request], call(cancellation=cancellation), separate=True)
+    second = begin(caller, [request], call(), separate=True)
+    third = begin(caller, [request], call(), separate=True)
+    cancellation.cancel()
+    assert kind_of(lambda: single(first.finish())) is ErrorKind.TIMEOUT
+    tiny_worker.go.set()
+    paid, joined = single(second.finish()), single(third.finish())
+    assert (paid.units, paid.cached) == (LARGE, False)
+    assert (joined.units, joined.cached) == (LARGE_CACHED, True)
+    assert large.computed == ["hello"]
+    assert paid_and_held(acme) == [(LARGE_CACHED, LARGE), (LARGE, LARGE)]
+    assert open_holds(acme) == 0
+
+
+def test_calls_that_fail_together_have_problems_of_their_own(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
+) -> None:
+    """A face writes its own field and request id into a problem."""
+    tiny_worker.go.clear()
+    caller, request = caller_of(acme), PredictRequest("large", POISON)
+    both = [begin(caller, [request], call(), separate=True) for _ in range(2)]
+    tiny_worker.go.set()
+    first, second = (started.finish().results[0] for started in both)
+    assert isinstance(first, PlatformError)
+    assert isinstance(second, PlatformError)
+    first.extra["request_id"] = first.field = "mine"
+    assert (second.kind, second.detail) == (first.kind, first.detail)
+    assert (second.field, second.extra) == (None, {})
+    assert len(tiny_worker.batches) == 1
+    assert charges(acme) == []
+
+
+def test_an_answer_that_came_before_it_was_taken_back_is_the_callers(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
+) -> None:
+    cancellation = Cancellation()
+    started = begin(caller_of(acme), [PredictRequest("large", "hello")], call(cancellation=cancellation), separate=True)
+    eventually(lambda: ledger.records(acme.tenant))
+    eventually(lambda: all(work.abandoned for _, work in started.computation._own))  # type: ignore[union-attr]
+    cancellation.cancel()
+    assert single(started.finish()).units == LARGE
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_queue_that_is_full_charges_no_group(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    def full(_: Any) -> None:
+        raise PlatformError(ErrorKind.OVERLOADED, "full", retry_after_s=1.0)
+
+    monkeypatch.setattr(batcher(), "submit", full)
+    answer = each(acme, *[f"text {number}" for number in range(count)])
+    assert kinds(answer) == [ErrorKind.OVERLOADED] * count
+    assert charges(acme) == []
+    assert single_flight._running == {}
+
+
+def test_redis_that_goes_amid_refusals_is_that_calls_problem(
+    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=3600)
+    real, asked = charging.charge, []
+
+    def charge(**arguments: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 3:
+            raise unavailable("away")
+        return real(**arguments)
+
+    monkeypatch.setattr(charging, "charge", charge)
+    assert kinds(each(acme, "one", "two")) == [None, ErrorKind.UNAVAILABLE]
+    assert charges(acme) == [("large", LARGE, False)]
+
+
+def test_contexts_say_which_protocol_was_spoken(acme: Customer, large: TinyRuntime) -> None:
+    context = CallContext(request_id="r", operation="predict", api_version="grpc")
+    predict(caller_of(acme), PredictRequest("large", "hello"), context)
+    assert [record.body["api_version"] for record in ledger.records(acme.tenant)] == ["grpc"]

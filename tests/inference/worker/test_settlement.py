@@ -1,0 +1,75 @@
+"""Settled and answered, or neither: also on a server that comes to the pipeline too late."""
+
+import pytest
+
+from billing.admission.server_clock import ServerClock
+from inference.batching.messages import BatchReply, ItemMessage, decode_reply
+from inference.worker import settlement
+from mlplatform.lib import redis
+from tests.support.redis_server import RedisServer
+
+HOUR_US = 3_600 * 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> ServerClock:
+    """An estimate of the server's clock that nobody has taught yet."""
+    fresh = ServerClock()
+    monkeypatch.setattr(settlement, "_server_clock", fresh)
+    return fresh
+
+
+def server_us() -> int:
+    seconds, micros = redis.state().time()
+    return int(seconds) * 1_000_000 + int(micros)
+
+
+def reply(batch_id: str = "b1") -> BatchReply:
+    return BatchReply(batch_id=batch_id, worker="w", results=[b"1234", None])
+
+
+def test_the_reply_waits_in_the_list_for_a_while(clock: ServerClock) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[])
+    (body,) = redis.state().lrange("reply:test", 0, -1)
+    assert decode_reply(redis.as_bytes(body)) == reply()
+    assert 0 < redis.state().ttl("reply:test") <= 60
+    assert clock.deadline_us(patience_s=0) > server_us() - HOUR_US
+
+
+def test_an_estimate_that_is_behind_is_mended_by_the_second_try(clock: ServerClock) -> None:
+    clock.learn(server_us() - HOUR_US)
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[])
+    assert redis.state().llen("reply:test") == 1
+
+
+@pytest.mark.usefixtures("hasty_redis_clients")
+def test_what_a_stalled_server_finds_when_it_wakes_is_not_pushed(state_redis: RedisServer) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("in time"), done=[])
+    state_redis.pause()
+    try:
+        with pytest.raises(redis.FAILURES):
+            settlement.settle_and_reply(reply_to="reply:test", reply=reply("late"), done=[])
+    finally:
+        state_redis.resume()
+    redis.state().ping()
+    with state_redis.client() as client:
+        bodies = client.lrange("reply:test", 0, -1)
+    assert [decode_reply(body).batch_id for body in bodies] == ["in time"]
+
+
+def test_a_broken_connection_is_tried_once_more(state_redis: RedisServer) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("first"), done=[])
+    with state_redis.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("second"), done=[])
+    bodies = redis.state().lrange("reply:test", 0, -1)
+    assert [decode_reply(redis.as_bytes(body)).batch_id for body in bodies] == ["first", "second"]
+
+
+def test_an_input_without_a_hold_is_answered_and_settles_nothing(clock: ServerClock) -> None:
+    unbilled = [ItemMessage(b"tx", b"", "", tenant_id=7, shard=3), ItemMessage(b"ty", b"", "", tenant_id=8, shard=3)]
+    assert settlement._by_tenant([*unbilled, ItemMessage(b"tz", b"", "h", tenant_id=7, shard=3)]) == {(7, 3): ["h"]}
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=unbilled)
+    assert [redis.as_bytes(key) for key in redis.state().keys("*")] == [b"reply:test"], (
+        "nothing but the reply is written"
+    )
