@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Settings are variables: make run WEB_PORT=9000 DATA_DIR=/srv/mlplatform
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-all check bench protos clean install-run install-test
+.PHONY: help run restart test test-fast test-all check bench protos clean install-run install-test
 
 VENV ?= .venv
 export VENV
@@ -22,6 +22,9 @@ help: ## List the targets
 
 run: install-run ## Start the product and keep it until Ctrl-C
 	@exec $(PYTHON) -m mlplatform.run
+
+restart: ## Replace the web processes of the product that runs, without a refused call
+	@exec $(PYTHON) -m mlplatform.run.restart_web
 
 test-fast: install-test ## For the edit loop: tests without processes, models and browsers
 	@exec $(PYTHON) -m tests.support.suite fast $(ARGS)

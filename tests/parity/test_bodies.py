@@ -160,7 +160,7 @@ def test_other_names_of_the_same_coding(acme: Customer) -> None:
 
 
 def test_what_is_cut_off_is_refused(acme: Customer, call: Call, models_dir: Path) -> None:
-    """Granian ends a chunked body without a word when its connection breaks: it looks like a shorter one."""
+    """The front knows where chunks end; what stands behind another server may not."""
     least = 3 if call.content_type == every_call.FORM else 1  # The last line break of a form may be missing.
     for missing in (least, 9, len(call.content) // 2):
         answer = call.send(Api(acme), content=call.content[:-missing], chunked=True)

@@ -69,7 +69,7 @@ class Api:
         chunked: bool = False,
         **meta: Any,
     ) -> Answer:
-        """``chunked`` sends the body as Granian shows one that came in chunks: without a length."""
+        """``chunked`` sends the body as the front shows one that came in chunks: without a length."""
         sent = self.everywhere | self._auth | (headers or {})
         request = RequestFactory().generic(method, path, content, content_type=content_type, headers=sent, **meta)
         if chunked:

@@ -33,7 +33,7 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def send(client: Client, path: str, content: bytes, *, content_type: str = FORM, chunked: bool = False,
          packed: bool = False, **meta: Any) -> Any:  # fmt: skip
-    """As Granian shows it."""
+    """As the front shows it."""
     content = gzip.compress(content) if packed else content
     meta |= {"HTTP_CONTENT_ENCODING": "gzip"} if packed else {}
     if chunked:
