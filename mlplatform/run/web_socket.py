@@ -36,6 +36,7 @@ class WebSocket:
         self._listener = bound(plan.web_host, plan.web_port)
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._door.bind(str(self.holder))
+        self.holder.chmod(0o700)
         self._door.listen(16)
         threading.Thread(target=self._hand_out, name="web-socket", daemon=True).start()
 
