@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Settings are variables: make run WEB_PORT=9000 DATA_DIR=/srv/mlplatform
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench protos clean install-run install-test
+.PHONY: help run restart test test-fast test-all check bench protos clean install-run install-test
 
 VENV ?= .venv
 export VENV
@@ -18,24 +18,35 @@ define NO_PYTHON
 endef
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
 
 run: install-run ## Start the product and keep it until Ctrl-C
 	@exec $(PYTHON) -m mlplatform.run
 
-test: install-test ## Run every test on SQLite, then those of SQL on PostgreSQL, if there is one
-	@exec $(PYTHON) -m tests.support.suite $(ARGS)
+restart: ## Replace the web processes of the product that runs, without a refused call
+	@exec $(PYTHON) -m mlplatform.run.restart_web
+
+test-fast: install-test ## For the edit loop: tests without processes, models and browsers
+	@exec $(PYTHON) -m tests.support.suite fast $(ARGS)
+
+test: install-test ## Before a commit: all tests on SQLite but the slowest (ARGS=path runs all of it)
+	@exec $(PYTHON) -m tests.support.suite test $(ARGS)
+
+test-all: install-test ## What `make test` leaves out: browsers, killed processes, PostgreSQL
+	@exec $(PYTHON) -m tests.support.suite all $(ARGS)
 
 # Django's checks see a production-like installation, and nothing of DATA_DIR.
 CHECK_ENV = env -u DATABASE_URL -u DEBUG DATA_DIR=$(abspath $(VENV))/check-data HTTPS=true ALLOWED_HOSTS=api.example.com \
   SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(60))')"
 
-check: install-test ## Lint, formatting, types, floors, missing migrations, Django's deploy check
+check: install-test ## Lint, formatting, types, floors, time of tests, migrations, Django's deploy check
 	@mkdir -p $(VENV)/check-data
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 	$(VENV)/bin/lint-imports
+	@echo "tests.support.budget"
+	@$(PYTHON) -m tests.support.budget
 	@echo "manage.py makemigrations --check --dry-run"
 	@$(CHECK_ENV) $(PYTHON) manage.py makemigrations --check --dry-run
 	@echo "manage.py check --deploy --fail-level WARNING"

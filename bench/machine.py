@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlplatform.run import redis_binary
 
-_PACKAGES = ("Django", "granian", "redis", "hiredis", "celery", "torch", "fastapi", "uvicorn", "uvloop", "httptools")
+_PACKAGES = ("Django", "redis", "hiredis", "celery", "torch", "fastapi", "uvicorn", "uvloop", "httptools")
 
 
 def describe() -> str:

@@ -19,7 +19,7 @@ from mlplatform.run import procfile
 
 _START_S: Final = 150.0
 _PARTS: Final = {
-    "web": "granian",
+    "web": "mlplatform.http",
     "grpc": "serve_grpc",
     "gpu-worker": "-Q gpu",
     "private-worker": "-Q private",

@@ -216,6 +216,21 @@ LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)
 MAX_CACHED_ENTRY_BYTES = env.int("MAX_CACHED_ENTRY_BYTES", 1024 * 1024)
 DEFAULT_API_VERSION = env.str("DEFAULT_API_VERSION", "v2")
 
+# --- The HTTP front: what a client may take of a web process ----------------------------------------------------------
+WEB_HEADERS_S = env.float("WEB_HEADERS_S", 10.0)
+WEB_BODY_S = env.float("WEB_BODY_S", 60.0)  # PUSH_BODY_S where packages go
+WEB_BODY_GRACE_S = env.float("WEB_BODY_GRACE_S", 10.0)
+WEB_BODY_BYTES_PER_S = env.int("WEB_BODY_BYTES_PER_S", 1024)  # when the grace has passed
+WEB_BODIES_PER_ADDRESS = env.int("WEB_BODIES_PER_ADDRESS", 128)  # half-sent at the same time, of each process
+WEB_BODIES_PER_KEY = env.int("WEB_BODIES_PER_KEY", 64)
+WEB_BODIES_BYTES = env.int("WEB_BODIES_BYTES", 512 * 1024 * 1024)  # in memory, of each process
+WEB_UPLOADS = env.int("WEB_UPLOADS", 8)  # packages that come in at the same time
+WEB_READER_S = env.float("WEB_READER_S", 30.0)
+WEB_KEEP_ALIVE_S = env.float("WEB_KEEP_ALIVE_S", 75.0)
+WEB_CONNECTIONS = env.int("WEB_CONNECTIONS", 4096)
+WEB_WAITING = env.int("WEB_WAITING", 1024)  # whole requests that wait for a thread
+WEB_DRAIN_S = env.float("WEB_DRAIN_S", 32.0)
+
 # --- gRPC --------------------------------------------------------------------------------------------------------------
 GRPC_HOST = env.str("GRPC_HOST", WEB_HOST)
 GRPC_THREADS = env.int("GRPC_THREADS", 64)

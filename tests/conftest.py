@@ -1,14 +1,12 @@
 """The named cast of the tests, and what every test starts from: empty Redis servers and empty in-process caches."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
-from xdist.scheduler import LoadFileScheduling
+from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
 
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
@@ -19,74 +17,16 @@ from inference.inputs import pixel_budget
 from inference.registry import versions
 from inference.trials import counting, shadow
 from mlplatform.graphql.documents import documents
-from mlplatform.lib import background
+from mlplatform.lib import background, redis
 from mlplatform.observability import traffic
 from tenants import api_keys, authentication, tenancy, trusted_documents
 from tenants.deprecations import catalogue
 from tenants.models import ApiKey, Tenant, User
 from tenants.scopes import SCOPES
-from tests.support import environment, holding
+from tests.support import environment, examples, holding
 from tests.support.redis_server import RedisServer
 
-# How long an example takes depends on who else uses the machine, and says nothing about the product.
-hypothesis_settings.register_profile("suite", deadline=None, derandomize="CI" in os.environ)
-hypothesis_settings.load_profile("suite")
-
-
-_LONGEST = ("tests/processes/", "tests/run/", "tests/browser/")
-_SAME_ON_BOTH = (
-    "tests/parity/",
-    "tests/mlplatform/docs/",
-    "tests/mlplatform/graphql/",
-    "tests/inference/grpc/",
-    "tests/inference/oip/",
-    "tests/inference/openai/",
-    "tests/inference/rest/test_bad_bodies.py",
-    "tests/processes/test_serve_your_model.py",
-    "tests/processes/test_two_workers.py",
-)
-"""Faces, and what processes do to each other: they reach SQL only through services whose own tests run on both."""
-_PROCESSES_OF_SQL = ("without_sql", "jobs_worker", "rehearsed", "promotions")
-"""Of what processes do to each other, what SQL has a part in; killed workers and stopped Redis servers are the same on both."""
-_OF_SQL = frozenset({"db", "transactional_db", "live_server", "stack"})
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest first. On PostgreSQL, leave out what would only be done a second time: tests that touch no SQL, those of
-    browsers, and those of faces."""
-    items.sort(key=_turn)  # stable: within a file the order stays
-    if not os.environ.get("TEST_DATABASE_URL"):
-        return
-    kept: list[pytest.Item] = []
-    left_out: list[pytest.Item] = []
-    for item in items:
-        uses_sql = item.get_closest_marker("django_db") is not None or bool(
-            _OF_SQL.intersection(getattr(item, "fixturenames", ()))
-        )
-        repeated = (
-            not uses_sql
-            or item.get_closest_marker("browser") is not None
-            or item.nodeid.startswith(_SAME_ON_BOTH)
-            or (item.nodeid.startswith("tests/processes/") and not any(word in item.name for word in _PROCESSES_OF_SQL))
-        )
-        (left_out if repeated else kept).append(item)
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = kept
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
-    """A file to a worker, but all tests of processes to one: they share a running product, which takes long to start."""
-
-    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            return "tests/processes" if nodeid.startswith("tests/processes/") else str(super()._split_scope(nodeid))
-
-    return Scheduling(config, log)
-
-
-def _turn(item: pytest.Item) -> int:
-    return next((turn for turn, folder in enumerate(_LONGEST) if item.nodeid.startswith(folder)), len(_LONGEST))
+examples.load_profile()
 
 
 @pytest.fixture(scope="session")
@@ -101,10 +41,46 @@ def cache_redis() -> RedisServer:
     return environment.CACHE
 
 
+@pytest.fixture
+def hasty_redis_clients(settings: Settings) -> Iterator[None]:
+    """Clients that wait as briefly as the product's, for tests in which a Redis server stands still."""
+    wait = "?socket_timeout=0.2&socket_connect_timeout=0.2"  # Another URL gets connections of its own.
+    patient = settings.CACHES
+    settings.REDIS_TIMEOUT_S = 0.2
+    settings.CACHES = {name: {**cache, "LOCATION": cache["LOCATION"] + wait} for name, cache in patient.items()}
+    forget_redis_clients()
+    yield
+    settings.CACHES = patient
+    forget_redis_clients()
+
+
+def forget_redis_clients() -> None:
+    """The next call makes them anew, as the settings are then."""
+    redis.state.cache_clear()
+    redis.cache.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Settings) -> None:
     """A million rounds a password are for attackers to suffer; the named cast signs in hundreds of times."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files_found_once() -> Iterator[None]:
+    """Each application that a test makes would look for the same files again, which took a third of a small test."""
+    found: dict[str, StaticFile] = {}
+    look = WhiteNoiseMiddleware.add_files_from_finders
+
+    def add_files(middleware: WhiteNoiseMiddleware) -> None:
+        if not found:
+            look(middleware)
+            found.update(middleware.files)
+        middleware.files.update(found)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", add_files)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

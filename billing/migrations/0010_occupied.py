@@ -14,16 +14,16 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='plan',
             name='model_memory_mb',
-            field=models.PositiveIntegerField(blank=True, help_text="Megabytes that the processes of its models may take together in one worker: each counts with all that it may take. Leave empty for the platform's number.", null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            field=models.PositiveIntegerField(blank=True, help_text="Megabytes that the processes of its models may take together in one worker: each counts with all that it may take. Leave empty for the platform's number.", null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='model memory (MB)'),
         ),
         migrations.AddField(
             model_name='plan',
             name='pixels_per_s',
-            field=models.PositiveBigIntegerField(blank=True, help_text="Pixels of images a second that a process unpacks for a tenant, all its keys together. Leave empty for the platform's number, which each key has for itself.", null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            field=models.PositiveBigIntegerField(blank=True, help_text="Pixels of images a second that a process unpacks for a tenant, all its keys together. Leave empty for the platform's number, which each key has for itself.", null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='pixels a second'),
         ),
         migrations.AddField(
             model_name='plan',
             name='pushes_per_hour',
-            field=models.PositiveIntegerField(blank=True, help_text="Packages that a tenant may push an hour over REST, good or bad, one at a time. Leave empty for the platform's number; for none at all let it keep 0 versions.", null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            field=models.PositiveIntegerField(blank=True, help_text="Packages that a tenant may push an hour over REST, good or bad, one at a time. Leave empty for the platform's number; for none at all let it keep 0 versions.", null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='pushes an hour'),
         ),
     ]

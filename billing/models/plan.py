@@ -48,6 +48,7 @@ class Plan(models.Model):
         help_text="Bytes that their files may have together. Leave empty for the platform's number.",
     )
     model_memory_mb = models.PositiveIntegerField(
+        "model memory (MB)",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -55,6 +56,7 @@ class Plan(models.Model):
         "take. Leave empty for the platform's number.",
     )
     pushes_per_hour = models.PositiveIntegerField(
+        "pushes an hour",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
@@ -62,6 +64,7 @@ class Plan(models.Model):
         "number; for none at all let it keep 0 versions.",
     )
     pixels_per_s = models.PositiveBigIntegerField(
+        "pixels a second",
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],

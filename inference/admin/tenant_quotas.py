@@ -29,33 +29,30 @@ class TenantWithQuotasAdmin(TenantWithCallsAdmin):
 
     @display(description="Occupies")
     def occupies(self, tenant: Tenant) -> SafeString:
-        return format_html_join("", '<div><span class="p-number">{} of {}</span> {}</div>', _lines(tenant))
+        return format_html_join("", "<div>{}: <b>{}</b> of {}{}</div>", _lines(tenant))
 
 
-def _lines(tenant: Tenant) -> Iterator[tuple[str, str, str]]:
-    """What is taken, of how much, and what it is."""
+def _lines(tenant: Tenant) -> Iterator[tuple[str, str, str, str]]:
+    """What it is, what is taken, of how much, and what that means."""
     quota, plan = quotas.of_models(tenant_id=tenant.pk), contracts.plan_now(tenant.pk)
     kept = occupied.kept(tenant)
-    yield f"{kept.versions:,}", f"{quota.versions:,}", "model versions that are not retired"
-    yield _mb(kept.total_bytes), _mb(quota.total_bytes), "of their files"
-    yield (
-        _mb(occupied.memory_bytes(tenant)),
-        _mb(quota.memory_bytes),
-        "that their processes may take, in the fullest worker",
-    )
+    yield "Model versions", f"{kept.versions:,}", f"{quota.versions:,}", ", without retired ones"
+    yield "Files of models", _mb(kept.total_bytes), _mb(quota.total_bytes), ""
+    yield "Memory of models", _mb(occupied.memory_bytes(tenant)), _mb(quota.memory_bytes), ", in the fullest worker"
     pushes = occupied.pushes(tenant, quota)
     yield (
+        "Pushes",
         "?" if pushes is None else f"{pushes:,}",
         quota.push_rate.replace("/", " per ", 1),
-        "packages pushed, one at a time",
+        ", one at a time",
     )
     pixels = plan.pixels_per_s if plan is not None else None
-    whose = "each key" if pixels is None else "all keys together"
     used = occupied.pixels_per_s(tenant)
     yield (
+        "Pixels a second, last minute",
         "?" if used is None else f"{used:,.0f}",
         f"{pixels or settings.PIXELS_PER_KEY_PER_S:,}",
-        f"pixels a second in the last minute, of all processes; each process allows so many to {whose}",
+        f", allowed by each process to {'each key' if pixels is None else 'all keys together'}",
     )
 
 

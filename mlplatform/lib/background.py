@@ -1,4 +1,4 @@
-"""Daemon threads that a process needs: none dies unseen. They start on first use, never at import (Granian and Celery fork)."""
+"""Daemon threads that a process needs: none dies unseen. They start on first use, never at import (Celery forks)."""
 
 import logging
 import os

@@ -3,8 +3,9 @@
 A body is read when a handler asks for it, so that a call which is refused before costs no reading, and kept, so that a
 handler that runs again for a stale caller finds it again. No more than the limit is ever in memory, whatever headers claim.
 
-Granian takes chunks apart, but ends a body without a word where the connection breaks or a chunk is none. What comes in
-chunks therefore must show its own end, as JSON, gzip, zip and images do, and as is checked here for forms.
+The HTTP front hands on what is whole, or more than is taken. Should another server stand before the application, one that ends
+a chunked body without a word where its connection breaks, what comes in chunks must show its own end, as JSON, gzip, zip and
+images do, and as is checked here for forms.
 """
 
 from collections.abc import Callable, Iterator

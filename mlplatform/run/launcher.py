@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mlplatform.http.listening import HOLDER
 from mlplatform.run import (
     environment,
     leftovers,
@@ -21,6 +22,7 @@ from mlplatform.run import (
     secret_key,
     setup_runner,
     summary,
+    web_socket,
 )
 from mlplatform.run.console import Console, StopSwitch
 from mlplatform.run.environment import LaunchPlan
@@ -30,6 +32,7 @@ from mlplatform.run.processes import ProcessState, Supervision
 from mlplatform.run.procfile import Tier
 from mlplatform.run.redis_servers import ManagedRedis
 from mlplatform.run.watch import Watch
+from mlplatform.run.web_socket import WebSocket
 
 REDIS_TIMEOUT_S = 60.0
 """A large append-only file takes a while to load."""
@@ -84,11 +87,24 @@ def _run(plan: LaunchPlan, *, console: Console, switch: StopSwitch) -> int:
     secret_key.ensure(plan.data_dir)
     _clear_metrics(plan)
     servers, variables = redis_servers.prepare(plan)
-    plan = dataclasses.replace(plan, environ={**plan.environ, **variables})
+    with web_socket.held(plan) as web:
+        plan = dataclasses.replace(plan, environ={**plan.environ, **variables, HOLDER: str(web.holder)})
+        return _run_programs(plan, text, servers, web, console=console, switch=switch)
+
+
+def _run_programs(
+    plan: LaunchPlan,
+    text: str,
+    servers: Sequence[ManagedRedis],
+    web: WebSocket,
+    *,
+    console: Console,
+    switch: StopSwitch,
+) -> int:
     managed = {server.program for server in servers}
     programs = [
         program
-        for program in procfile.read(text, plan.environ)
+        for program in procfile.with_web_processes(procfile.read(text, plan.environ), int(plan.environ["WEB_WORKERS"]))
         if program.tier is not Tier.REDIS or program.name in managed
     ]
     supervision = Supervision(plan, programs)
@@ -108,7 +124,7 @@ def _run(plan: LaunchPlan, *, console: Console, switch: StopSwitch) -> int:
         console.say(summary.render(plan))
         return _stay(supervision, watch, switch=switch)
     finally:
-        _drain(supervision, watch, console=console, switch=switch)
+        _drain(supervision, watch, web, console=console, switch=switch)
 
 
 def _clear_former_run(plan: LaunchPlan, console: Console) -> None:
@@ -173,7 +189,7 @@ def _start_what_takes_long(supervision: Supervision) -> None:
     """Start what readiness hangs on. The others follow when the web process answers, since a dozen seconds of
     CPU time go into one start and on a small machine they would only slow these down."""
     for state in supervision.states():
-        if state.pid == 0 and (state.name == _SLOWEST or state.tier is Tier.FACES):
+        if state.pid == 0 and not state.spare and (state.name == _SLOWEST or state.tier is Tier.FACES):
             supervision.start_process(state)
 
 
@@ -188,7 +204,7 @@ def _wait_until_ready(supervision: Supervision, *, plan: LaunchPlan, console: Co
             unready = readiness.waiting_for_grpc(plan)
         states = supervision.states()
         _refuse_failed(states, plan.log_dir)
-        waiting = unready or tuple(state.name for state in states if state.state != "RUNNING")
+        waiting = unready or tuple(state.name for state in states if state.state != "RUNNING" and not state.spare)
         if not waiting:
             return
         now = time.monotonic()
@@ -212,13 +228,28 @@ def _stay(supervision: Supervision, watch: Watch, *, switch: StopSwitch) -> int:
     return 0
 
 
-def _drain(supervision: Supervision, watch: Watch, *, console: Console, switch: StopSwitch) -> None:
+def _drain(supervision: Supervision, watch: Watch, web: WebSocket, *, console: Console, switch: StopSwitch) -> None:
+    serving = supervision.web_pids()
+
+    def tick() -> None:
+        watch.look_at_drain()
+        if not any(_runs(pid) for pid in serving):
+            web.refuse()
+
     console.say("")
     console.step("Stopping; what is running is finished first, and Ctrl-C again ends it at once")
-    killed = supervision.stop(in_a_hurry=lambda: switch.in_a_hurry, tick=watch.look_at_drain)
+    killed = supervision.stop(in_a_hurry=lambda: switch.in_a_hurry, tick=tick)
     for command in killed:
         console.say(f"Also ended: {command[:120]}")
     console.step("Stopped; no process is left")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _refuse_failed(states: Sequence[ProcessState], logs: Path) -> None:

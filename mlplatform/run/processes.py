@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import xmlrpc.client
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +22,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from mlplatform.run import leftovers, private_files, supervisor_conf
 from mlplatform.run.environment import LaunchPlan
 from mlplatform.run.problems import LaunchError
-from mlplatform.run.procfile import Program, Tier
+from mlplatform.run.procfile import Program, Tier, is_web
 from mlplatform.run.supervisor_conf import STOP_WAIT_S, Control
 
 # The kernel allows 104 to 108 bytes, and supervisord binds a name with its process id appended first.
@@ -40,6 +40,8 @@ class ProcessState:
     """STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED or FATAL."""
     pid: int
     """0 while it does not run."""
+    spare: bool = False
+    """Whether it is a free place, which nothing waits for."""
 
     @property
     def failed(self) -> bool:
@@ -106,7 +108,7 @@ class Supervision:
     def start_tier(self, tier: Tier) -> None:
         """Start the processes of a tier without waiting for them; those that run are left alone."""
         for state in self.states():
-            if state.tier is tier and state.pid == 0:
+            if state.tier is tier and state.pid == 0 and not state.spare:
                 self.start_process(state)
 
     def start_process(self, state: ProcessState) -> None:
@@ -122,15 +124,23 @@ class Supervision:
                 tier=Tier(info["group"]),
                 state=str(info["statename"]),
                 pid=int(info["pid"]),
+                spare=self._programs[str(info["name"])].spare,
             )
             for info in self._rpc().getAllProcessInfo()
         )
 
+    def web_pids(self) -> tuple[int, ...]:
+        """The web processes that run; none where supervisord does not answer."""
+        try:
+            return tuple(state.pid for state in self.states() if state.pid and is_web(state.name))
+        except (OSError, xmlrpc.client.Error):
+            return ()
+
     def sweep_orphans(self, states: Sequence[ProcessState]) -> tuple[str, ...]:
         """Kill the children that a killed process left and return its name.
 
-        Granian's workers go on serving, and hold the port, when their parent is killed. supervisord makes
-        each program the leader of a process group, so the group's old number still reaches them.
+        Celery's children go on when their parent is killed. supervisord makes each program the leader of a
+        process group, so the group's old number still reaches them.
         """
         orphaned = []
         for state in states:
@@ -173,11 +183,19 @@ class Supervision:
         return path
 
     def _rpc(self) -> Any:
-        transport = SupervisorTransport(
-            self._control.username, self._control.password, f"unix://{self._control.socket}"
-        )
-        proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=cast(Any, transport))
-        return proxy.supervisor
+        return rpc_of(self._control)
+
+
+def control_of(section: Mapping[str, str]) -> Control:
+    """How to talk to a supervisord, by the section ``unix_http_server`` of its configuration; raises KeyError."""
+    return Control(socket=Path(section["file"]), password=section["password"], username=section["username"])
+
+
+def rpc_of(control: Control) -> Any:
+    """supervisord's interface for remote calls."""
+    transport = SupervisorTransport(control.username, control.password, f"unix://{control.socket}")
+    proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=cast(Any, transport))
+    return proxy.supervisor
 
 
 def _kill_group(leader: int) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from string import Template
 
@@ -26,6 +26,7 @@ class Tier(StrEnum):
 
 
 _FACES = {"web", "grpc"}
+_WEB = re.compile(r"web(-\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,31 @@ class Program:
 
     name: str
     argv: tuple[str, ...]
+    spare: bool = False
+    """Whether it is a free place that is only taken when another program of its kind is replaced."""
 
     @property
     def tier(self) -> Tier:
         """Redis ends last because the others need it to drain; faces first, so that nothing new comes in."""
         if self.name.startswith("redis-"):
             return Tier.REDIS
-        return Tier.FACES if self.name in _FACES else Tier.WORKERS
+        return Tier.FACES if self.name in _FACES or is_web(self.name) else Tier.WORKERS
+
+
+def is_web(name: str) -> bool:
+    """Whether a program is one of the web processes."""
+    return _WEB.fullmatch(name) is not None
+
+
+def with_web_processes(programs: Iterable[Program], number: int) -> tuple[Program, ...]:
+    """The programs with so many web processes, ``web``, ``web-2`` and so on, and one place more for the restart of one."""
+    made: list[Program] = []
+    for program in programs:
+        made.append(program)
+        if program.name == "web":
+            places = range(2, number + 2)
+            made.extend(replace(program, name=f"web-{place}", spare=place > number) for place in places)
+    return tuple(made)
 
 
 def read(text: str, environ: Mapping[str, str]) -> tuple[Program, ...]:

@@ -95,7 +95,7 @@ def _program(program: Program, *, root: Path, log_dir: Path) -> str:
             "startretries": "5",
             "stopsignal": "TERM",
             "stopwaitsecs": str(STOP_WAIT_S[program.tier]),
-            # TERM goes to the parent alone, because Granian and Celery drain their children themselves; KILL,
+            # TERM goes to the parent alone, because Celery drains its children itself; KILL,
             # when draining took too long, goes to all of them.
             "stopasgroup": "false",
             "killasgroup": "true",

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pyte
 def test_a_zip_is_refused_with_its_reason_and_another_staged(
     tab: Watched, addresses: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: None)
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
     page = tab.page
     bad, good = tmp_path / "a-package-with-a-rather-long-name-2026-11-23.zip", tmp_path / "shapes.zip"
     bad.write_bytes(packages.zipped(packages.files() | {"a-folder/pytorch_model.bin": b"x"}))

@@ -59,7 +59,7 @@ def mallory(acme: Customer) -> Customer:
 @pytest.fixture
 def written(mallory: Customer, tiny_worker: TinyWorker, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Customer:
     """Mallory with a row of everything that customers can make, each through the service that makes it for customers."""
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: None)
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
     api = Api(mallory)
     headers = {"user-agent": EVIL.encode("ascii", "ignore").decode(), "x-request-id": "<script>evil()</script>"}
     _push(api, headers)

@@ -85,7 +85,7 @@ def test_over_http(
     monkeypatch: pytest.MonkeyPatch,
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: None)
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
     call: Call = CALLS[name]
     for number, what in enumerate(CHANGES):
         chunked = bool(number % 2)

@@ -36,7 +36,7 @@ def test_it_hurts_its_own_calls_alone(stack: Stack, client: Client, new_client: 
         hostile.write_package(tmp_path / name, parts, name=name)
     neighbour: Client = new_client()  # type: ignore[operator]
     with stack.private_worker() as worker:
-        until(lambda: stack.shell("workers"), lambda seen: len(seen) == 2, within_s=60)
+        until(lambda: stack.shell("workers"), lambda seen: len(seen) == 2)
         for name in ("panics", "hangs", "grows"):
             push(stack, tmp_path / name, owner=slug)
         assert listening(worker.tree()) == set()

@@ -21,9 +21,9 @@ def second(stack: Stack) -> Iterator[Process]:
     """The second worker, alive beside the first."""
     stack.wait_until_ready()
     with stack.another_gpu_worker() as process:
-        until(lambda: stack.shell("workers"), lambda seen: len(seen) == 2, within_s=60)
+        until(lambda: stack.shell("workers"), lambda seen: len(seen) == 2)
         yield process
-    until(lambda: stack.shell("workers"), lambda seen: len(seen) == 1, within_s=30)
+    until(lambda: stack.shell("workers"), lambda seen: len(seen) == 1)
 
 
 def named(stack: Stack, process: Process) -> str:
@@ -41,13 +41,12 @@ def test_a_worker_killed_beside_another_fails_no_call_and_charges_none_twice(
         until(
             lambda: stack.shell("workers"),
             lambda seen: all(said["batches"] > before[name]["batches"] + 3 for name, said in seen.items()),
-            within_s=60,
         )
         killed_at = time.monotonic()
         second.kill()
         # Longer than a lost batch is waited for, so that its calls are among those that are looked at.
         until(time.monotonic, lambda now: now > killed_at + 3.0)
-        until(lambda: len(load.since(killed_at)), lambda answers: answers >= 50, within_s=60)
+        until(lambda: len(load.since(killed_at)), lambda answers: answers >= 50)
     assert load.statuses().keys() == {200}, [answer for answer in load.answers.values() if answer.status != 200][:3]
     assert_charged_exactly(stack, client, list(load.answers.values()))
     # Those that were under way or came soon after; each is computed here once more, alone.
@@ -63,19 +62,19 @@ def test_a_drained_worker_takes_nothing_until_it_is_let_back(stack: Stack, clien
         return seen
 
     with Load(stack.webs[:1], client.secret, clients=6, about="drain one of two") as load:
-        until(said, lambda seen: seen["batches"] > 3, within_s=60)
+        until(said, lambda seen: seen["batches"] > 3)
         stack.shell("drain", worker=name)
         try:
-            until(lambda: "Canceling queue gpu" in second.text(), bool, within_s=30)
+            until(lambda: "Canceling queue gpu" in second.text(), bool)
             answered = load.statuses()[200]
             done = until(said, lambda seen: seen["draining"])
-            until(load.statuses, lambda seen: seen[200] >= answered + 60, within_s=60)
+            until(load.statuses, lambda seen: seen[200] >= answered + 60)
             # At most the batch that it had taken when the order came.
             assert said()["batches"] <= done["batches"] + 1
         finally:
             stack.shell("undrain", worker=name)
         rested = said()["batches"]
-        until(said, lambda seen: not seen["draining"] and seen["batches"] > rested + 3, within_s=60)
+        until(said, lambda seen: not seen["draining"] and seen["batches"] > rested + 3)
     assert load.statuses().keys() == {200}
     assert_charged_exactly(stack, client, list(load.answers.values()))
     second.terminate()

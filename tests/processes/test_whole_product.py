@@ -43,6 +43,7 @@ LASTING = "until (they|then|taken|staff|it)|a field|for ever"
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("stack")]
 
 
+@pytest.mark.walk
 def test_servers_and_workers_listen_on_loopback_only(stack: Stack) -> None:
     servers = [psutil.Process(stack.state.pid), psutil.Process(stack.cache.pid)]
     assert [listening([server]) for server in servers] == [{"127.0.0.1"}, {"127.0.0.1"}]
@@ -52,6 +53,7 @@ def test_servers_and_workers_listen_on_loopback_only(stack: Stack) -> None:
         assert listening(tree) == ({"127.0.0.1"} if name.startswith(("web-", "grpc")) else set()), name
 
 
+@pytest.mark.walk
 def test_a_key_revoked_elsewhere_is_refused_by_every_web_process_at_once(stack: Stack, client: Client) -> None:
     before = [web.predict(client.secret, f"asked of {web.port}") for web in stack.webs]
     stack.shell("revoke", key_id=client.key_id)
@@ -66,6 +68,7 @@ def test_a_key_revoked_elsewhere_is_refused_by_every_web_process_at_once(stack: 
     assert ledger["requests"] == sorted(answer.headers["x-request-id"] for answer in before)
 
 
+@pytest.mark.walk
 def test_a_promotion_reaches_every_web_process(stack: Stack, client: Client) -> None:
     text = "The same text for both versions."
 
@@ -129,6 +132,7 @@ def test_promotions_and_rollbacks_under_load_fail_no_call_and_every_answer_is_it
     assert_charged_exactly(stack, client, [answer for _, answer in answers])
 
 
+@pytest.mark.walk
 def test_a_text_that_is_too_long_is_cut_or_refused_as_each_call_asks_in_every_web_process(
     stack: Stack, client: Client
 ) -> None:
@@ -162,6 +166,7 @@ def v1_1(web: Http, client: Client) -> Answer:
     return web.call("POST", "/v1.1/predict", body=b'{"model": "sentiment", "input": "Good."}', headers=headers)
 
 
+@pytest.mark.walk
 def test_a_schedule_and_its_brownout_reach_every_web_process(stack: Stack, client: Client) -> None:
     def seen() -> list[tuple[int, str]]:
         answers = [v1_1(web, client) for web in stack.webs]
@@ -170,14 +175,15 @@ def test_a_schedule_and_its_brownout_reach_every_web_process(stack: Stack, clien
     assert seen() == [(200, "")] * 2
     schedule_id = stack.shell("deprecate", subject="v1.1", successor="v2", share=100)
     try:
-        until(seen, lambda found: found == [(503, "true")] * 2, within_s=10)
+        until(seen, lambda found: found == [(503, "true")] * 2)
         assert v1_1(stack.webs[1], client).body["type"] == "/docs/problems#brownout"
         assert [web.predict(client.secret, "v2 has no end").status for web in stack.webs] == [200, 200]
     finally:
         stack.shell("call_off", schedule_id=schedule_id)
-    until(seen, lambda found: found == [(200, "")] * 2, within_s=10)
+    until(seen, lambda found: found == [(200, "")] * 2)
 
 
+@pytest.mark.walk
 def test_a_migration_is_rehearsed_by_the_jobs_worker_and_costs_nothing(stack: Stack, client: Client) -> None:
     web = stack.webs[0]
     auth = {"Authorization": f"Bearer {client.secret}", "Content-Type": "application/json"}
@@ -199,12 +205,11 @@ def test_a_migration_is_rehearsed_by_the_jobs_worker_and_costs_nothing(stack: St
 
     try:
         # Only what a process answers after it has heard of the schedule can be sampled; a second later the sample is kept.
-        until(ask, lambda answer: "deprecation" in answer.headers, within_s=10)
+        until(ask, lambda answer: "deprecation" in answer.headers)
         left = stack.shell("remaining", secret=client.secret)
         found = until(
             rehearsed,
             lambda answer: answer.status == 200 and (answer.body["report"] or {"calls": 0})["calls"] > 0,
-            within_s=90,
         )
         assert (found.body["state"], found.body["verdict"]) == ("succeeded", "ready"), found.text
         assert found.body["report"]["new_latency_ms"] > 0
@@ -224,7 +229,7 @@ def test_a_killed_gpu_worker_comes_back_and_no_call_is_wrong_or_charged_twice(st
         stack.gpu_worker.kill()
         until(lambda: stack.gpu_worker.starts, lambda seen: seen > starts)
         answered = load.statuses()[200]
-        until(load.statuses, lambda seen: seen[200] >= answered + 40, within_s=90)
+        until(load.statuses, lambda seen: seen[200] >= answered + 40)
     assert_success_or_come_again(load)
     assert_charged_exactly(stack, client, list(load.answers.values()))
     assert_right(load.answers)
@@ -241,11 +246,11 @@ def test_without_the_state_redis_calls_get_503_and_nothing_is_unmetered(stack: S
             served = [web.predict(client.secret, f"asked while it is away: {way}") for web in stack.webs]
             ready = stack.readyz()
             # Long enough that batches under way are given up, which must not be charged later.
-            until(load.statuses, lambda seen: seen[503] >= refused[503] + 300, within_s=60)
+            until(load.statuses, lambda seen: seen[503] >= refused[503] + 100)
         finally:
             stack.state.resume() if way == "pause" else stack.state.start()
         answered = load.statuses()[200]
-        until(load.statuses, lambda seen: seen[200] >= answered + 30, within_s=60)
+        until(load.statuses, lambda seen: seen[200] >= answered + 30)
     for answer in served:
         assert answer.may_be_repeated, answer
         assert "nothing was charged" in answer.body["detail"]
@@ -277,11 +282,11 @@ def test_pauses_of_the_state_redis_under_mixed_batches_charge_what_was_answered(
         try:
             for _ in range(6):
                 answered = seen(200)
-                until(partial(seen, 200), partial(lt, answered + 60), within_s=90)
+                until(partial(seen, 200), partial(lt, answered + 60))
                 refused = seen(503)
                 stack.state.pause()
                 try:
-                    until(partial(seen, 503), partial(lt, refused + 40), within_s=60)
+                    until(partial(seen, 503), partial(lt, refused + 40))
                 finally:
                     stack.state.resume()
         finally:
@@ -371,6 +376,7 @@ def test_without_the_cache_redis_calls_are_computed_anew(stack: Stack, client: C
     assert_charged_exactly(stack, client, calls + list(load.answers.values()))
 
 
+@pytest.mark.walk
 def test_equal_calls_of_several_web_processes_are_computed_once(stack: Stack, client: Client) -> None:
     texts = [f"Asked of everybody at once, number {number}." for number in range(4)]
     calls = [(web, text) for text in texts for web in stack.webs for _ in range(3)]
@@ -499,7 +505,6 @@ def test_a_grpc_process_that_is_told_to_stop_answers_what_it_has_begun(stack: St
     paid = until(
         lambda: stack.shell("ledger", tenant_id=client.tenant_id),
         lambda ledger: ledger["day_units"] == 100,
-        within_s=60,
     )
     assert paid["day_calls"] == 10
 

@@ -164,11 +164,15 @@ def test_every_unix_socket_lies_behind_modes_of_its_owner_alone(product: Product
         for connection in process.net_connections("unix")
         if connection.laddr
     }
-    control = product.data_dir / "run" / "supervisor.sock"
-    # supervisord binds a name with its process id appended, and links it to this one.
-    assert {name.removeprefix(str(control)).lstrip(".0123456789") for name in named} == {""}
-    assert stat.S_IMODE(control.stat().st_mode) == 0o700
-    assert stat.S_IMODE(control.parent.stat().st_mode) == 0o700
+    run_dir = product.data_dir / "run"
+    # supervisord binds a name with its process id appended, and links it to its own.
+    assert {name.rstrip(".0123456789") for name in named} == {
+        str(run_dir / "supervisor.sock"),
+        str(run_dir / "web.sock"),
+    }
+    for socket_file in (run_dir / "supervisor.sock", run_dir / "web.sock"):
+        assert stat.S_IMODE(socket_file.stat().st_mode) == 0o700
+    assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
 
 
 def test_every_file_is_closed_to_others(product: Product) -> None:
@@ -193,7 +197,8 @@ def test_another_user_reads_no_file_and_reaches_no_socket(product: Product) -> N
         secrets.remove("db.sqlite3")
     assert secrets <= {path.name for path in closed}
     assert [path for path in closed if path.exists() and not path.is_socket() and another_user.can_read(path)] == []
-    assert not another_user.can_connect(data_dir / "run" / "supervisor.sock")
+    for name in ("supervisor.sock", "web.sock"):
+        assert not another_user.can_connect(data_dir / "run" / name)
     web = next(process for process in processes(product) if process.pid == product.pid_of("web"))
     assert not another_user.can_read(Path("/proc") / str(web.pid) / "environ")
 

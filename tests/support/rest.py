@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 from django.core import signals
-from django.core.wsgi import get_wsgi_application
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from django.db.utils import ConnectionHandler
 from django.test import RequestFactory
@@ -47,7 +47,7 @@ class Api:
         self._auth = {"authorization": f"Bearer {secret}"} if secret else customer.auth if customer else {}
         # Made anew each time: middleware reads its settings when it is made, and tests change them.
         api_answers.security_headers.cache_clear()
-        self._application = ShortWay(get_wsgi_application())
+        self._application = ShortWay(WSGIHandler())
 
     def get(self, path: str, *, headers: dict[str, str] | None = None, **meta: Any) -> Answer:
         """``meta`` are keys of the WSGI environment, such as REMOTE_ADDR."""
@@ -69,7 +69,7 @@ class Api:
         chunked: bool = False,
         **meta: Any,
     ) -> Answer:
-        """``chunked`` sends the body as Granian shows one that came in chunks: without a length."""
+        """``chunked`` sends the body as the front shows one that came in chunks: without a length."""
         sent = self.everywhere | self._auth | (headers or {})
         request = RequestFactory().generic(method, path, content, content_type=content_type, headers=sent, **meta)
         if chunked:

@@ -183,6 +183,7 @@ def test_the_system_check_names_it_with_a_hint() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.processes
 @pytest.mark.parametrize("bears", [None, OTHER], ids=["nothing", "another"])
 def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
     bears: str | None, state_redis: RedisServer
@@ -195,7 +196,7 @@ def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
         uid = process.hear()
         state_redis.start()
         if bears is None:
-            until(lambda: redis.state().get(KEY), lambda found: found == uid.encode(), within_s=30)
+            until(lambda: redis.state().get(KEY), lambda found: found == uid.encode())
             process.say("enough")
             assert process.wait() == 0
         else:
@@ -204,6 +205,7 @@ def test_a_serving_process_starts_without_redis_and_looks_when_it_comes(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.processes
 def test_of_several_processes_that_start_at_once_one_makes_the_id() -> None:
     code = "from tenants import installation\nsay('up')\nhear()\ninstallation.require()\nsay(installation.uid())\n"
     with SecondProcess(code) as one, SecondProcess(code) as two, SecondProcess(code) as three:

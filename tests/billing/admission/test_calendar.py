@@ -2,11 +2,12 @@
 
 import datetime as dt
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from billing.admission.scripts import JoinedScript
 from tests.billing.admission.world import SECOND, World
+from tests.support.examples import examples
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 MICROSECOND = dt.timedelta(microseconds=1)
@@ -28,7 +29,7 @@ class Calendar(JoinedScript):
 CALENDAR = Calendar()
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     moment=st.integers(0, (dt.datetime(2254, 12, 31, tzinfo=dt.UTC) - EPOCH) // MICROSECOND).map(
         lambda microseconds: EPOCH + microseconds * MICROSECOND

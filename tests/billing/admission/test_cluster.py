@@ -3,7 +3,6 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -23,10 +22,11 @@ LIMITS = (
 )
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[redis.Redis]:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     """A cluster of one server that owns every slot; it refuses scripts that reach into another slot."""
     port = free_port()
+    tmp_path = tmp_path_factory.mktemp("cluster")
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -23,7 +23,7 @@ MONTH = limit(LimitKind.MONTHLY, 1000)
 
 
 @pytest.fixture
-def acme(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def acme(server: RedisServer, hasty_redis_clients: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Acme on the server's own clock, through a client as impatient as that of production."""
     monkeypatch.setattr(server_clock, "OF_STATE", ServerClock())
     with server.client(socket_timeout=0.2) as client:

@@ -8,15 +8,15 @@ from fractions import Fraction
 from typing import Protocol
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from billing.admission import MAX_AMOUNT, Limit, LimitKind
 from tests.billing.admission.world import DAY, SECOND, START, World, limit
+from tests.support.examples import examples
 
-HISTORIES = settings(
-    max_examples=60,
-    deadline=None,
+HISTORIES = examples(
+    60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from billing.admission import Charge, LimitKind, Settled, Settlement
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.billing.admission.world import SECOND, World, limit, walked_clock
+from tests.support.examples import examples
 from tests.support.redis_server import RedisServer
 
 MONTH = limit(LimitKind.MONTHLY, 300)
@@ -178,10 +179,9 @@ def machine(server: RedisServer) -> Iterator[type[Holds]]:
         yield Holds
 
 
+@pytest.mark.property
 def test_any_order_of_admissions_retries_settlements_releases_voids_and_expiries(machine: type[Holds]) -> None:
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=examples(60, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
     )

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
@@ -18,6 +18,7 @@ from billing import admission
 from billing.admission import Charge, LimitKind, Settled, Settlement, connection, server_clock
 from mlplatform.lib.errors import PlatformError
 from tests.billing.admission.world import SECOND, SHARD, TENANT, World, limit, walked_clock
+from tests.support.examples import examples
 from tests.support.redis_server import RedisServer
 
 MONTH = limit(LimitKind.MONTHLY, 1_000_000)
@@ -244,10 +245,9 @@ def machine(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ty
         yield Pauses
 
 
+@pytest.mark.property
 def test_a_pause_at_any_moment_leaves_every_call_charged_as_it_was_told(machine: type[Pauses]) -> None:
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=examples(100, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
     )

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from billing.admission import Charge, Decision, Limit, LimitKind, tightest
 from tests.billing.admission.world import World, limit
+from tests.support.examples import examples
 
 BURST = limit(LimitKind.TOKEN_BUCKET, 10, rate=0.001)
 MONTH = limit(LimitKind.MONTHLY, 1_000_000)
@@ -100,7 +101,7 @@ def _prices(draw: st.DrawFn) -> list[tuple[str, int]]:
     )
 
 
-@settings(max_examples=80, suppress_health_check=list(HealthCheck))
+@examples(80, suppress_health_check=list(HealthCheck))
 @given(limits=_limits(), price=_prices())
 def test_whoever_goes_on_at_this_price_is_stopped_by_the_limit_that_was_told(
     world: World, limits: list[Limit], price: list[tuple[str, int]]

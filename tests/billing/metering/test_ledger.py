@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, OperationalError, connection
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
@@ -27,6 +27,7 @@ from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import authenticate
 from tests.billing.conftest import NOON
 from tests.conftest import Customer
+from tests.support.examples import examples
 from tests.support.redis_server import RedisServer
 from tests.support.second_process import SecondProcess
 
@@ -521,7 +522,7 @@ RECORDS = st.lists(
 
 
 @pytest.mark.django_db
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=RECORDS, cut=st.integers(0, 12))
 def test_sums_made_bit_by_bit_are_those_made_anew(
     acme: Customer, meter: Meter, records: list[dict[str, Any]], cut: int

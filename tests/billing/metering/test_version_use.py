@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from billing.metering import ledger as metering_ledger
@@ -14,6 +14,7 @@ from billing.metering.version_use import Use
 from billing.models import UsageRecord, UsageRollup, VersionUse
 from tests.billing.conftest import NOON
 from tests.conftest import Customer
+from tests.support.examples import examples
 from tests.support.walked_clock import Walk, walk
 
 __all__ = ["walk"]
@@ -89,7 +90,7 @@ RECORDS = st.lists(
 
 
 @pytest.mark.django_db
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records=RECORDS, cut=st.integers(0, 12))
 def test_sums_made_bit_by_bit_are_those_made_anew(
     acme: Customer, meter: Meter, records: list[dict[str, Any]], cut: int

@@ -79,7 +79,7 @@ def form(model: MLModel, **more: str) -> dict[str, str]:
 def sent_tasks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the tasks that are sent from now on, in place of sending them."""
     sent: list[str] = []
-    monkeypatch.setattr("mlplatform.lib.enqueue._send", lambda task, queue, kwargs: sent.append(task))
+    monkeypatch.setattr("mlplatform.lib.enqueue.send", lambda task, queue, kwargs: sent.append(task))
     return sent
 
 
@@ -106,7 +106,7 @@ def test_without_a_broker_a_version_is_staged_and_nobody_claims_to_verify_it(
         raise OperationalError("Connection refused")
 
     admin = staff.signed_in(staff.superuser())
-    monkeypatch.setattr("mlplatform.lib.enqueue._send", refuse)
+    monkeypatch.setattr("mlplatform.lib.enqueue.send", refuse)
     staged = admin.post(f"{VERSIONS}add/", form(MLModel.objects.create(name="digits")), follow=True)
     assert "the broker does not answer" in staff.said(staged)[-1]
     version = ModelVersion.objects.get()
@@ -178,7 +178,7 @@ def test_what_no_worker_holds_is_not_promoted_and_the_page_says_why(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: asked.append(kwargs["version_id"]))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: asked.append(kwargs["version_id"]))
     version = make_version("1.1.0")
     report()
     answer = admin.post(f"{VERSIONS}{version.pk}/promote/", {"confirmed": "yes"}, follow=True)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("models_dir")
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tasks that would have been sent."""
     tasks: list[str] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: tasks.append(task))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: tasks.append(task))
     return tasks
 
 
@@ -64,7 +64,7 @@ def test_without_a_broker_it_is_staged_all_the_same(monkeypatch: pytest.MonkeyPa
     def refuse(task: str, queue: str, kwargs: dict[str, object]) -> None:
         raise OperationalError("Connection refused")
 
-    monkeypatch.setattr(enqueue, "_send", refuse)
+    monkeypatch.setattr(enqueue, "send", refuse)
     answer = staff.signed_in(staff.superuser()).post(PAGE, form(), follow=True)
     assert "the broker does not answer" in staff.said(answer)[0]
     assert ModelVersion.objects.get().state == "staged"

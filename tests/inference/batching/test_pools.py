@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.batching.dispatcher import Dispatcher
@@ -15,6 +15,7 @@ from inference.types import Priority
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome, payloads, walk
 from tests.inference.inputs.test_canonical import reference
+from tests.support.examples import examples
 
 MODELS = [reference(version_id=number, max_batch_size=3) for number in range(3)]
 STEPS = st.lists(
@@ -48,7 +49,7 @@ def found(pools: Pools) -> dict[Lane, dict[Priority, list[WorkItem]]]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(STEPS)
 def test_totals_are_what_a_walk_finds(steps: list[tuple[object, ...]]) -> None:
     pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.0)

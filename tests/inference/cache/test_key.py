@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -14,6 +14,7 @@ from inference.inputs import canonical
 from inference.types import REFUSE, TO_LIMIT, FlatTensor, ImageFile, TextPair
 from mlplatform.lib.errors import PlatformError
 from tests.inference.inputs.test_canonical import reference
+from tests.support.examples import examples
 
 TEXT: dict[str, Any] = {"kind": "text", "max_chars": 40}
 PAIR: dict[str, Any] = {"kind": "pair", "max_chars": 40}
@@ -72,7 +73,7 @@ def key(schema: dict[str, Any], value: Any, *, tenant_id: int = 1, truncate: int
 
 
 @given(CASES, CASES)
-@settings(max_examples=300)
+@examples(300)
 def test_inputs_share_a_key_only_if_a_model_sees_the_same(first: Case, second: Case) -> None:
     assert (key(*first[:2]) == key(*second[:2])) == (first[2] == second[2])
 
@@ -157,7 +158,7 @@ def test_what_a_schema_allows_is_no_part_of_the_key(text: str, max_chars: int) -
 
 
 @given(CASES, CASES, st.integers(-1, 3), st.integers(-1, 3))
-@settings(max_examples=300)
+@examples(300)
 def test_where_a_text_may_be_cut_is_part_of_the_key_unless_it_is_the_models_limit(
     first: Case, second: Case, here: int, there: int
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_claim_that_another_process_has_by_now_is_left_to_it() -> None:
     assert leases._held == {}
 
 
+@pytest.mark.usefixtures("hasty_redis_clients")
 @pytest.mark.parametrize("way", ["stop", "pause"])
 def test_without_the_cache_redis_everything_is_computed_and_it_is_asked_once(
     cache_redis: RedisServer, way: str

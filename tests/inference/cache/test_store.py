@@ -122,6 +122,7 @@ def test_a_cache_that_is_down_is_a_miss_and_a_metric(cache_redis: RedisServer) -
     assert store.get_many([b"k"])[b"k"].scores == b"s"
 
 
+@pytest.mark.usefixtures("hasty_redis_clients")
 def test_a_stalled_cache_is_a_miss_too(cache_redis: RedisServer) -> None:
     before = failures("get")
     cache_redis.pause()

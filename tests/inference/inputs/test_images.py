@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -14,6 +14,7 @@ from inference.inputs import canonical, images
 from inference.runtimes import inputs
 from inference.types import ImageFile
 from mlplatform.lib.errors import ErrorKind, PlatformError
+from tests.support.examples import examples
 from tests.support.input_kinds import file_of, picture
 
 EXACT: dict[str, Any] = {"kind": "image", "height": 8, "width": 8, "channels": 3}
@@ -133,7 +134,7 @@ def attempt(data: bytes) -> int | ErrorKind:
         return problem.kind
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.data())
 def test_a_damaged_file_is_an_answer_or_a_refusal_and_never_a_crash(form: str, data: st.DataObject) -> None:
     whole = bytearray(file_of(picture(), form))

@@ -1,6 +1,6 @@
 """Packages of all eight kinds, damaged at random: each is refused, fails as a model, or works; nothing else happens.
 
-``PACKAGE_FUZZ_CASES=2000`` tries as many as a release should; each case names its seed where it fails.
+``PACKAGE_FUZZ_CASES=2000 make test-all`` tries as many as a release should; each case names its seed where it fails.
 """
 
 import json
@@ -25,9 +25,10 @@ from inference.registry.packages.problems import PackageError
 from inference.runtimes import examples, loading
 from inference.runtimes.protocol import RuntimeFault, RuntimeSpec
 from mlplatform.run.environment import ROOT
+from tests.support.examples import number
 
-CASES: Final = int(os.environ.get("PACKAGE_FUZZ_CASES", "400"))
-LIMITS: Final = ComputeLimits(memory_bytes=400 * 2**20, cpu_s=2, wall_s=10.0, load_s=10.0)
+CASES: Final = number(int(os.environ.get("PACKAGE_FUZZ_CASES", "400")))
+LIMITS: Final = ComputeLimits(memory_bytes=400 * 2**20, cpu_s=2, wall_s=60.0, load_s=60.0)
 EVIL: Final[tuple[Any, ...]] = (
     None, True, -1, 0, 1, 2**31, 2**63, 1e308, -0.5, "", "a" * 5000, "\x00", "../../x", "(a|a)*$", [], {}, [[]], [0] * 1000,
     {"Regex": "a*"}, "float64", "cuda:0",
@@ -158,6 +159,7 @@ def test_honest_packages_work(honest: dict[str, dict[str, bytes]], forker: Forke
         assert tried(folder, forker) == "worked", name
 
 
+@pytest.mark.property
 @pytest.mark.parametrize("kind", range(8))
 def test_damaged_packages_hurt_nothing(
     honest: dict[str, dict[str, bytes]], forker: Forker, tmp_path: Path, kind: int

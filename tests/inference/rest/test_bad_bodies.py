@@ -4,12 +4,13 @@ import gzip
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from mlplatform.lib.errors import ErrorKind
 from tests.conftest import Customer
 from tests.support import ledger
+from tests.support.examples import examples
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Api, assert_limit_headers, assert_problem
 
@@ -164,7 +165,7 @@ _bodies = st.one_of(
 
 
 @given(path=st.sampled_from(PATHS), body=_bodies)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_is_answered_with_a_5xx(acme: Customer, live_worker: LiveWorker, path: str, body: bytes) -> None:
     before = ledger.units(acme.tenant)
     answer = Api(acme).post(path, body)

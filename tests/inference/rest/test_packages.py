@@ -36,7 +36,7 @@ Commit = Callable[..., AbstractContextManager[list[Callable[[], None]]]]
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Workers that would have been asked."""
     sent: list[str] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append(task))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: sent.append(task))
     return sent
 
 

@@ -49,7 +49,7 @@ def versions(db: None) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Tasks that workers were sent."""
     sent: list[str] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append(task))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: sent.append(task))
     return sent
 
 

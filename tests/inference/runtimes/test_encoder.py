@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
@@ -19,6 +19,7 @@ from inference.runtimes.loading import CheckedRuntime
 from inference.runtimes.protocol import LoadError
 from inference.runtimes.text_encoder import load_text_encoder
 from tests.support import demo_models
+from tests.support.examples import examples
 
 Double = npt.NDArray[np.float64]
 
@@ -118,7 +119,7 @@ def test_vectors_have_length_one_and_mean_something(minilm: CheckedRuntime) -> N
     assert cat @ kitten > cat @ invoice + 0.3
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(0, 2**31))
 def test_grouped_and_padded_attention_agree(lengths: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -14,6 +13,7 @@ from inference.runtimes import loading
 from inference.runtimes.protocol import Array, LoadError
 from inference.runtimes.scoring import SCORING, SHORTEST
 from tests.support import demo_models
+from tests.support.examples import examples
 
 LIKED, CANDIDATES, DIMENSIONS = 16, 128, 384
 NEAR = 1e-5
@@ -38,7 +38,7 @@ def tensor(seed: int, *, liked: int = LIKED, candidates: int = CANDIDATES) -> Ar
 
 
 seeds = st.integers(0, 2**32 - 1)
-few = examples(max_examples=25)
+few = examples(25)
 
 
 @few

@@ -42,6 +42,7 @@ def test_an_estimate_that_is_behind_is_mended_by_the_second_try(clock: ServerClo
     assert redis.state().llen("reply:test") == 1
 
 
+@pytest.mark.usefixtures("hasty_redis_clients")
 def test_what_a_stalled_server_finds_when_it_wakes_is_not_pushed(state_redis: RedisServer) -> None:
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("in time"), done=[])
     state_redis.pause()

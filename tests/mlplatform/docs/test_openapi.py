@@ -12,7 +12,6 @@ from django.db import OperationalError
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from django.urls.resolvers import RoutePattern
 from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as examples
 from pytest_django import Settings
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
@@ -31,6 +30,7 @@ from tenants.deprecations import catalogue
 from tenants.models import Tenant
 from tests.conftest import Customer
 from tests.support.ending import DAY, make_schedule
+from tests.support.examples import examples
 from tests.support.live_worker import LiveWorker, demo_models, live_worker
 from tests.support.rest import Api, one_transaction
 from tests.support.walked_clock import Walk, walk
@@ -232,6 +232,7 @@ def modes() -> Iterator[Any]:
             yield pytest.param(name, GenerationMode.NEGATIVE, id=f"{name}-wrong")
 
 
+@pytest.mark.property
 @pytest.mark.parametrize(("operation_id", "mode"), list(modes()))
 def test_the_product_does_what_the_document_says(
     document: Any, acme: Customer, operation_id: str, mode: GenerationMode
@@ -242,7 +243,7 @@ def test_the_product_does_what_the_document_says(
         excluded.append(negative_data_rejection)  # What is wrong within one request is a problem within a good answer.
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @examples(max_examples=20, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
+    @examples(20, phases=[Phase.generate], suppress_health_check=list(HealthCheck), derandomize=True)
     def run(case: Any) -> None:
         # A model's own input schema decides beyond the document, so valid bodies may be refused with 422. Wrong keys
         # have tests of their own.

@@ -11,7 +11,6 @@ import pytest
 from graphql import FieldNode, GraphQLNamedType, GraphQLSyntaxError, Source, TokenKind, get_introspection_query
 from graphql.language import Lexer
 from hypothesis import HealthCheck, example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mlplatform.graphql import measuring, scanning
@@ -23,6 +22,7 @@ from mlplatform.graphql.scanning import scan
 from tests.conftest import Customer
 from tests.mlplatform.graphql.small_schema import RAN, schema
 from tests.support import ledger
+from tests.support.examples import examples
 from tests.support.graphql import ask, assert_refused
 from tests.support.rest import Api
 
@@ -309,7 +309,7 @@ _FIELDS = st.recursive(
 
 
 @pytest.mark.django_db
-@hypothesis_settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     document=st.one_of(
         _selection(_FIELDS).map(lambda fields: f"{{ {fields} }}"),

@@ -28,12 +28,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_dir")]
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is asked to load what is pushed."""
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: None)
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
 
 
 def send(client: Client, path: str, content: bytes, *, content_type: str = FORM, chunked: bool = False,
          packed: bool = False, **meta: Any) -> Any:  # fmt: skip
-    """As Granian shows it."""
+    """As the front shows it."""
     content = gzip.compress(content) if packed else content
     meta |= {"HTTP_CONTENT_ENCODING": "gzip"} if packed else {}
     if chunked:

@@ -38,6 +38,7 @@ def test_a_stopped_server_is_a_failure_and_a_started_one_answers_again(state_red
     assert client.ping()
 
 
+@pytest.mark.usefixtures("hasty_redis_clients")
 def test_a_stalled_server_never_gets_a_command_twice(state_redis: RedisServer) -> None:
     client = redis.state()
     client.set("n", 0)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as examples
 from hypothesis import strategies as st
 from pytest_django import Settings
 
@@ -21,6 +20,7 @@ from inference.deprecations.guides import samples as guide_samples
 from inference.deprecations.guides import written_calls
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.registry import versions
+from tests.support.examples import examples
 from tests.support.live_worker import demo_models
 
 __all__ = ["demo_models"]
@@ -111,7 +111,7 @@ def words_of(command: str) -> list[str]:
     return done.stdout.decode().split("\0")[:-1]
 
 
-@examples(max_examples=30)
+@examples(30)
 @given(
     body=st.dictionaries(st.text(max_size=5), st.text() | st.integers() | st.lists(st.text()), max_size=4),
     key=st.sampled_from(["YOUR_API_KEY", "$API_KEY", "it's a `key` with $(traps)"]),

@@ -276,7 +276,7 @@ def test_without_a_gpu_worker_it_is_tried_three_times_and_fails_with_the_reason(
     acme: Customer, demo_models: None, asked: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replaying, "_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(replaying, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(replaying, "wait_for_idle_workers", lambda: False)
     states = []
     for _ in range(MAX_ATTEMPTS + 1):
         rehearsal_jobs.run(asked.pk)

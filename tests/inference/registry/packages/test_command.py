@@ -30,7 +30,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def verify(*, version: ModelVersion) -> None:
         versions.mark_verified(version_id=version.pk, error=answer["error"])
 
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: None)
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
     monkeypatch.setattr(versions, "request_verification", verify)
     return answer
 
@@ -83,7 +83,7 @@ def test_promote_waits_until_a_worker_holds_the_version(package: Path, monkeypat
         run("promote", "shapes@1.0.0")
     assert ModelVersion.objects.get().state == "ready"
     redis.state().delete(f"holding:asked:{version.pk}")  # as if some seconds had gone by
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: report(version))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: report(version))
     assert run("promote", "shapes@1.0.0", "--wait") == "shapes@1.0.0 is live\n"
 
 

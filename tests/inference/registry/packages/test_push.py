@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("models_dir")
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, Any]]]:
     """The tasks that would have been sent."""
     sent: list[tuple[str, str, dict[str, Any]]] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append((task, queue, kwargs)))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: sent.append((task, queue, kwargs)))
     return sent
 
 

@@ -35,7 +35,7 @@ _BEGINNINGS = pytest.mark.parametrize(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
     """Tasks that were sent: name, queue and version."""
     sent: list[tuple[str, str, int]] = []
-    monkeypatch.setattr(enqueue, "_send", lambda task, queue, kwargs: sent.append((task, queue, kwargs["version_id"])))
+    monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: sent.append((task, queue, kwargs["version_id"])))
     return sent
 
 
