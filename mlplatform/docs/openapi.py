@@ -25,6 +25,7 @@ from inference.rest import (
 )
 from mlplatform.docs.dates import moment
 from mlplatform.docs.nulls import admit_null
+from mlplatform.docs.sharing import share
 from mlplatform.lib import clock
 from tenants.deprecations import catalogue
 from tenants.rest import openapi as common
@@ -103,14 +104,14 @@ def endings(version: str) -> tuple[Ending, ...]:
 def document(version: str, ending: tuple[Ending, ...] = ()) -> bytes:
     """The document of ``v1`` (with v1.1) or ``v2`` as JSON; operations of what is ``ending`` are marked."""
     if not ending:
-        return orjson.dumps(_build(version), option=orjson.OPT_INDENT_2) + b"\n"
+        return orjson.dumps(_build(version))
     marked = orjson.loads(document(version))
     for one in ending:
         for address, item in marked["paths"].items():
             if address.startswith(f"/{one.api_version}/"):
                 for operation in item.values():
                     _mark(operation, one)
-    return orjson.dumps(marked, option=orjson.OPT_INDENT_2) + b"\n"
+    return orjson.dumps(marked)
 
 
 def _mark(operation: dict[str, Any], ending: Ending) -> None:
@@ -144,24 +145,13 @@ def _build(version: str) -> dict[str, Any]:
         | schema_rollouts.SCHEMAS
     )
     admit_null(built["paths"], schemas)
+    used = _used(built["paths"], schemas)
     built["components"] = {
-        "headers": _shared_headers(built["paths"]),
-        "schemas": {name: schemas[name] for name in sorted(_used(built["paths"], schemas))},
+        **share(built["paths"]),
+        "schemas": {name: schemas[name] for name in sorted(used)},
         "securitySchemes": common.SECURITY_SCHEMES,
     }
     return built
-
-
-def _shared_headers(paths: dict[str, Any]) -> dict[str, Any]:
-    """Every answer has much the same headers: they stand in the document once, and answers refer to them."""
-    shared: dict[str, Any] = {}
-    for operation in (operation for item in paths.values() for operation in item.values()):
-        for response in operation["responses"].values():
-            headers = response.get("headers", {})
-            for name in headers:
-                if shared.setdefault(name, headers[name]) == headers[name]:
-                    headers[name] = {"$ref": f"#/components/headers/{name}"}
-    return dict(sorted(shared.items()))
 
 
 def _used(part: Any, schemas: dict[str, Any]) -> set[str]:

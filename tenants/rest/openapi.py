@@ -4,6 +4,7 @@ Operations are declared beside their views, in the ``schema.py`` of each app's R
 answer; ``mlplatform/docs/openapi.py`` joins them to one document for each major API version.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ from tenants.http import problems
 
 Schema = dict[str, Any]
 """A JSON Schema as it stands in the document."""
+
+NAME: Final = "x-component"
+"""Where a problem of an operation tells the name of the component that it becomes; it is no part of the document."""
 
 ALWAYS: Final = (
     ErrorKind.MALFORMED,
@@ -102,6 +106,19 @@ class ApiSchema(AutoSchema):
     def get_override_parameters(self) -> Any:
         return [*super().get_override_parameters(), *_COMMON]
 
+    def _get_response_for_code(self, serializer: Any, *args: Any, **kwargs: Any) -> Schema:
+        response: Schema = super()._get_response_for_code(serializer, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return response | {NAME: serializer.name} if isinstance(serializer, _ProblemResponse) else response
+
+
+class _ProblemResponse(OpenApiResponse):
+    """One of the kinds of problem that have a status, under the ``name`` of these kinds."""
+
+    def __init__(self, kinds: Sequence[ErrorKind]) -> None:
+        told = (f"{problems.TABLE[kind].title}. {problems.TABLE[kind].meaning}" for kind in kinds)
+        super().__init__(ref("Problem"), description=" Or: ".join(told))
+        self.name = "Or".join("".join(part.capitalize() for part in re.split("[_-]", kind.value)) for kind in kinds)
+
 
 def describe(
     *,
@@ -159,13 +176,7 @@ def _problems(kinds: Sequence[ErrorKind]) -> dict[Any, OpenApiResponse]:
     for kind in problems.TABLE:
         if kind in kinds:
             by_status.setdefault(problems.TABLE[kind].status, []).append(kind)
-    return {
-        (status, problems.CONTENT_TYPE): OpenApiResponse(
-            ref("Problem"),
-            description=" Or: ".join(f"{problems.TABLE[kind].title}. {problems.TABLE[kind].meaning}" for kind in found),
-        )
-        for status, found in sorted(by_status.items())
-    }
+    return {(status, problems.CONTENT_TYPE): _ProblemResponse(found) for status, found in sorted(by_status.items())}
 
 
 _TEXT: Final[Schema] = {"type": "string"}

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import schemathesis
 from django.db import OperationalError
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from django.urls.resolvers import RoutePattern
+from drf_spectacular.validation import validate_schema
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from pytest_django import Settings
@@ -32,6 +35,7 @@ from tenants.models import Tenant
 from tests.conftest import Customer
 from tests.support.ending import DAY, make_schedule
 from tests.support.live_worker import LiveWorker, demo_models, live_worker
+from tests.support.openapi_documents import inlined
 from tests.support.rest import Api, one_transaction
 from tests.support.walked_clock import Walk, walk
 
@@ -43,7 +47,7 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 def operations(version: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Path, method and declaration of each operation of a document."""
-    for path, item in json.loads(openapi.document(version))["paths"].items():
+    for path, item in inlined(json.loads(openapi.document(version)))["paths"].items():
         for method, operation in item.items():
             yield path, method, operation
 
@@ -68,9 +72,36 @@ def untried() -> None:
 def test_the_document_is_the_one_that_was_reviewed(version: str) -> None:
     """``UPDATE_SNAPSHOTS=1`` writes it anew; look at what changed before you commit it."""
     snapshot = SNAPSHOTS / f"openapi-{version}.json"
+    readable = orjson.dumps(orjson.loads(openapi.document(version)), option=orjson.OPT_INDENT_2) + b"\n"
     if os.environ.get("UPDATE_SNAPSHOTS") == "1":
-        snapshot.write_bytes(openapi.document(version))
-    assert openapi.document(version).decode() == snapshot.read_text()
+        snapshot.write_bytes(readable)
+    assert readable.decode() == snapshot.read_text()
+
+
+@pytest.mark.parametrize("version", openapi.VERSIONS)
+def test_it_is_valid_and_every_reference_leads_somewhere(version: str) -> None:
+    document = json.loads(openapi.document(version))
+    validate_schema(document)
+    allowed = re.compile(r"[A-Za-z0-9._-]+")  # OpenAPI's own rule; its schema does not hold it for every kind
+    for kind, components in document["components"].items():
+        used = set(re.findall(rf'"#/components/{kind}/([^"]*)"', json.dumps(document)))
+        if kind != "securitySchemes":
+            assert used == set(components), kind
+        assert all(allowed.fullmatch(name) for name in components)
+
+
+def test_it_stays_small_enough_to_be_read_on_each_start_of_a_client(db: None) -> None:
+    """It was 714 kB while each of forty operations wrote out every problem."""
+    answer = Api().get("/v2/openapi.json", headers={"Accept-Encoding": "identity"})
+    assert len(answer.content) <= 150_000
+
+
+def test_every_problem_of_an_operation_is_a_shared_one() -> None:
+    for version in openapi.VERSIONS:
+        for item in json.loads(openapi.document(version))["paths"].values():
+            for operation in item.values():
+                for status, response in operation["responses"].items():
+                    assert status < "400" or response["$ref"].startswith("#/components/responses/")
 
 
 @pytest.mark.parametrize("version", openapi.VERSIONS)
