@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from rest_framework.request import Request
@@ -25,12 +25,29 @@ from tenants.deprecations import schedules
 from tenants.deprecations.rules import Window
 from tenants.http.call import Reply
 from tenants.models import Tenant
+from tenants.rest.declarations import ApiOperation, Example, Schema, documented, header, in_path, ref
 
 READ, WRITE = "lifecycle:read", "lifecycle:write"
 NOT_REHEARSED = "not_rehearsed"
 _ID = re.compile(r"[1-9][0-9]{0,17}")
+_TAG: Final = "Deprecations"
+_TEXT: Final[Schema] = {"type": "string"}
+_BY_ID: Final = in_path("deprecation_id", "The `id` of the deprecation.", {"type": "string"})
+_READ: Final = "Needs the scope `lifecycle:read`."
+_WRITE: Final = "Needs the scope `lifecycle:write`. Costs nothing."
+_BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
 
 
+@documented(
+    get=ApiOperation(
+        id="listDeprecations",
+        tag=_TAG,
+        summary="What ends, and when",
+        description="Every API version and model version whose end was announced and that concerns your tenant: dates, your "
+        f"use, brownouts, and whether you are ready. The one that ends first comes first. {_READ}",
+        answer=ref("Deprecations"),
+    )
+)
 class DeprecationsView(KeyedView):
     """Everything announced that concerns the tenant."""
 
@@ -43,6 +60,16 @@ class DeprecationsView(KeyedView):
         return self.read(request, READ, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getDeprecation",
+        tag=_TAG,
+        summary="One deprecation",
+        description=f"One of those that GET /v2/deprecations lists. {_READ}",
+        answer=ref("Deprecation"),
+        parameters=[_BY_ID],
+    )
+)
 class DeprecationView(KeyedView):
     """One of them."""
 
@@ -54,6 +81,29 @@ class DeprecationView(KeyedView):
         return self.read(request, READ, handle)
 
 
+@documented(
+    post=ApiOperation(
+        id="rehearseBrownout",
+        tag=_TAG,
+        summary="Rehearse a brownout",
+        description="From now on, for some minutes, a share of your tenant's calls of the ending version fails as in a "
+        "planned brownout, uncharged; other tenants notice nothing. A rehearsal that runs is replaced. "
+        f"{_WRITE}",
+        request=ref("BrownoutRequest"),
+        answer=ref("Brownout"),
+        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
+        parameters=[_BY_ID],
+        examples=[Example("Half of the calls", {"minutes": 10, "share": 50})],
+    ),
+    delete=ApiOperation(
+        id="stopBrownout",
+        tag=_TAG,
+        summary="Stop the rehearsed brownout",
+        description=f"At once; calls are answered again within a second everywhere. {_WRITE}",
+        answer=ref("BrownoutStopped"),
+        parameters=[_BY_ID],
+    ),
+)
 class BrownoutView(KeyedView):
     """A brownout of the tenant's own calls: begin or replace it, or stop it at once."""
 
@@ -84,6 +134,29 @@ class BrownoutView(KeyedView):
         return self.read(request, WRITE, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getRehearsal",
+        tag=_TAG,
+        summary="The report of the rehearsed migration",
+        description=f"Of the latest rehearsal, whatever its state. {_READ}",
+        answer=ref("Rehearsal"),
+        parameters=[_BY_ID],
+    ),
+    post=ApiOperation(
+        id="rehearseMigration",
+        tag=_TAG,
+        summary="Rehearse the migration",
+        description="Replay your tenant's sampled calls of the ending version on its successor, unbilled and after "
+        f"everybody's calls, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
+        request=ref("RehearsalRequest"),
+        answer=ref("Rehearsal"),
+        status=202,
+        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
+        parameters=[_BY_ID, header("Location", "Where the report will be.", _TEXT, codes=[202])],
+        examples=[Example("Nothing to say", {})],
+    ),
+)
 class RehearsalView(KeyedView):
     """The migration, rehearsed with the tenant's sampled calls: ask for it, and read its report."""
 

@@ -18,14 +18,54 @@ from inference.registry import versions
 from inference.registry.rollouts import promotions, trials
 from inference.registry.rollouts.managing import model_of, version_of
 from inference.rest.auditing import audited
-from mlplatform.lib.errors import invalid
+from mlplatform.lib.errors import ErrorKind, invalid
 from tenants.authentication import Caller
+from tenants.rest.declarations import (
+    ApiOperation,
+    Example,
+    documented,
+    in_path,
+    ref,
+)
 
 SCOPE: Final = "models:write"
 _HISTORY: Final = 20
 _MAX_VERSION_CHARS: Final = 64
 _MOST: Final = 1_000_000
 _BOUNDS: Final = ("max_error_rate", "max_latency_ratio")
+_TAG: Final = "Rollouts"
+_MODEL: Final = in_path("model", "The model's name, without a version.", {"type": "string"})
+_WRITE: Final = (
+    "Needs the scope `models:write`, of a key of the tenant that owns the model or of an operator. Costs nothing."
+)
+_BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
+_ALL_KINDS: Final = (*_BODY_KINDS, ErrorKind.CONFLICT)
+
+
+def _posted(id: str, summary: str, description: str, request: str, *examples: dict[str, Any]) -> ApiOperation:  # noqa: A002
+    named = [Example(f"Example {number}", one) for number, one in enumerate(examples, 1)]
+    return ApiOperation(
+        id=id,
+        tag=_TAG,
+        summary=summary,
+        description=f"{description} {_WRITE}",
+        request=ref(request),
+        answer=ref("Rollouts"),
+        kinds=_ALL_KINDS,
+        parameters=[] if id == "updateModel" else [_MODEL],
+        examples=named,
+    )
+
+
+def _deleted(id: str, summary: str) -> ApiOperation:  # noqa: A002
+    return ApiOperation(
+        id=id,
+        tag=_TAG,
+        summary=summary,
+        description=f"At once; where none runs, nothing changes. {_WRITE}",
+        answer=ref("Rollouts"),
+        parameters=[_MODEL],
+    )
 
 
 class _ManagedView(KeyedView):
@@ -45,6 +85,16 @@ class _ManagedView(KeyedView):
         return self.read(request, SCOPE, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getRollouts",
+        tag=_TAG,
+        summary="What is live and what is tried",
+        description=f"The live version, the running canary and shadow with what was observed, and the history. {_WRITE}",
+        answer=ref("Rollouts"),
+        parameters=[_MODEL],
+    )
+)
 class RolloutsView(KeyedView):
     """What is live, what is tried, and how it came to that."""
 
@@ -52,6 +102,17 @@ class RolloutsView(KeyedView):
         return self.read(request, SCOPE, lambda caller, api_version: shown(model_of(caller, model)))
 
 
+@documented(
+    post=_posted(
+        "promoteVersion",
+        "Promote a version",
+        "From now on the ready version answers every call that names the model alone. No call fails, and each answer names "
+        "the version that gave it. Where no worker holds the version any more, one is asked to load it, and this answers 409: "
+        "send it again in some seconds.",
+        "PromoteRequest",
+        {"version": "2.0.0"},
+    )
+)
 class PromoteView(_ManagedView):
     """Make a ready version live."""
 
@@ -62,6 +123,15 @@ class PromoteView(_ManagedView):
         return self.change(request, model, ("version",), act)
 
 
+@documented(
+    post=_posted(
+        "rollBack",
+        "Roll back",
+        "Make that version live again which was live before. Two in a row go back two promotions.",
+        "EmptyRequest",
+        {},
+    )
+)
 class RollbackView(_ManagedView):
     """Make that version live again which was live before."""
 
@@ -72,6 +142,16 @@ class RollbackView(_ManagedView):
         return self.change(request, model, (), act)
 
 
+@documented(
+    post=_posted(
+        "startCanary",
+        "Start or change a canary",
+        "Let a ready version answer a share of the tenants, always the same ones. It ends by itself when it breaks a bound.",
+        "CanaryRequest",
+        {"version": "2.0.0", "percent": 5},
+    ),
+    delete=_deleted("stopCanary", "Stop the canary"),
+)
 class CanaryView(_ManagedView):
     """Try a version on a share of the tenants, or end that."""
 
@@ -89,6 +169,17 @@ class CanaryView(_ManagedView):
         return self.change(request, model, (), lambda model, body: trials.stop(model=model, kind=RolloutKind.CANARY))
 
 
+@documented(
+    post=_posted(
+        "startShadow",
+        "Start or change a shadow",
+        "Compute a share of the inputs once more with a ready version and compare the answers. Nobody's answer changes, and "
+        "nothing is charged.",
+        "ShadowRequest",
+        {"version": "2.0.0", "percent": 10},
+    ),
+    delete=_deleted("stopShadow", "Stop the shadow"),
+)
 class ShadowView(_ManagedView):
     """Have a version compute beside the live one, or end that."""
 
@@ -103,6 +194,11 @@ class ShadowView(_ManagedView):
         return self.change(request, model, (), lambda model, body: trials.stop(model=model, kind=RolloutKind.SHADOW))
 
 
+@documented(
+    post=_posted(
+        "purgeModel", "Purge the cache", "Forget every cached answer of the model's versions.", "EmptyRequest", {}
+    )
+)
 class PurgeView(_ManagedView):
     """Forget every cached answer of the model."""
 
@@ -110,6 +206,15 @@ class PurgeView(_ManagedView):
         return self.change(request, model, (), lambda model, body: versions.purge_cache(model=model))
 
 
+@documented(
+    post=_posted(
+        "updateModel",
+        "Promote and purge",
+        "Promote a version and forget every cached answer of the model, both or neither.",
+        "UpdateModelRequest",
+        {"model": "sentiment", "version": "2.0.0"},
+    )
+)
 class UpdateModelView(_ManagedView):
     """Promote a version and purge the model's cache, both or neither."""
 

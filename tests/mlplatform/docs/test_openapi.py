@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from mlplatform.lib import clock
 from mlplatform.wsgi import application
 from tenants.deprecations import catalogue
 from tenants.models import Tenant
+from tenants.rest.openapi import api_version_of
 from tests.conftest import Customer
 from tests.support.ending import DAY, make_schedule
 from tests.support.live_worker import LiveWorker, demo_models, live_worker
@@ -155,16 +158,24 @@ def test_predictions_name_what_ending_versions_answer() -> None:
 
 
 @pytest.mark.parametrize("version", openapi.VERSIONS)
-def test_each_operation_is_declared_by_the_view_that_answers(version: str) -> None:
-    declared = {
-        (f"/{prefix.pattern}{pattern.pattern}".replace("<str:", "{").replace(">", "}")): pattern.callback.cls  # type: ignore[union-attr]
-        for prefix in openapi._PATTERNS[version]
-        for pattern in prefix.url_patterns
-    }
-    for path, method, _ in operations(version):
+def test_each_operation_is_declared_on_the_view_that_answers(version: str) -> None:
+    for path, method, operation in operations(version):
         serving = resolve(example_path(path)).func.cls  # type: ignore[attr-defined]
-        assert issubclass(declared[path], serving), path
-        assert hasattr(serving, method)
+        assert serving.operations[api_version_of(path)][method].id == operation["operationId"], path
+
+
+def test_each_method_that_a_view_serves_is_declared_and_no_other() -> None:
+    for route, view in api_patterns():
+        for declared in view.operations.values():
+            assert set(declared) == {method for method in METHODS if hasattr(view, method)}, route
+
+
+def test_a_process_that_only_serves_never_loads_what_writes_documents() -> None:
+    """Declarations are data: what reads them is loaded with the first document that is asked for."""
+    script = "import django, sys; django.setup(); import mlplatform.urls; print([*map(sys.modules.get, sys.argv[1:])])"
+    writers = ["drf_spectacular.openapi", "drf_spectacular.generators", "mlplatform.docs.building"]
+    made = subprocess.run([sys.executable, "-c", script, *writers], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[None, None, None]"
 
 
 def api_patterns() -> Iterator[tuple[str, type[KeyedView]]]:
