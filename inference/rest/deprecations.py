@@ -2,16 +2,15 @@
 
 import datetime as dt
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from django.conf import settings
+from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.metering.version_use import LOOKED_BACK_DAYS
 from billing.rest.views import KeyedView
-from inference.api_versions import fields
 from inference.deprecations.impact import concerns
 from inference.deprecations.impact.concerns import Concern
 from inference.deprecations.notices import banners
@@ -19,11 +18,14 @@ from inference.deprecations.notices.banners import Banner
 from inference.deprecations.rehearsals import jobs as rehearsal_jobs
 from inference.models import Rehearsal
 from inference.rest.auditing import audited
-from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 from tenants.deprecations import schedules
 from tenants.deprecations.rules import Window
+from tenants.deprecations.schedules import LONGEST_REHEARSAL_MIN
+from tenants.http import messages
 from tenants.http.call import Reply
+from tenants.http.messages import Message
 from tenants.models import Tenant
 from tenants.rest.declarations import ApiOperation, Example, Schema, documented, header, in_path, ref
 
@@ -36,6 +38,17 @@ _BY_ID: Final = in_path("deprecation_id", "The `id` of the deprecation.", {"type
 _READ: Final = "Needs the scope `lifecycle:read`."
 _WRITE: Final = "Needs the scope `lifecycle:write`. Costs nothing."
 _BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
+
+
+class BrownoutRequest(Message, frozen=True):
+    """How long and how much of the ending version shall fail."""
+
+    minutes: Annotated[int, Meta(ge=1, le=LONGEST_REHEARSAL_MIN)]
+    share: Annotated[int, Meta(ge=1, le=100, description="Percent of your calls of the subject that shall fail.")]
+
+
+class RehearsalRequest(Message, frozen=True):
+    """Nothing: the address says it all."""
 
 
 @documented(
@@ -112,11 +125,10 @@ class BrownoutView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
             concern = _concern(caller, deprecation_id)
-            body = fields.only(call.json_object(), {"minutes", "share"})
-            minutes, share = _whole_number(body, "minutes"), _whole_number(body, "share")
+            said = messages.read(call.json_object(), BrownoutRequest)
             with audited(call, caller):
                 row = schedules.rehearse_brownout(
-                    schedule_id=concern.schedule.id, tenant=_tenant(caller), minutes=minutes, share=share
+                    schedule_id=concern.schedule.id, tenant=_tenant(caller), minutes=said.minutes, share=said.share
                 )
             return _brownout(Window(row.pk, row.starts_at, row.ends_at, row.share, row.tenant_id))
 
@@ -174,7 +186,7 @@ class RehearsalView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> Reply:
             concern = _concern(caller, deprecation_id)
-            fields.only(call.json_object(), ())
+            messages.read(call.json_object(), RehearsalRequest)
             with audited(call, caller):
                 row = rehearsal_jobs.request(schedule_id=concern.schedule.id, tenant=_tenant(caller))
             place = f"/{api_version}/deprecations/{concern.schedule.id}/rehearsal"
@@ -191,13 +203,6 @@ def _concern(caller: Caller, deprecation_id: str) -> Concern:
 
 def _tenant(caller: Caller) -> Tenant:
     return Tenant.objects.get(pk=caller.tenant_id)
-
-
-def _whole_number(body: Mapping[str, Any], name: str) -> int:
-    value = fields.required(body, name)
-    if type(value) is not int:
-        raise invalid(name, f"The field {name!r} is a whole number.")
-    return value
 
 
 def _banners(caller: Caller) -> dict[int, Banner]:

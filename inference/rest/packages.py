@@ -22,7 +22,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.rest.views import KeyedView
-from inference.api_versions import fields
 from inference.models import ModelVersion
 from inference.registry import names, versions
 from inference.registry.packages import push, storage, turns
@@ -31,7 +30,9 @@ from inference.rest.auditing import audited
 from mlplatform.lib import clock, request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
+from tenants.http import messages
 from tenants.http.call import Reply
+from tenants.http.messages import EmptyRequest
 from tenants.models import Tenant
 from tenants.rest.declarations import ApiOperation, Schema, documented, header, in_path, ref
 
@@ -145,7 +146,7 @@ class RetireView(KeyedView):
         call = self.call(request)
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
-            fields.only(call.json_object(), ())
+            messages.read(call.json_object(), EmptyRequest)
             row = version_of(model_of(caller, model), version)
             with audited(call, caller):
                 versions.retire(version=row)

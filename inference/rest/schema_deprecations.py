@@ -7,7 +7,7 @@ from inference.models import RehearsalState, Verdict
 from inference.rest import deprecations
 from inference.rest.schema_components import COUNT
 from tenants.deprecations.rules import State
-from tenants.deprecations.schedules import LONGEST_REHEARSAL_MIN
+from tenants.http.messages import json_schema
 from tenants.models import SubjectKind
 from tenants.rest.declarations import Schema, ref
 
@@ -88,15 +88,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Deprecations": _object({"deprecations": _list(ref("Deprecation"))}),
-    "BrownoutRequest": _object(
-        {
-            "minutes": {"type": "integer", "minimum": 1, "maximum": LONGEST_REHEARSAL_MIN},
-            "share": _SHARE | {"description": "Percent of your calls of the subject that shall fail."},
-        }
-    )
-    | {"additionalProperties": False},
+    "BrownoutRequest": json_schema(deprecations.BrownoutRequest),
     "BrownoutStopped": _object({"stopped": COUNT | {"description": "How many were running."}}),
-    "RehearsalRequest": {"type": "object", "properties": {}, "additionalProperties": False},
+    "RehearsalRequest": json_schema(deprecations.RehearsalRequest),
     "RehearsalReport": _object(
         {
             "verdict": {"type": "string", "enum": list(Verdict.values)},

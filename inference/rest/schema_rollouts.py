@@ -1,45 +1,28 @@
 """JSON Schemas of rollouts; ``rollouts.py`` refers to them by name."""
 
-from typing import Any, Final
+from typing import Final
 
 from inference.models import PromotionReason
+from inference.rest.rollout_messages import CanaryRequest, PromoteRequest, ShadowRequest, UpdateModelRequest
 from inference.rest.schema_components import COUNT
+from tenants.http.messages import EmptyRequest, json_schema
 from tenants.rest.declarations import Schema, ref
 
 _TEXT: Final[Schema] = {"type": "string"}
-_VERSION: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 64, "examples": ["1.2.0"]}
 _VERSION_OR_NONE: Final[Schema] = {"type": ["string", "null"]}
 _MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
 _PERCENT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 100}
 _NUMBER_OR_NONE: Final[Schema] = {"type": ["number", "null"]}
-_ERROR_RATE: Final[Schema] = {
-    "type": "number",
-    "minimum": 0,
-    "maximum": 1,
-    "description": "Share of the canary's inputs that may fail, as long as the live version's do not fail as well.",
-}
-_RATIO: Final[Schema] = {
-    "type": "number",
-    "minimum": 1,
-    "maximum": 100,
-    "description": "How many times the live version's median latency the canary's may be.",
-}
-_MIN_CALLS: Final[Schema] = {
-    "type": "integer",
-    "minimum": 1,
-    "maximum": 1_000_000,
-    "description": "How many inputs must be seen before the bounds count.",
+_MESSAGES: Final = (PromoteRequest, EmptyRequest, CanaryRequest, ShadowRequest, UpdateModelRequest)
+_BOUNDS: Final = {
+    name: schema
+    for name, schema in json_schema(CanaryRequest)["properties"].items()
+    if name in {"max_error_rate", "max_latency_ratio", "min_calls"}
 }
 
 
-def _object(properties: dict[str, Schema], *, optional: tuple[str, ...] = (), **more: Any) -> Schema:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "required": required, "properties": properties, **more}
-
-
-def _asked(properties: dict[str, Schema], *, optional: tuple[str, ...] = ()) -> Schema:
-    schema = _object(properties, optional=optional, additionalProperties=False)
-    return schema if schema["required"] else {name: value for name, value in schema.items() if name != "required"}
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _or_none(schema: Schema) -> Schema:
@@ -55,9 +38,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             **_TRIAL,
             "observed": _or_none(_object({"canary": _ARM, "live": _ARM}))
             | {"description": "What was computed so far; null in the first seconds."},
-            "max_error_rate": _ERROR_RATE,
-            "max_latency_ratio": _RATIO,
-            "min_calls": _MIN_CALLS,
+            **_BOUNDS,
         }
     ),
     "Shadow": _object(
@@ -99,20 +80,5 @@ SCHEMAS: Final[dict[str, Schema]] = {
             },
         }
     ),
-    "PromoteRequest": _asked({"version": _VERSION}),
-    "EmptyRequest": _asked({}),
-    "CanaryRequest": _asked(
-        {
-            "version": _VERSION,
-            "percent": _PERCENT | {"description": "Of the tenants; of a private model 100."},
-            "max_error_rate": _ERROR_RATE,
-            "max_latency_ratio": _RATIO,
-            "min_calls": _MIN_CALLS,
-        },
-        optional=("max_error_rate", "max_latency_ratio", "min_calls"),
-    ),
-    "ShadowRequest": _asked(
-        {"version": _VERSION, "percent": _PERCENT | {"description": "Of the computed inputs."}}, optional=("percent",)
-    ),
-    "UpdateModelRequest": _asked({"model": {"type": "string", "minLength": 1, "maxLength": 64}, "version": _VERSION}),
+    **{one.__name__: json_schema(one) for one in _MESSAGES},
 }
