@@ -4,22 +4,20 @@ from typing import Final
 
 from django.conf import settings
 
-from inference.models.audience import MAX_CATEGORIES, MAX_CATEGORY, MAX_DESCRIPTION, MAX_NAME, MAX_TITLE
-from inference.recommendations.entries import ID_PATTERN
+from inference.recommendations.messages import EndUserEntry, ItemEntry, LikeEntry, Preferences
 from inference.rest import audience_calls
 from inference.rest.schema_components import COUNT
+from tenants.http.messages import json_schema
 from tenants.rest.declarations import Schema, ref
 
-ID: Final[Schema] = {"type": "string", "pattern": f"^{ID_PATTERN}$", "examples": ["user-17"]}
+_ITEM: Final = json_schema(ItemEntry)["properties"]
+_USER: Final = json_schema(EndUserEntry)["properties"]
+ID: Final[Schema] = _USER["external_id"]
 _MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
-_CATEGORIES: Final[Schema] = {
-    "type": "array",
-    "maxItems": MAX_CATEGORIES,
-    "items": {"type": "string", "minLength": 1, "maxLength": MAX_CATEGORY},
-}
-_NAME: Final[Schema] = {"type": "string", "maxLength": MAX_NAME, "description": "One line."}
-_TITLE: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_TITLE, "description": "One line."}
-_DESCRIPTION: Final[Schema] = {"type": "string", "maxLength": MAX_DESCRIPTION}
+_CATEGORIES: Final = _ITEM["categories"]
+_NAME: Final = _USER["name"]
+_TITLE: Final = _ITEM["title"]
+_DESCRIPTION: Final = _ITEM["description"]
 
 
 def _object(properties: dict[str, Schema]) -> Schema:
@@ -62,8 +60,7 @@ _QUOTE: Final = _object(
 ) | {"description": "By the prices of now."}
 
 SCHEMAS: Final[dict[str, Schema]] = {
-    "Preferences": _closed([], {"categories": _CATEGORIES}),
-    "EndUserEntry": _closed(["external_id"], {"external_id": ID, "name": _NAME, "preferences": ref("Preferences")}),
+    **{one.__name__: json_schema(one) for one in (Preferences, EndUserEntry, ItemEntry, LikeEntry)},
     "EndUsersRequest": _many("users", "EndUserEntry", audience_calls.MAX_USERS_A_CALL),
     "EndUser": _object(
         {
@@ -75,10 +72,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "EndUsers": _pages("users", "EndUser"),
-    "ItemEntry": _closed(
-        ["external_id", "title"],
-        {"external_id": ID, "title": _TITLE, "description": _DESCRIPTION, "categories": _CATEGORIES},
-    ),
     "ItemsRequest": _many("items", "ItemEntry", settings.MAX_BATCH_REQUESTS),
     "Item": _object(
         {
@@ -96,7 +89,6 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Items": _pages("items", "Item"),
-    "LikeEntry": _closed(["user_id", "item_id"], {"user_id": ID, "item_id": ID}),
     "LikesRequest": _many("likes", "LikeEntry", audience_calls.MAX_LIKES_A_CALL),
     "Like": _object({"item_id": ID, "title": _TITLE, "at": _MOMENT}),
     "Likes": _pages("likes", "Like"),

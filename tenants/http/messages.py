@@ -3,8 +3,9 @@
 Bodies come here from ``mlplatform.lib.strict_json``. Null is absent: many clients send it for what they do not say.
 """
 
+import re
 from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -13,9 +14,20 @@ from mlplatform.lib.errors import invalid
 
 Schema = dict[str, Any]
 
+_COMPONENTS: Final = "#/components/schemas/"
+_KINDS: Final = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "object": "an object",
+    "string": "text",
+}
+_LENGTHS: Final = (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "entries"))
+
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A JSON object of plain fields. A field that may be absent and has no value then is ``… | None = None``."""
+    """A JSON object. A field that may be absent and has no value then is ``… | None = None``."""
 
 
 class EmptyRequest(Message, frozen=True):
@@ -25,24 +37,25 @@ class EmptyRequest(Message, frozen=True):
 M = TypeVar("M", bound=Message)
 
 
-def read(body: Mapping[str, Any], message: type[M]) -> M:
-    """The body as a message. Raises INVALID_INPUT that names the field: one that is unknown, missing, or not what it must be."""
-    declared = msgspec.structs.fields(message)
-    said = only(body, [field.encode_name for field in declared])
-    for field in declared:
-        if field.required:
-            required(said, field.encode_name)
+def read(body: Mapping[str, Any], message: type[M], *, path: str = "") -> M:
+    """The body as a message; ``path`` is where it stands in its call, such as ``users[3].``.
+
+    Raises INVALID_INPUT that names the field: one that is unknown, missing, or not what it must be.
+    """
+    said = _said(body, message, path)
     try:
         return msgspec.convert(said, message)
     except msgspec.ValidationError as error:
-        name = str(error).rpartition("`$.")[2].rstrip("`")
-        must = _in_words(json_schema(message)["properties"][name])
-        raise invalid(name, f"The field {name!r} is {must}.") from error
+        place = str(error).rpartition("`$.")[2].rstrip("`")
+        raise invalid(f"{path}{place}", _refusal(message, said, place)) from error
 
 
 def json_schema(message: type[Message]) -> Schema:
-    """The message's JSON Schema, without titles, and without null: the documents admit it wherever a field may be absent."""
-    schema: Schema = msgspec.json.schema_components([message])[1][message.__name__]
+    """The message's JSON Schema, without titles, and without null: the documents admit it wherever a field may be absent.
+
+    Messages inside it are references to the document's components, by the names of their classes.
+    """
+    schema: Schema = _schemas(message)[message.__name__]
     properties = {name: _without_null(one) for name, one in schema["properties"].items()}
     kept = {name: value for name, value in schema.items() if name not in {"title", "description"}}
     if not kept["required"]:
@@ -69,21 +82,58 @@ def required(body: Mapping[str, Any], name: str, *, path: str = "") -> Any:
     return body[name]
 
 
+def _said(body: Mapping[str, Any], message: type[Message], path: str) -> Schema:
+    """What the body says, here and in the messages inside it, once every field is known and none is missing."""
+    declared = msgspec.structs.fields(message)
+    said = dict(only(body, [field.encode_name for field in declared], path=path))
+    for field in declared:
+        name = field.encode_name
+        if field.required:
+            required(said, name, path=path)
+        inner = said.get(name)
+        if isinstance(field.type, type) and issubclass(field.type, Message) and isinstance(inner, dict):
+            said[name] = _said(inner, field.type, f"{path}{name}.")
+    return said
+
+
+def _schemas(message: type[Message]) -> Schema:
+    schemas: Schema = msgspec.json.schema_components([message], ref_template=f"{_COMPONENTS}{{name}}")[1]
+    return schemas
+
+
 def _without_null(schema: Schema) -> Schema:
-    if "anyOf" not in schema:
-        return schema
-    present: Schema
-    (present,) = [one for one in schema["anyOf"] if one != {"type": "null"}]
-    return present
+    if "anyOf" in schema:
+        (schema,) = [one for one in schema["anyOf"] if one != {"type": "null"}]
+    # An empty default says no more than that the field may be absent.
+    empty = schema.get("default") == "" or isinstance(schema.get("default"), list | tuple | dict)
+    return {name: value for name, value in schema.items() if name != "default" or not empty}
+
+
+def _refusal(message: type[Message], said: Any, place: str) -> str:
+    """Why the value at a place such as ``preferences.categories[0]`` is refused, and what it must be."""
+    schemas = _schemas(message)
+    schema, value, step = schemas[message.__name__], said, ""
+    for step in re.findall(r"[^.\[\]]+", place):
+        index = int(step) if schema.get("type") == "array" else step
+        schema, value = schema["items"] if isinstance(index, int) else schema["properties"][step], value[index]
+        (schema,) = [one for one in schema.get("anyOf", [schema]) if one != {"type": "null"}]
+        schema = schemas.get(schema.get("$ref", "").removeprefix(_COMPONENTS), schema)
+    return f"The field {place.rpartition('.')[2]!r} is {_in_words(schema)}{_length(schema, value)}."
 
 
 def _in_words(schema: Schema) -> str:
     """What a field must be, such as ``a whole number from 1 to 100``."""
-    kind = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}[
-        schema["type"]
-    ]
+    kind = _KINDS[schema["type"]]
     if "minimum" in schema:
         return f"{kind} from {schema['minimum']:,} to {schema['maximum']:,}"
-    if "minLength" in schema:
-        return f"{kind} of {schema['minLength']} to {schema['maxLength']} characters"
+    for least, most, unit in _LENGTHS:
+        if most in schema:
+            lowest = f"{schema[least]:,} to " if least in schema else "at most "
+            return f"{kind} of {lowest}{schema[most]:,} {unit}"
     return kind
+
+
+def _length(schema: Schema, value: Any) -> str:
+    """How long a value is of which only the length is wrong."""
+    right = {"string": str, "array": list}.get(schema["type"])
+    return f"; it has {len(value):,}" if right is not None and isinstance(value, right) else ""
