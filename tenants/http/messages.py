@@ -124,13 +124,18 @@ def _refusal(message: type[Message], said: Any, place: str) -> str:
 def _in_words(schema: Schema) -> str:
     """What a field must be, such as ``a whole number from 1 to 100``."""
     kind = _KINDS[schema["type"]]
-    if "minimum" in schema:
-        return f"{kind} from {schema['minimum']:,} to {schema['maximum']:,}"
+    if "minimum" in schema or "maximum" in schema:
+        return f"{kind} {_between(schema.get('minimum'), schema.get('maximum'), 'from ')}"
     for least, most, unit in _LENGTHS:
-        if most in schema:
-            lowest = f"{schema[least]:,} to " if least in schema else "at most "
-            return f"{kind} of {lowest}{schema[most]:,} {unit}"
+        if least in schema or most in schema:
+            return f"{kind} of {_between(schema.get(least), schema.get(most))} {unit}"
     return kind
+
+
+def _between(least: float | None, most: float | None, word: str = "") -> str:
+    if least is None:
+        return f"at most {most:,}"
+    return f"at least {least:,}" if most is None else f"{word}{least:,} to {most:,}"
 
 
 def _length(schema: Schema, value: Any) -> str:

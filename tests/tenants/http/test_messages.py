@@ -100,6 +100,30 @@ def test_a_place_is_named_from_the_call_down() -> None:
     assert raised.value.field == "orders[3].name"
 
 
+class Bounds(Message, frozen=True):
+    """Fields with one bound only."""
+
+    least: Annotated[int, Meta(ge=3)] = 3
+    most: Annotated[float, Meta(le=2_000)] = 0
+    long: Annotated[str, Meta(min_length=2)] = "ab"
+    some: Annotated[tuple[int, ...], Meta(min_length=1)] = (1,)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("least", 2, "The field 'least' is a whole number at least 3."),
+        ("most", 2_001, "The field 'most' is a number at most 2,000."),
+        ("long", "a", "The field 'long' is text of at least 2 characters; it has 1."),
+        ("some", [], "The field 'some' is a list of at least 1 entries; it has 0."),
+    ],
+)
+def test_one_bound_is_said_alone(field: str, value: Any, words: str) -> None:
+    with pytest.raises(PlatformError) as raised:
+        messages.read({field: value}, Bounds)
+    assert (raised.value.field, raised.value.detail) == (field, words)
+
+
 def test_a_message_that_says_nothing_takes_nothing() -> None:
     assert messages.read({}, EmptyRequest) == EmptyRequest()
     with pytest.raises(PlatformError) as raised:
