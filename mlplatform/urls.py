@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, register_converter
 
+from mlplatform.api_urls import api
 from mlplatform.graphql.view import graphql
 from mlplatform.observability import health
 from mlplatform.observability.metrics import metrics
@@ -21,11 +22,6 @@ class ApiVersionConverter:
 
 
 register_converter(ApiVersionConverter, "api_version")
-
-api: list[URLPattern | URLResolver] = [
-    path("", include("inference.rest.urls")),
-    path("", include("billing.rest.urls")),
-]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("livez", health.livez, name="livez"),

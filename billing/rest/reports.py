@@ -5,7 +5,7 @@ import datetime as dt
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from django.http import HttpResponse
 from rest_framework.request import Request
@@ -22,10 +22,22 @@ from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants import scopes
 from tenants.authentication import Caller
+from tenants.rest.declarations import ApiOperation, Schema, documented, in_path, query, ref
 
-_MAX_DAYS = 366
+_MAX_DAYS: Final = 366
+_TAG: Final = "Usage and limits"
+_DAY: Final[Schema] = {"type": "string", "format": "date"}
 
 
+@documented(
+    get=ApiOperation(
+        id="getMe",
+        tag="Key",
+        summary="Who am I?",
+        description="The key that is calling, its tenant and its plan. Needs no scope.",
+        answer=ref("Me"),
+    )
+)
 class MeView(KeyedView):
     """Who the key is, and what it may do. Needs no scope: a key may know itself."""
 
@@ -33,6 +45,24 @@ class MeView(KeyedView):
         return self.read(request, "", lambda caller, api_version: _me(caller))
 
 
+@documented(
+    get=ApiOperation(
+        id="getUsage",
+        tag=_TAG,
+        summary="What was used",
+        description="Sums of your tenant's usage over at most 366 days (UTC). Needs the scope `usage:read`. A call that "
+        "was answered is counted here a second or two later; the RateLimit header tells it at once.",
+        answer=ref("Usage"),
+        also={"text/csv": {"type": "string", "description": "One line for each group, after a line of column names."}},
+        kinds=[ErrorKind.INVALID_INPUT],
+        parameters=[
+            query("from", "First day; by default 29 days before the last.", _DAY),
+            query("to", "Last day; by default today.", _DAY),
+            query("by", "What to group by.", {"type": "string", "enum": list(get_args(Grouping)), "default": "day"}),
+            query("format", "The form of the answer.", {"type": "string", "enum": ["json", "csv"], "default": "json"}),
+        ],
+    )
+)
 class UsageView(KeyedView):
     """Usage of the tenant from ``from`` to ``to`` (days, UTC), grouped ``by``, as JSON or with ``format=csv``."""
 
@@ -55,6 +85,15 @@ class UsageView(KeyedView):
         return self.read(request, "usage:read", handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getLimits",
+        tag=_TAG,
+        summary="What is left now",
+        description="The state of every limit of the key. Takes nothing. Needs the scope `usage:read`.",
+        answer=ref("Limits"),
+    )
+)
 class LimitsView(KeyedView):
     """The state of every limit of the key now."""
 
@@ -69,6 +108,24 @@ class LimitsView(KeyedView):
         return self.answer(request, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="explainRefusal",
+        tag=_TAG,
+        summary="Why was this call refused?",
+        description="For a call of your tenant that a limit refused within the last 24 hours: the state of every limit at "
+        "that moment, which of them refused, who set them, and when the call would have passed. Needs the scope "
+        "`usage:read`.",
+        answer=ref("Refusal"),
+        parameters=[
+            in_path(
+                "request_id",
+                "The `request_id` of the problem, which is its X-Request-Id header too.",
+                {"type": "string"},
+            )
+        ],
+    )
+)
 class ExplainView(KeyedView):
     """Why a call of the last 24 hours was refused."""
 

@@ -1,18 +1,12 @@
-"""OpenAPI of reports: subclasses of the views that answer, which only declare. See ``tenants/rest/openapi.py``."""
+"""JSON Schemas of reports; ``reports.py`` refers to them by name."""
 
 from typing import Final, get_args
 
-from django.urls import path
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
-
 from billing.admission import LimitKind
 from billing.metering.reports import Grouping
-from billing.rest import reports
-from mlplatform.lib.errors import ErrorKind
-from tenants.rest.openapi import API_VERSION_NAME, Schema, describe, ref
+from tenants.rest.declarations import API_VERSION_NAME, Schema, ref
 from tenants.scopes import SCOPES
 
-_TAG: Final = "Usage and limits"
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _SECONDS: Final[Schema] = {"type": "number", "minimum": 0}
 _DAY: Final[Schema] = {"type": "string", "format": "date"}
@@ -130,86 +124,3 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
 }
-
-
-def _query(name: str, description: str, schema: Schema) -> OpenApiParameter:
-    return OpenApiParameter(name, schema, OpenApiParameter.QUERY, description=description)
-
-
-@extend_schema_view(
-    get=describe(
-        id="getUsage",
-        tag=_TAG,
-        summary="What was used",
-        description="Sums of your tenant's usage over at most 366 days (UTC). Needs the scope `usage:read`. A call that "
-        "was answered is counted here a second or two later; the RateLimit header tells it at once.",
-        answer=ref("Usage"),
-        also={"text/csv": {"type": "string", "description": "One line for each group, after a line of column names."}},
-        kinds=[ErrorKind.INVALID_INPUT],
-        parameters=[
-            _query("from", "First day; by default 29 days before the last.", _DAY),
-            _query("to", "Last day; by default today.", _DAY),
-            _query("by", "What to group by.", {"type": "string", "enum": list(get_args(Grouping)), "default": "day"}),
-            _query("format", "The form of the answer.", {"type": "string", "enum": ["json", "csv"], "default": "json"}),
-        ],
-    )
-)
-class Usage(reports.UsageView):
-    """Declared, not served."""
-
-
-@extend_schema_view(
-    get=describe(
-        id="getLimits",
-        tag=_TAG,
-        summary="What is left now",
-        description="The state of every limit of the key. Takes nothing. Needs the scope `usage:read`.",
-        answer=ref("Limits"),
-    )
-)
-class Limits(reports.LimitsView):
-    """Declared, not served."""
-
-
-@extend_schema_view(
-    get=describe(
-        id="explainRefusal",
-        tag=_TAG,
-        summary="Why was this call refused?",
-        description="For a call of your tenant that a limit refused within the last 24 hours: the state of every limit at "
-        "that moment, which of them refused, who set them, and when the call would have passed. Needs the scope "
-        "`usage:read`.",
-        answer=ref("Refusal"),
-        parameters=[
-            OpenApiParameter(
-                "request_id",
-                {"type": "string"},
-                OpenApiParameter.PATH,
-                description="The `request_id` of the problem, which is its X-Request-Id header too.",
-            )
-        ],
-    )
-)
-class Explain(reports.ExplainView):
-    """Declared, not served."""
-
-
-@extend_schema_view(
-    get=describe(
-        id="getMe",
-        tag="Key",
-        summary="Who am I?",
-        description="The key that is calling, its tenant and its plan. Needs no scope.",
-        answer=ref("Me"),
-    )
-)
-class Me(reports.MeView):
-    """Declared, not served."""
-
-
-v2 = [
-    path("usage", Usage.as_view()),
-    path("limits", Limits.as_view()),
-    path("limits/explain/<str:request_id>", Explain.as_view()),
-    path("me", Me.as_view()),
-]

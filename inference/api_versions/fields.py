@@ -3,27 +3,17 @@
 Null is absent: many clients send it for what they do not say. :func:`only` decides that for all of them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from inference.inputs import truncation
 from inference.types import MAX_TOP_K
-from mlplatform.lib import strict_json
 from mlplatform.lib.errors import invalid
+from tenants.http.messages import only as only
+from tenants.http.messages import required as required
 
 _MAX_MODEL_CHARS: Final = 130
 _PARAMETERS: Final = ("top_k", "truncate")
-
-
-def only(body: Mapping[str, Any], known: Collection[str], *, path: str = "") -> Mapping[str, Any]:
-    """What the body says, without fields that are null: all else is to be read from it.
-
-    Raises INVALID_INPUT for a field that the API version does not have: silently ignoring it would hide a typo.
-    """
-    for name in body:
-        if name not in known:
-            raise invalid(f"{path}{name}", f"Unknown field {name[:64]!r}; there are {', '.join(sorted(known))}.")
-    return strict_json.present(body)
 
 
 def model(body: Mapping[str, Any], *, path: str = "") -> str:
@@ -32,13 +22,6 @@ def model(body: Mapping[str, Any], *, path: str = "") -> str:
     if not isinstance(value, str) or len(value) > _MAX_MODEL_CHARS:
         raise invalid(f"{path}model", "The model is text such as sentiment or sentiment@1.2.0.")
     return value
-
-
-def required(body: Mapping[str, Any], name: str, *, path: str = "") -> Any:
-    """The field's value. Raises INVALID_INPUT when it is missing."""
-    if name not in body:
-        raise invalid(f"{path}{name}", f"The field {name!r} is missing.")
-    return body[name]
 
 
 def top_k(body: Mapping[str, Any], *, path: str = "") -> int | None:

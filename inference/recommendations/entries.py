@@ -5,19 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from inference.api_versions import fields
-from inference.models.audience import (
-    MAX_CATEGORIES,
-    MAX_CATEGORY,
-    MAX_DESCRIPTION,
-    MAX_ID,
-    MAX_NAME,
-    MAX_TITLE,
-)
+from inference.models.audience import MAX_ID
+from inference.recommendations import messages
+from inference.recommendations.messages import ID_PATTERN
 from mlplatform.lib.errors import invalid
-
-ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._:@+|~=,-]{0,127}"
-"""Ids stand in addresses, so neither slashes nor what a path would have to escape, nor two spellings of one id."""
+from tenants.http.messages import only, read, required
 
 _ID: Final = re.compile(ID_PATTERN)
 _ID_TEXT: Final = (
@@ -84,45 +76,38 @@ def external_id(value: Any, *, field: str) -> str:
 
 
 def _user(body: Mapping[str, Any], path: str) -> UserEntry:
-    body = fields.only(body, ("external_id", "name", "preferences"), path=path)
-    preferences = body.get("preferences", {})
-    if not isinstance(preferences, dict):
-        raise invalid(f"{path}preferences", "The preferences are an object with categories.")
-    preferences = fields.only(preferences, ("categories",), path=f"{path}preferences.")
+    said = read(body, messages.EndUserEntry, path=path)
     return UserEntry(
-        external_id(fields.required(body, "external_id", path=path), field=f"{path}external_id"),
-        _line(body.get("name", ""), field=f"{path}name", most=MAX_NAME),
-        _categories(preferences.get("categories", []), field=f"{path}preferences.categories"),
+        external_id(said.external_id, field=f"{path}external_id"),
+        _line(said.name, field=f"{path}name"),
+        _categories(said.preferences.categories, field=f"{path}preferences.categories"),
     )
 
 
 def _item(body: Mapping[str, Any], path: str) -> ItemEntry:
-    body = fields.only(body, ("external_id", "title", "description", "categories"), path=path)
-    title = _line(fields.required(body, "title", path=path), field=f"{path}title", most=MAX_TITLE)
-    if not title.strip():
+    said = read(body, messages.ItemEntry, path=path)
+    if not said.title.strip():
         raise invalid(f"{path}title", "The title is empty; recommendations are made from it.")
     return ItemEntry(
-        external_id(fields.required(body, "external_id", path=path), field=f"{path}external_id"),
-        title,
-        _text(body.get("description", ""), field=f"{path}description", most=MAX_DESCRIPTION),
-        _categories(body.get("categories", []), field=f"{path}categories"),
+        external_id(said.external_id, field=f"{path}external_id"),
+        _line(said.title, field=f"{path}title"),
+        _text(said.description, field=f"{path}description"),
+        _categories(said.categories, field=f"{path}categories"),
         path,
     )
 
 
 def _like(body: Mapping[str, Any], path: str) -> LikeEntry:
-    body = fields.only(body, ("user_id", "item_id"), path=path)
-    user_id, item_id = (
-        external_id(fields.required(body, name, path=path), field=f"{path}{name}") for name in ("user_id", "item_id")
+    said = read(body, messages.LikeEntry, path=path)
+    return LikeEntry(
+        external_id(said.user_id, field=f"{path}user_id"), external_id(said.item_id, field=f"{path}item_id"), path
     )
-    return LikeEntry(user_id, item_id, path)
 
 
 def _entries(
     body: Mapping[str, Any], name: str, at_most: int, read: Callable[[Mapping[str, Any], str], Entry]
 ) -> list[Entry]:
-    body = fields.only(body, (name,))
-    values = fields.required(body, name)
+    values = required(only(body, (name,)), name)
     if not isinstance(values, list) or not values:
         raise invalid(name, f"The {name} are a list of at least one object.")
     if len(values) > at_most:
@@ -143,19 +128,14 @@ def _unique(ids: Sequence[str], name: str, field: str) -> None:
             raise invalid(f"{name}[{index}].{field}", f"The id {one!r} stands in {name}[{first[one]}] already.")
 
 
-def _line(value: Any, *, field: str, most: int) -> str:
+def _line(value: str, *, field: str) -> str:
     """One line of text. NUL, lone surrogates, line breaks and other invisible characters are not printable."""
-    text = _text(value, field=field, most=most)
-    if not text.isprintable():
+    if not value.isprintable():
         raise invalid(field, "The text has a line break or another character that cannot be printed.")
-    return text
+    return value
 
 
-def _text(value: Any, *, field: str, most: int) -> str:
-    if not isinstance(value, str):
-        raise invalid(field, "This is text.")
-    if len(value) > most:
-        raise invalid(field, f"The text has {len(value):,} characters; at most {most:,} are kept.")
+def _text(value: str, *, field: str) -> str:
     if "\x00" in value:
         raise invalid(field, "The text has a NUL character.")
     try:
@@ -165,17 +145,12 @@ def _text(value: Any, *, field: str, most: int) -> str:
     return value
 
 
-def _categories(value: Any, *, field: str) -> tuple[str, ...]:
+def _categories(names: Sequence[str], *, field: str) -> tuple[str, ...]:
     """Names without repetition, in their order."""
-    if not isinstance(value, list):
-        raise invalid(field, "The categories are a list of texts.")
-    if len(value) > MAX_CATEGORIES:
-        raise invalid(field, f"There are at most {MAX_CATEGORIES} categories, not {len(value):,}.")
     found: dict[str, None] = {}
-    for index, name in enumerate(value):
-        place = f"{field}[{index}]"
-        text = _line(name, field=place, most=MAX_CATEGORY).strip()
+    for index, name in enumerate(names):
+        text = _line(name, field=f"{field}[{index}]").strip()
         if not text:
-            raise invalid(place, "The name of a category is empty.")
+            raise invalid(f"{field}[{index}]", "The name of a category is empty.")
         found[text] = None
     return tuple(found)

@@ -2,16 +2,15 @@
 
 import datetime as dt
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Final
 
 from django.conf import settings
+from msgspec import Meta
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.metering.version_use import LOOKED_BACK_DAYS
 from billing.rest.views import KeyedView
-from inference.api_versions import fields
 from inference.deprecations.impact import concerns
 from inference.deprecations.impact.concerns import Concern
 from inference.deprecations.notices import banners
@@ -19,18 +18,49 @@ from inference.deprecations.notices.banners import Banner
 from inference.deprecations.rehearsals import jobs as rehearsal_jobs
 from inference.models import Rehearsal
 from inference.rest.auditing import audited
-from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 from tenants.deprecations import schedules
 from tenants.deprecations.rules import Window
+from tenants.deprecations.schedules import LONGEST_REHEARSAL_MIN
+from tenants.http import messages
 from tenants.http.call import Reply
+from tenants.http.messages import Message
 from tenants.models import Tenant
+from tenants.rest.declarations import ApiOperation, Example, Schema, documented, header, in_path, ref
 
 READ, WRITE = "lifecycle:read", "lifecycle:write"
 NOT_REHEARSED = "not_rehearsed"
 _ID = re.compile(r"[1-9][0-9]{0,17}")
+_TAG: Final = "Deprecations"
+_TEXT: Final[Schema] = {"type": "string"}
+_BY_ID: Final = in_path("deprecation_id", "The `id` of the deprecation.", {"type": "string"})
+_READ: Final = "Needs the scope `lifecycle:read`."
+_WRITE: Final = "Needs the scope `lifecycle:write`. Costs nothing."
+_BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
 
 
+class BrownoutRequest(Message, frozen=True):
+    """How long and how much of the ending version shall fail."""
+
+    minutes: Annotated[int, Meta(ge=1, le=LONGEST_REHEARSAL_MIN)]
+    share: Annotated[int, Meta(ge=1, le=100, description="Percent of your calls of the subject that shall fail.")]
+
+
+class RehearsalRequest(Message, frozen=True):
+    """Nothing: the address says it all."""
+
+
+@documented(
+    get=ApiOperation(
+        id="listDeprecations",
+        tag=_TAG,
+        summary="What ends, and when",
+        description="Every API version and model version whose end was announced and that concerns your tenant: dates, your "
+        f"use, brownouts, and whether you are ready. The one that ends first comes first. {_READ}",
+        answer=ref("Deprecations"),
+    )
+)
 class DeprecationsView(KeyedView):
     """Everything announced that concerns the tenant."""
 
@@ -43,6 +73,16 @@ class DeprecationsView(KeyedView):
         return self.read(request, READ, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getDeprecation",
+        tag=_TAG,
+        summary="One deprecation",
+        description=f"One of those that GET /v2/deprecations lists. {_READ}",
+        answer=ref("Deprecation"),
+        parameters=[_BY_ID],
+    )
+)
 class DeprecationView(KeyedView):
     """One of them."""
 
@@ -54,6 +94,29 @@ class DeprecationView(KeyedView):
         return self.read(request, READ, handle)
 
 
+@documented(
+    post=ApiOperation(
+        id="rehearseBrownout",
+        tag=_TAG,
+        summary="Rehearse a brownout",
+        description="From now on, for some minutes, a share of your tenant's calls of the ending version fails as in a "
+        "planned brownout, uncharged; other tenants notice nothing. A rehearsal that runs is replaced. "
+        f"{_WRITE}",
+        request=ref("BrownoutRequest"),
+        answer=ref("Brownout"),
+        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
+        parameters=[_BY_ID],
+        examples=[Example("Half of the calls", {"minutes": 10, "share": 50})],
+    ),
+    delete=ApiOperation(
+        id="stopBrownout",
+        tag=_TAG,
+        summary="Stop the rehearsed brownout",
+        description=f"At once; calls are answered again within a second everywhere. {_WRITE}",
+        answer=ref("BrownoutStopped"),
+        parameters=[_BY_ID],
+    ),
+)
 class BrownoutView(KeyedView):
     """A brownout of the tenant's own calls: begin or replace it, or stop it at once."""
 
@@ -62,11 +125,10 @@ class BrownoutView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
             concern = _concern(caller, deprecation_id)
-            body = fields.only(call.json_object(), {"minutes", "share"})
-            minutes, share = _whole_number(body, "minutes"), _whole_number(body, "share")
+            said = messages.read(call.json_object(), BrownoutRequest)
             with audited(call, caller):
                 row = schedules.rehearse_brownout(
-                    schedule_id=concern.schedule.id, tenant=_tenant(caller), minutes=minutes, share=share
+                    schedule_id=concern.schedule.id, tenant=_tenant(caller), minutes=said.minutes, share=said.share
                 )
             return _brownout(Window(row.pk, row.starts_at, row.ends_at, row.share, row.tenant_id))
 
@@ -84,6 +146,29 @@ class BrownoutView(KeyedView):
         return self.read(request, WRITE, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getRehearsal",
+        tag=_TAG,
+        summary="The report of the rehearsed migration",
+        description=f"Of the latest rehearsal, whatever its state. {_READ}",
+        answer=ref("Rehearsal"),
+        parameters=[_BY_ID],
+    ),
+    post=ApiOperation(
+        id="rehearseMigration",
+        tag=_TAG,
+        summary="Rehearse the migration",
+        description="Replay your tenant's sampled calls of the ending version on its successor, unbilled and after "
+        f"everybody's calls, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
+        request=ref("RehearsalRequest"),
+        answer=ref("Rehearsal"),
+        status=202,
+        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
+        parameters=[_BY_ID, header("Location", "Where the report will be.", _TEXT, codes=[202])],
+        examples=[Example("Nothing to say", {})],
+    ),
+)
 class RehearsalView(KeyedView):
     """The migration, rehearsed with the tenant's sampled calls: ask for it, and read its report."""
 
@@ -101,7 +186,7 @@ class RehearsalView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> Reply:
             concern = _concern(caller, deprecation_id)
-            fields.only(call.json_object(), ())
+            messages.read(call.json_object(), RehearsalRequest)
             with audited(call, caller):
                 row = rehearsal_jobs.request(schedule_id=concern.schedule.id, tenant=_tenant(caller))
             place = f"/{api_version}/deprecations/{concern.schedule.id}/rehearsal"
@@ -118,13 +203,6 @@ def _concern(caller: Caller, deprecation_id: str) -> Concern:
 
 def _tenant(caller: Caller) -> Tenant:
     return Tenant.objects.get(pk=caller.tenant_id)
-
-
-def _whole_number(body: Mapping[str, Any], name: str) -> int:
-    value = fields.required(body, name)
-    if type(value) is not int:
-        raise invalid(name, f"The field {name!r} is a whole number.")
-    return value
 
 
 def _banners(caller: Caller) -> dict[int, Banner]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,10 +13,22 @@ from billing.rest.views import KeyedView
 from inference.registry import versions
 from inference.types import MeasuredOption, ModelRef
 from tenants.authentication import Caller
+from tenants.rest.declarations import ApiOperation, documented, in_path, ref
 
 SCOPE = "models:read"
+_MODELS: Final = "Models"
 
 
+@documented(
+    get=ApiOperation(
+        id="listModels",
+        tag=_MODELS,
+        summary="Models",
+        description="Every model that the key may use, with its versions, prices and measured accuracy. Needs the scope "
+        "`models:read`.",
+        answer=ref("Models"),
+    )
+)
 class ModelsView(KeyedView):
     """Every model with a version that answers, among those that the key may use."""
 
@@ -24,6 +36,16 @@ class ModelsView(KeyedView):
         return self.read(request, SCOPE, lambda caller, api_version: {"models": list(_models(caller).values())})
 
 
+@documented(
+    get=ApiOperation(
+        id="getModel",
+        tag=_MODELS,
+        summary="One model",
+        description="One model and its versions. Needs the scope `models:read`.",
+        answer=ref("Model"),
+        parameters=[in_path("model", "The model's name.", {"type": "string"})],
+    )
+)
 class ModelView(KeyedView):
     """One model and its versions."""
 
@@ -41,20 +63,20 @@ def _models(caller: Caller) -> dict[str, dict[str, Any]]:
     """By name. Where a tenant's own version is ready beside a model on sale of that name, both are versions of the name, and what
     is said of the model is of the one that is live."""
     named: dict[str, list[ModelRef]] = {}
-    for ref in versions.answering(tenant_id=caller.tenant_id):
-        if caller.may_use(ref.name):
-            named.setdefault(ref.name, []).append(ref)
+    for model in versions.answering(tenant_id=caller.tenant_id):
+        if caller.may_use(model.name):
+            named.setdefault(model.name, []).append(model)
     return {name: _model(refs) for name, refs in named.items()}
 
 
 def _model(refs: Sequence[ModelRef]) -> dict[str, Any]:
-    live = next((ref for ref in refs if ref.live), None)
-    ref = live or refs[0]
-    price = pricing.tariff(operation=Operation.PREDICT.value, model=ref.qualified_name)
+    live = next((model for model in refs if model.live), None)
+    model = live or refs[0]
+    price = pricing.tariff(operation=Operation.PREDICT.value, model=model.qualified_name)
     return {
-        "name": ref.name,
-        "title": ref.title,
-        "description": ref.description,
+        "name": model.name,
+        "title": model.title,
+        "description": model.description,
         "live_version": live.version if live is not None else None,
         "price": {
             "units_per_call": price.per_call,
@@ -65,20 +87,20 @@ def _model(refs: Sequence[ModelRef]) -> dict[str, Any]:
     }
 
 
-def _version(ref: ModelRef) -> dict[str, Any]:
+def _version(model: ModelRef) -> dict[str, Any]:
     return {
-        "version": ref.version,
-        "state": "live" if ref.live else "ready",
-        "task": ref.runtime,
-        "input": ref.input_schema,
-        "output": ref.output_schema,
-        "labels": list(ref.labels),
-        "accuracy": ref.accuracy,
-        "accuracy_note": ref.accuracy_note,
-        "precision": ref.precision,
-        "acceleration": ref.acceleration,
-        "measurements": [_measured(measured) for measured in ref.measurements],
-        "max_batch_size": ref.max_batch_size,
+        "version": model.version,
+        "state": "live" if model.live else "ready",
+        "task": model.runtime,
+        "input": model.input_schema,
+        "output": model.output_schema,
+        "labels": list(model.labels),
+        "accuracy": model.accuracy,
+        "accuracy_note": model.accuracy_note,
+        "precision": model.precision,
+        "acceleration": model.acceleration,
+        "measurements": [_measured(measured) for measured in model.measurements],
+        "max_batch_size": model.max_batch_size,
     }
 
 

@@ -22,7 +22,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from billing.rest.views import KeyedView
-from inference.api_versions import fields
 from inference.models import ModelVersion
 from inference.registry import names, versions
 from inference.registry.packages import push, storage, turns
@@ -31,8 +30,11 @@ from inference.rest.auditing import audited
 from mlplatform.lib import clock, request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
+from tenants.http import messages
 from tenants.http.call import Reply
+from tenants.http.messages import EmptyRequest
 from tenants.models import Tenant
+from tenants.rest.declarations import ApiOperation, Schema, documented, header, in_path, ref
 
 SCOPE: Final = "models:write"
 FIELD: Final = "package"
@@ -45,6 +47,39 @@ _slots = threading.BoundedSemaphore(_AT_ONCE)
 """A check may use a core and gigabytes for minutes; the other threads of the process have predictions to answer."""
 
 
+_TAG: Final = "Rollouts"
+_TEXT: Final[Schema] = {"type": "string"}
+_ZIP: Final[Schema] = {"type": "string", "contentMediaType": ZIP, "format": "binary"}
+_MODEL: Final = in_path("model", "The model's name, without a version.", {"type": "string"})
+_VERSION: Final = in_path("version", "Such as `1.2.0`.", {"type": "string"})
+_SCOPED: Final = "Needs the scope `models:write`, of a key of the tenant that owns the model or of an operator."
+
+
+@documented(
+    post=ApiOperation(
+        id="pushVersion",
+        tag=_TAG,
+        summary="Push a model version",
+        description="A zip with `model.toml`, weights as safetensors, and tokenizer files: see `docs/serve-your-model.md`. It is "
+        "checked before this answers; then a worker loads it and runs its examples. A model that does not exist becomes your "
+        "tenant's private one. A tenant pushes one package at a time and only so many an hour: 429 says when to come again. "
+        f"{_SCOPED}",
+        bodies={
+            ZIP: _ZIP,
+            FORM: {"type": "object", "required": [FIELD], "properties": {FIELD: _ZIP}},
+        },
+        answer=ref("PushedVersion"),
+        status=201,
+        kinds=(
+            ErrorKind.PAYLOAD_TOO_LARGE,
+            ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+            ErrorKind.INVALID_INPUT,
+            ErrorKind.CONFLICT,
+            ErrorKind.OVERLOADED,
+        ),
+        parameters=[_MODEL, header("Location", "Where its state can be read.", _TEXT, codes=[201])],
+    )
+)
 class VersionsView(KeyedView):
     """Push a version."""
 
@@ -66,6 +101,16 @@ class VersionsView(KeyedView):
         return self.read(request, SCOPE, handle)
 
 
+@documented(
+    get=ApiOperation(
+        id="getVersion",
+        tag=_TAG,
+        summary="The state of a version",
+        description=f"What became of a pushed version. {_SCOPED}",
+        answer=ref("PushedVersion"),
+        parameters=[_MODEL, _VERSION],
+    )
+)
 class VersionView(KeyedView):
     """The state of one version, and why it cannot be served if it cannot."""
 
@@ -75,6 +120,25 @@ class VersionView(KeyedView):
         )
 
 
+@documented(
+    post=ApiOperation(
+        id="retireVersion",
+        tag=_TAG,
+        summary="Retire a version",
+        description="Stop answering calls that pin a staged or ready version, for good; answers with the version as it is then. "
+        "A live one, one that is tried, and one that callers were promised by a schedule stay: 409 says what to do first. "
+        f"{_SCOPED} Costs nothing.",
+        request=ref("EmptyRequest"),
+        answer=ref("PushedVersion"),
+        kinds=(
+            ErrorKind.PAYLOAD_TOO_LARGE,
+            ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+            ErrorKind.INVALID_INPUT,
+            ErrorKind.CONFLICT,
+        ),
+        parameters=[_MODEL, _VERSION],
+    )
+)
 class RetireView(KeyedView):
     """The end of a version that is not live."""
 
@@ -82,7 +146,7 @@ class RetireView(KeyedView):
         call = self.call(request)
 
         def handle(caller: Caller, api_version: str) -> dict[str, Any]:
-            fields.only(call.json_object(), ())
+            messages.read(call.json_object(), EmptyRequest)
             row = version_of(model_of(caller, model), version)
             with audited(call, caller):
                 versions.retire(version=row)

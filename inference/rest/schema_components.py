@@ -1,4 +1,4 @@
-"""JSON Schemas of what calls for predictions and models send and get; ``schema.py`` refers to them by name."""
+"""JSON Schemas of what calls for predictions and models send and get; the modules of their views refer to them by name."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ from django.conf import settings
 
 from inference.inputs.truncation import HEADER
 from inference.types import MAX_TOP_K, Acceleration, Precision, RuntimeName
-from tenants.rest.openapi import Schema, header, ref
+from tenants.rest.declarations import Schema, header, ref
 
 _SCORE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}

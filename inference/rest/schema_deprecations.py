@@ -1,24 +1,16 @@
-"""OpenAPI of deprecations and rehearsals: subclasses of the views that answer, which only declare.
-
-See ``tenants/rest/openapi.py``.
-"""
+"""JSON Schemas of deprecations and rehearsals; ``deprecations.py`` refers to them by name."""
 
 from typing import Final
-
-from django.urls import path
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema_view
 
 from inference.deprecations.notices.banners import Severity
 from inference.models import RehearsalState, Verdict
 from inference.rest import deprecations
 from inference.rest.schema_components import COUNT
-from mlplatform.lib.errors import ErrorKind
 from tenants.deprecations.rules import State
-from tenants.deprecations.schedules import LONGEST_REHEARSAL_MIN
+from tenants.http.messages import json_schema
 from tenants.models import SubjectKind
-from tenants.rest.openapi import Schema, describe, header, ref
+from tenants.rest.declarations import Schema, ref
 
-_TAG: Final = "Deprecations"
 _TEXT: Final[Schema] = {"type": "string"}
 _MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
 _MOMENT_OR_NONE: Final[Schema] = {"type": ["string", "null"], "format": "date-time"}
@@ -96,15 +88,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
     "Deprecations": _object({"deprecations": _list(ref("Deprecation"))}),
-    "BrownoutRequest": _object(
-        {
-            "minutes": {"type": "integer", "minimum": 1, "maximum": LONGEST_REHEARSAL_MIN},
-            "share": _SHARE | {"description": "Percent of your calls of the subject that shall fail."},
-        }
-    )
-    | {"additionalProperties": False},
+    "BrownoutRequest": json_schema(deprecations.BrownoutRequest),
     "BrownoutStopped": _object({"stopped": COUNT | {"description": "How many were running."}}),
-    "RehearsalRequest": {"type": "object", "properties": {}, "additionalProperties": False},
+    "RehearsalRequest": json_schema(deprecations.RehearsalRequest),
     "RehearsalReport": _object(
         {
             "verdict": {"type": "string", "enum": list(Verdict.values)},
@@ -153,100 +139,3 @@ SCHEMAS: Final[dict[str, Schema]] = {
         }
     ),
 }
-
-_ID: Final = OpenApiParameter(
-    "deprecation_id", {"type": "string"}, OpenApiParameter.PATH, description="The `id` of the deprecation."
-)
-_READ: Final = "Needs the scope `lifecycle:read`."
-_WRITE: Final = "Needs the scope `lifecycle:write`. Costs nothing."
-_BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
-
-
-@extend_schema_view(
-    get=describe(
-        id="listDeprecations",
-        tag=_TAG,
-        summary="What ends, and when",
-        description="Every API version and model version whose end was announced and that concerns your tenant: dates, your "
-        f"use, brownouts, and whether you are ready. The one that ends first comes first. {_READ}",
-        answer=ref("Deprecations"),
-    )
-)
-class Deprecations(deprecations.DeprecationsView):
-    """Declared, not served."""
-
-
-@extend_schema_view(
-    get=describe(
-        id="getDeprecation",
-        tag=_TAG,
-        summary="One deprecation",
-        description=f"One of those that GET /v2/deprecations lists. {_READ}",
-        answer=ref("Deprecation"),
-        parameters=[_ID],
-    )
-)
-class Deprecation(deprecations.DeprecationView):
-    """Declared, not served."""
-
-
-@extend_schema_view(
-    post=describe(
-        id="rehearseBrownout",
-        tag=_TAG,
-        summary="Rehearse a brownout",
-        description="From now on, for some minutes, a share of your tenant's calls of the ending version fails as in a "
-        "planned brownout, uncharged; other tenants notice nothing. A rehearsal that runs is replaced. "
-        f"{_WRITE}",
-        request=ref("BrownoutRequest"),
-        answer=ref("Brownout"),
-        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
-        parameters=[_ID],
-        examples=[OpenApiExample("Half of the calls", value={"minutes": 10, "share": 50}, request_only=True)],
-    ),
-    delete=describe(
-        id="stopBrownout",
-        tag=_TAG,
-        summary="Stop the rehearsed brownout",
-        description=f"At once; calls are answered again within a second everywhere. {_WRITE}",
-        answer=ref("BrownoutStopped"),
-        parameters=[_ID],
-    ),
-)
-class Brownout(deprecations.BrownoutView):
-    """Declared, not served."""
-
-
-@extend_schema_view(
-    get=describe(
-        id="getRehearsal",
-        tag=_TAG,
-        summary="The report of the rehearsed migration",
-        description=f"Of the latest rehearsal, whatever its state. {_READ}",
-        answer=ref("Rehearsal"),
-        parameters=[_ID],
-    ),
-    post=describe(
-        id="rehearseMigration",
-        tag=_TAG,
-        summary="Rehearse the migration",
-        description="Replay your tenant's sampled calls of the ending version on its successor, unbilled and after "
-        f"everybody's calls, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
-        request=ref("RehearsalRequest"),
-        answer=ref("Rehearsal"),
-        status=202,
-        kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
-        parameters=[_ID, header("Location", "Where the report will be.", _TEXT, codes=[202])],
-        examples=[OpenApiExample("Nothing to say", value={}, request_only=True)],
-    ),
-)
-class Rehearsal(deprecations.RehearsalView):
-    """Declared, not served."""
-
-
-v2 = [
-    path("deprecations", Deprecations.as_view()),
-    path("deprecations/<str:deprecation_id>", Deprecation.as_view()),
-    path("deprecations/<str:deprecation_id>/brownout", Brownout.as_view()),
-    path("deprecations/<str:deprecation_id>/rehearsal", Rehearsal.as_view()),
-]

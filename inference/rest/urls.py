@@ -3,16 +3,14 @@
 from django.urls import path
 
 from inference.rest.audience import (
-    ItemsView,
-    ItemView,
     LikesView,
-    RecommendationsView,
     UserLikesView,
     UserLikeView,
     UsersView,
     UserView,
 )
 from inference.rest.deprecations import BrownoutView, DeprecationsView, DeprecationView, RehearsalView
+from inference.rest.items import ItemsView, ItemView, RecommendationsView
 from inference.rest.model_list import ModelsView, ModelView
 from inference.rest.packages import RetireView, VersionsView, VersionView
 from inference.rest.predictions import BatchPredictView, ModelPredictView, PredictView

@@ -1,4 +1,4 @@
-"""One OpenAPI document for each major API version, joined from what the apps declare beside their views."""
+"""One OpenAPI document for each major API version, of what the views of the API declare."""
 
 import datetime as dt
 import logging
@@ -10,24 +10,11 @@ import orjson
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.urls import include, path
-from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.settings import patched_settings
 
-from billing.rest import schema as billing
-from inference.rest import schema as inference
-from inference.rest import (
-    schema_audience,
-    schema_audience_components,
-    schema_components,
-    schema_deprecations,
-    schema_packages,
-    schema_rollouts,
-)
+from mlplatform.api_urls import api
 from mlplatform.docs.dates import moment
-from mlplatform.docs.nulls import admit_null
 from mlplatform.lib import clock
 from tenants.deprecations import catalogue
-from tenants.rest import openapi as common
 
 logger = logging.getLogger(__name__)
 
@@ -40,23 +27,15 @@ _TEXT: Final = (
     "Bodies may come with their length or in chunks, and packed with `Content-Encoding: gzip`; limits hold for what comes out. "
     "Answers above 1 kB come as gzip where `Accept-Encoding` allows it."
 )
-_PATTERNS: Final = {
-    "v1": [path("v1/", include(inference.v1)), path("v1.1/", include(inference.v1_1))],
-    "v2": [
-        path("v2/", include(inference.v2)),
-        path("v2/", include(schema_audience.v2)),
-        path("v2/", include(schema_deprecations.v2)),
-        path("v2/", include(schema_packages.v2)),
-        path("v2/", include(schema_rollouts.v2)),
-        path("v2/", include(billing.v2)),
-        path("", include(inference.unversioned)),
-    ],
+_ADDRESSES: Final = {
+    "v1": [path("v1/", include(api)), path("v1.1/", include(api))],
+    "v2": [path("v2/", include(api)), path("", include(api))],
 }
 _SUBJECT: Final = {
     "v1": ("1.1", "API versions v1 and v1.1; a minor version only adds. New programs take v2."),
     "v2": ("2", "API version v2."),
 }
-VERSIONS: Final = tuple(_PATTERNS)
+VERSIONS: Final = tuple(_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +82,14 @@ def endings(version: str) -> tuple[Ending, ...]:
 def document(version: str, ending: tuple[Ending, ...] = ()) -> bytes:
     """The document of ``v1`` (with v1.1) or ``v2`` as JSON; operations of what is ``ending`` are marked."""
     if not ending:
-        return orjson.dumps(_build(version), option=orjson.OPT_INDENT_2) + b"\n"
+        return orjson.dumps(_build(version))
     marked = orjson.loads(document(version))
     for one in ending:
         for address, item in marked["paths"].items():
             if address.startswith(f"/{one.api_version}/"):
                 for operation in item.values():
                     _mark(operation, one)
-    return orjson.dumps(marked, option=orjson.OPT_INDENT_2) + b"\n"
+    return orjson.dumps(marked)
 
 
 def _mark(operation: dict[str, Any], ending: Ending) -> None:
@@ -129,55 +108,9 @@ def _mark(operation: dict[str, Any], ending: Ending) -> None:
 
 
 def _build(version: str) -> dict[str, Any]:
+    # Whoever asks for a document first waits for what writes it; processes that only serve never load it.
+    from mlplatform.docs import building
+
     number, subject = _SUBJECT[version]
-    with patched_settings({"OAS_VERSION": "3.1.0"}):
-        generator: Any = SchemaGenerator  # drf-spectacular types only its decorators
-        built: dict[str, Any] = generator(patterns=_PATTERNS[version]).get_schema(request=None, public=True)
-    built["info"] = {"title": _TITLE, "version": number, "description": f"{subject} {_TEXT}"}
-    schemas = (
-        common.SCHEMAS
-        | billing.SCHEMAS
-        | schema_components.SCHEMAS
-        | schema_audience_components.SCHEMAS
-        | schema_deprecations.SCHEMAS
-        | schema_packages.SCHEMAS
-        | schema_rollouts.SCHEMAS
-    )
-    admit_null(built["paths"], schemas)
-    built["components"] = {
-        "headers": _shared_headers(built["paths"]),
-        "schemas": {name: schemas[name] for name in sorted(_used(built["paths"], schemas))},
-        "securitySchemes": common.SECURITY_SCHEMES,
-    }
-    return built
-
-
-def _shared_headers(paths: dict[str, Any]) -> dict[str, Any]:
-    """Every answer has much the same headers: they stand in the document once, and answers refer to them."""
-    shared: dict[str, Any] = {}
-    for operation in (operation for item in paths.values() for operation in item.values()):
-        for response in operation["responses"].values():
-            headers = response.get("headers", {})
-            for name in headers:
-                if shared.setdefault(name, headers[name]) == headers[name]:
-                    headers[name] = {"$ref": f"#/components/headers/{name}"}
-    return dict(sorted(shared.items()))
-
-
-def _used(part: Any, schemas: dict[str, Any]) -> set[str]:
-    """Names of the schemas that a part of the document refers to, and those that they refer to."""
-    found: set[str] = set()
-    waiting = [part]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            target = value.get("$ref")
-            if isinstance(target, str):
-                name = target.rpartition("/")[2]
-                if target.startswith("#/components/schemas/") and name not in found:
-                    found.add(name)
-                    waiting.append(schemas[name])
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-    return found
+    info = {"title": _TITLE, "version": number, "description": f"{subject} {_TEXT}"}
+    return building.build(_ADDRESSES[version], info=info)

@@ -1,20 +1,22 @@
-"""What every operation of the REST API has in common in OpenAPI: security, headers, problems.
+"""OpenAPI of what views declare, and what every operation of the REST API has in common: security, headers, problems.
 
-Operations are declared beside their views, in the ``schema.py`` of each app's REST face, as subclasses of the views that
-answer; ``mlplatform/docs/openapi.py`` joins them to one document for each major API version.
+``mlplatform/docs/openapi.py`` has drf-spectacular walk the addresses of the API with it, for each major API version.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+import re
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from mlplatform.lib.errors import ErrorKind
 from tenants.http import problems
+from tenants.rest.declarations import ANY_VERSION, ApiOperation, Parameter, Schema, header, offered, ref
+from tenants.rest.views import ApiView
 
-Schema = dict[str, Any]
-"""A JSON Schema as it stands in the document."""
+NAME: Final = "x-component"
+"""Where a problem of an operation tells the name of the component that it becomes; it is no part of the document."""
 
 ALWAYS: Final = (
     ErrorKind.MALFORMED,
@@ -27,9 +29,6 @@ ALWAYS: Final = (
     ErrorKind.UNAVAILABLE,
 )
 """Problems that any call can meet."""
-
-API_VERSION_NAME: Final[dict[str, str]] = {"type": "string", "pattern": r"^v\d+(\.\d+)?$", "example": "v2"}
-"""The name of an API version; which there are is data, not code."""
 
 SECURITY_SCHEMES: Final[Schema] = {
     "bearer": {
@@ -88,70 +87,71 @@ SCHEMAS: Final[dict[str, Schema]] = {
 }
 
 
-def ref(name: str) -> Schema:
-    """A reference to a schema of the document's components."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 class ApiSchema(AutoSchema):
-    """Adds to each operation what all have: either security scheme, and the headers of every answer."""
+    """Writes what the view declares (``tenants/rest/declarations.py``), and what all operations have in common."""
+
+    @property
+    def _declared(self) -> ApiOperation:
+        view = cast("ApiView", self.view)
+        return view.operations[api_version_of(self.path)][self.method.lower()]
+
+    def get_operation_id(self) -> str:
+        return self._declared.id
+
+    def get_tags(self) -> list[str]:
+        return [self._declared.tag]
+
+    def get_summary(self) -> str:
+        return self._declared.summary
+
+    def get_description(self) -> str:  # type: ignore[override]
+        return self._declared.description
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         return [{name: []} for name in SECURITY_SCHEMES]
 
     def get_override_parameters(self) -> Any:
-        return [*super().get_override_parameters(), *_COMMON]
+        return [_written(one) for one in (*_COMMON, *self._declared.parameters)]
+
+    def get_examples(self) -> list[OpenApiExample]:
+        return [OpenApiExample(one.name, value=one.value, request_only=True) for one in self._declared.examples]
+
+    def get_request_serializer(self) -> Any:
+        request = self._declared.request
+        return ({"application/json": request} if request else {}) | dict(self._declared.bodies) or None
+
+    def get_response_serializers(self) -> Any:
+        declared = self._declared
+        answers = {"application/json": declared.answer, **declared.also}
+        good = {
+            (declared.status, media_type): OpenApiResponse(schema, description="The answer.")
+            for media_type, schema in answers.items()
+        }
+        return good | _problems((*ALWAYS, *declared.kinds))
+
+    def _get_response_for_code(self, serializer: Any, *args: Any, **kwargs: Any) -> Schema:
+        response: Schema = super()._get_response_for_code(serializer, *args, **kwargs)  # type: ignore[no-untyped-call]
+        return response | {NAME: serializer.name} if isinstance(serializer, _ProblemResponse) else response
 
 
-def describe(
-    *,
-    id: str,  # noqa: A002 - OpenAPI's own word
-    tag: str,
-    summary: str,
-    description: str,
-    answer: Schema,
-    request: Schema | None = None,
-    kinds: Sequence[ErrorKind] = (),
-    parameters: Sequence[OpenApiParameter] = (),
-    examples: Sequence[OpenApiExample] = (),
-    also: Mapping[str, Schema] | None = None,
-    status: int = 200,
-    bodies: Mapping[str, Schema] | None = None,
-) -> Any:
-    """The declaration of one operation; ``kinds`` are its problems beyond :data:`ALWAYS`.
-
-    ``bodies`` gives further media types of the body, beside the JSON of ``request`` or in place of it; ``also`` those of the
-    good answer; ``status`` is the good answer's.
-    """
-    responses: dict[Any, OpenApiResponse] = {
-        (status, "application/json"): OpenApiResponse(answer, description="The answer.")
-    }
-    for media_type, schema in (also or {}).items():
-        responses[status, media_type] = OpenApiResponse(schema, description="The answer.")
-    return extend_schema(
-        operation_id=id,
-        tags=[tag],
-        summary=summary,
-        description=description,
-        parameters=list(parameters),
-        request=({"application/json": request} if request else {}) | dict(bodies or {}) or None,
-        responses=responses | _problems((*ALWAYS, *kinds)),
-        examples=list(examples),
-    )
+def api_version_of(path: str) -> str:
+    """The API version that an address names, such as ``v1.1``; else :data:`~tenants.rest.declarations.ANY_VERSION`."""
+    named = re.match(r"/?(v\d[^/]*)/", path)
+    return named[1] if named else ANY_VERSION
 
 
-def header(
-    name: str, description: str, schema: Schema, *, codes: Sequence[int] | None = None, **more: Any
-) -> OpenApiParameter:
-    """A header of answers: of all, or of those with these status codes."""
-    return OpenApiParameter(
-        name, schema, OpenApiParameter.HEADER, description=description, response=list(codes) if codes else True, **more
-    )
+def _written(one: Parameter) -> OpenApiParameter:
+    response = list(one.response) if isinstance(one.response, tuple) else one.response
+    return OpenApiParameter(one.name, one.schema, one.place, description=one.description, response=response)
 
 
-def offered(name: str, description: str, schema: Schema, **more: Any) -> OpenApiParameter:
-    """A header that a call may carry."""
-    return OpenApiParameter(name, schema, OpenApiParameter.HEADER, description=description, **more)
+class _ProblemResponse(OpenApiResponse):
+    """One of the kinds of problem that have a status, under the ``name`` of these kinds."""
+
+    def __init__(self, kinds: Sequence[ErrorKind]) -> None:
+        told = (f"{problems.TABLE[kind].title}. {problems.TABLE[kind].meaning}" for kind in kinds)
+        super().__init__(ref("Problem"), description=" Or: ".join(told))
+        self.name = "Or".join("".join(part.capitalize() for part in re.split("[_-]", kind.value)) for kind in kinds)
 
 
 def _problems(kinds: Sequence[ErrorKind]) -> dict[Any, OpenApiResponse]:
@@ -159,13 +159,7 @@ def _problems(kinds: Sequence[ErrorKind]) -> dict[Any, OpenApiResponse]:
     for kind in problems.TABLE:
         if kind in kinds:
             by_status.setdefault(problems.TABLE[kind].status, []).append(kind)
-    return {
-        (status, problems.CONTENT_TYPE): OpenApiResponse(
-            ref("Problem"),
-            description=" Or: ".join(f"{problems.TABLE[kind].title}. {problems.TABLE[kind].meaning}" for kind in found),
-        )
-        for status, found in sorted(by_status.items())
-    }
+    return {(status, problems.CONTENT_TYPE): _ProblemResponse(found) for status, found in sorted(by_status.items())}
 
 
 _TEXT: Final[Schema] = {"type": "string"}

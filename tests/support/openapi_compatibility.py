@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import jsonschema  # type: ignore[import-untyped]
 
+from tests.support.openapi_documents import inlined
+
 Schema = Mapping[str, Any]
 Document = Mapping[str, Any]
 
@@ -28,7 +30,7 @@ def incompatible(old: Document, new: Document, *, growing: Mapping[str, str] | N
     ``growing`` names places of answers, such as ``Problem.type``, whose values were never a closed set, each with the reason; a
     component with ``?`` at its end, such as ``Scores?``, is a form of answer that only who asks for it can meet.
     """
-    return sorted(set(_Comparison(old, new, growing or {}).run()))
+    return sorted(set(_Comparison(inlined(old), inlined(new), growing or {}).run()))
 
 
 class _Comparison:

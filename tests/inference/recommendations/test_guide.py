@@ -10,7 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from inference.models import audience as kept
 from inference.recommendations import audience, candidates, items, recommendations
-from inference.rest import audience as rest
+from inference.rest import audience_calls as rest
 from tests.conftest import Customer
 from tests.support import guides, venvs
 from tests.support.live_worker import LiveWorker

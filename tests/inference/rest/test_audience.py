@@ -10,7 +10,7 @@ from pytest_django import Settings
 from billing.models import LimitRule
 from inference.models import EndUser, Item, Like
 from inference.recommendations import items
-from inference.rest import audience as rest
+from inference.rest import audience_calls as rest
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tests.conftest import Customer

@@ -9,6 +9,7 @@ import pytest
 
 from mlplatform.docs import openapi
 from tests.conftest import Customer
+from tests.support.openapi_documents import inlined
 from tests.support.rest import Api
 from tests.support.tiny_model import TinyWorker, make_version, tiny_worker
 
@@ -24,7 +25,7 @@ BODIES: dict[str, Any] = {
 
 def empty_ones() -> Iterator[tuple[str, str, str]]:
     """Method, path and name of every optional query parameter that may be empty text by its schema."""
-    for path, methods in orjson.loads(openapi.document("v2"))["paths"].items():
+    for path, methods in inlined(orjson.loads(openapi.document("v2")))["paths"].items():
         for method, operation in methods.items():
             for parameter in operation.get("parameters", ()) if isinstance(operation, dict) else ():
                 if parameter["in"] == "query" and not parameter.get("required"):

@@ -17,6 +17,7 @@ from tests.conftest import Customer, forget_everything
 from tests.support import ledger
 from tests.support.ending import make_schedule
 from tests.support.live_worker import LiveWorker, demo_models, live_worker
+from tests.support.openapi_documents import inlined
 from tests.support.rest import Answer, Api
 from tests.support.walked_clock import published_at_once
 
@@ -65,7 +66,7 @@ _VOLATILE: Final = ("id", "latency_ms", "request_id", "started_at", "starts_at",
 def json_operations() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Id, schema of the JSON body, and components of each operation that takes one."""
     for version in openapi.VERSIONS:
-        document = json.loads(openapi.document(version))
+        document = inlined(json.loads(openapi.document(version)))
         for item in document["paths"].values():
             for operation in item.values():
                 content = operation.get("requestBody", {}).get("content", {}).get("application/json")
@@ -152,7 +153,7 @@ def test_the_documents_say_null_of_what_is_optional_and_of_nothing_else() -> Non
 def test_no_component_of_a_call_is_one_of_an_answer() -> None:
     """Else an answer would say that its fields may be null, because a call's may."""
     for version in openapi.VERSIONS:
-        document = json.loads(openapi.document(version))
+        document = inlined(json.loads(openapi.document(version)))
         calls, answers = set(), set()
         for item in document["paths"].values():
             for operation in item.values():

@@ -202,6 +202,19 @@ BREAKS: Final[dict[str, tuple[Change, str]]] = {
 }
 
 
+def test_it_looks_behind_references() -> None:
+    """What the documents share is compared as if each operation wrote it out, as those of a release did."""
+    new = json.loads(openapi.document("v2"))
+    assert post(new)["responses"]["404"] == {"$ref": "#/components/responses/NotFoundOfEndingVersion"}
+    del new["components"]["responses"]["NotFoundOfEndingVersion"]["headers"]["RateLimit"]
+    del new["components"]["responses"]["TooManyAttempts"]["content"]["application/problem+json"]
+    new["components"]["parameters"]["X-Request-Id"]["required"] = True
+    found = incompatible(released(), new, growing=GROWING)
+    assert "POST /v2/predict 404: the header RateLimit was removed" in found
+    assert "GET /v2/me 429: the answer's type application/problem+json was removed" in found
+    assert "GET /v2/me header X-Request-Id: it became required" in found
+
+
 @pytest.mark.parametrize("name", list(BREAKS))
 def test_it_finds(name: str) -> None:
     change, expected = BREAKS[name]

@@ -1,0 +1,98 @@
+"""What a view declares of its operations. The OpenAPI documents are made of it, by ``tenants/rest/openapi.py``.
+
+Declarations are plain data on the view that serves, so that a process which only serves never loads what writes documents.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+from mlplatform.lib.errors import ErrorKind
+
+Schema = dict[str, Any]
+"""A JSON Schema as it stands in the document."""
+
+API_VERSION_NAME: Final[dict[str, str]] = {"type": "string", "pattern": r"^v\d+(\.\d+)?$", "example": "v2"}
+"""The name of an API version; which there are is data, not code."""
+
+ANY_VERSION: Final = ""
+"""In place of an API version: the address without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a call; or, where ``response`` is given, a header of answers: of all, or of those with these codes."""
+
+    name: str
+    schema: Schema
+    place: Literal["query", "path", "header"]
+    description: str
+    response: bool | tuple[int, ...] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A body that can be sent as it is."""
+
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiOperation:
+    """One operation. ``kinds`` are its problems beyond those that any call can meet.
+
+    ``bodies`` gives further media types of the body, beside the JSON of ``request`` or in place of it; ``also`` those of the
+    good answer; ``status`` is the good answer's.
+    """
+
+    id: str
+    tag: str
+    summary: str
+    description: str
+    answer: Schema
+    request: Schema | None = None
+    kinds: Sequence[ErrorKind] = ()
+    parameters: Sequence[Parameter] = ()
+    examples: Sequence[Example] = ()
+    also: Mapping[str, Schema] = field(default_factory=dict)
+    status: int = 200
+    bodies: Mapping[str, Schema] = field(default_factory=dict)
+
+
+_View = TypeVar("_View", bound=type[Any])
+
+
+def documented(api_version: str = "v2", **operations: ApiOperation) -> Callable[[_View], _View]:
+    """Declares the operations of a view below ``/{api_version}/``, by method: ``@documented(get=…, post=…)``."""
+
+    def mark(view: _View) -> _View:
+        view.operations = {**view.operations, api_version: operations}
+        return view
+
+    return mark
+
+
+def ref(name: str) -> Schema:
+    """A reference to a schema of the document's components."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def header(name: str, description: str, schema: Schema, *, codes: Sequence[int] = ()) -> Parameter:
+    """A header of answers: of all, or of those with these status codes."""
+    return Parameter(name, schema, "header", description, response=tuple(codes) or True)
+
+
+def offered(name: str, description: str, schema: Schema) -> Parameter:
+    """A header that a call may carry."""
+    return Parameter(name, schema, "header", description)
+
+
+def query(name: str, description: str, schema: Schema) -> Parameter:
+    """A parameter of the query."""
+    return Parameter(name, schema, "query", description)
+
+
+def in_path(name: str, description: str, schema: Schema) -> Parameter:
+    """A part of the address."""
+    return Parameter(name, schema, "path", description)
