@@ -71,10 +71,15 @@ def test_a_method_that_an_address_has_not(acme: Customer, method: str, path: str
     assert answer.headers["Allow"] == allowed
 
 
+def still(limit: str) -> str:
+    """A RateLimit header without the seconds until its reset, which pass between two calls."""
+    return limit.partition(";t=")[0]
+
+
 def test_head_is_get_without_a_body(acme: Customer) -> None:
     head, get = (Api(acme).call(method, "/v2/me") for method in ("HEAD", "GET"))
     assert (head.status, head.content) == (200, b"")
-    assert head.headers["RateLimit"] == get.headers["RateLimit"]
+    assert still(head.headers["RateLimit"]) == still(get.headers["RateLimit"])
     assert head.headers["Content-Length"] == get.headers["Content-Length"]
     assert Api().call("HEAD", "/v2/me").status == 401
 
