@@ -1,4 +1,4 @@
-"""Which rows of this app are audited. Usage records and roll-ups are facts, not changes that somebody made."""
+"""Which rows of this app are audited. Usage records and roll-ups are facts, not changes by people."""
 
 from auditlog.registry import auditlog
 

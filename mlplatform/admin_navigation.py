@@ -84,7 +84,7 @@ def _entry(request: HttpRequest, title: str, icon: str, app: str, model: str, qu
 
 
 def _page(request: HttpRequest, title: str, icon: str, view: str) -> dict[str, Any]:
-    """A page of a model's admin that is no list; whoever sees the model sees it."""
+    """A page of a model's admin that is no list; it is shown to those who may see the model."""
     app, model, _ = view.split("_")
     address = reverse(f"admin:{view}")
     return {

@@ -147,7 +147,7 @@ def _admin(known: dict[str, Any]) -> dict[str, str]:
 
 
 def _person(email: str, password: str, **fields: Any) -> User:
-    """A user with this password, made or renewed: without the file nobody knows the old one."""
+    """A user with this password, made or renewed: without the file the old one is unknown."""
     user = User.objects.filter(email=email).first() or User(email=email)
     for name, value in fields.items():
         setattr(user, name, value)

@@ -62,7 +62,7 @@ class GrpcServer:
         return f"{wildcard.get(self.host, _bracketed(self.host))}:{self.port}"
 
     def start(self) -> None:
-        """Serve, and say so to whoever asks for the health of the whole; that of a service is its readiness."""
+        """Serve, and say so when asked for the health of the whole; that of a service is its readiness."""
         self._server.start()
         self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         self.tell_readiness()
@@ -70,7 +70,7 @@ class GrpcServer:
     def tell_readiness(self) -> None:
         """Look whether predictions can be answered, as ``/readyz`` does, and say so for each service. Its thread asks SQL."""
         ready = readiness().ready
-        if ready is not self._told:  # each is sent to everybody who watches
+        if ready is not self._told:  # each is sent to every watcher
             status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
             for name in self._names:
                 self._health.set(name, status)
@@ -81,7 +81,7 @@ class GrpcServer:
         """Say that no more should come, refuse it, finish what runs within ``grace_s``; the event tells the end."""
         self._health.enter_graceful_shutdown()
         stopped = self._server.stop(grace_s)
-        # After it, so that no stream is opened that nobody drains.
+        # After it, so that each opened stream is drained.
         streaming.drain()
         return stopped
 

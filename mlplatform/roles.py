@@ -1,6 +1,6 @@
 """The roles of staff as groups, each with the permissions that its work needs and no other.
 
-Superusers need no role. Nobody but a superuser changes staff, roles or their permissions.
+Superusers need no role. Only a superuser changes staff, roles or their permissions.
 """
 
 from collections.abc import Mapping

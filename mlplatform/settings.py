@@ -169,7 +169,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-# Nobody commands workers through Celery: staff drain them by an order in Redis. So two of one name may run side by side.
+# Workers take no commands through Celery: staff drain them by an order in Redis. So two of one name may run side by side.
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 10.0
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
@@ -208,7 +208,7 @@ CALLER_CACHE_S = 30.0
 BATCHES_IN_FLIGHT = env.int("BATCHES_IN_FLIGHT", 2)
 MAX_QUEUED_INPUTS = env.int("MAX_QUEUED_INPUTS", 2048)
 MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", 64 * 1024 * 1024)
-# While several tenants want the same workers a batch takes about this long, so that nobody waits long behind another.
+# While several tenants want the same workers a batch takes about this long, so that no tenant waits long behind another.
 SHARED_BATCH_S = env.float("SHARED_BATCH_S", 0.1)
 # Calls of one process that may wait for a worker, each on a thread of its own; the other threads answer from the cache.
 MAX_WAITING_CALLS = env.int("MAX_WAITING_CALLS", 0) or max(1, env.int("WEB_THREADS", 128) * 3 // 4)

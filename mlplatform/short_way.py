@@ -54,7 +54,7 @@ class ShortWay:
         try:
             reply = handler(call)
             body = orjson.dumps(reply.body, option=orjson.OPT_SERIALIZE_NUMPY)
-        except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
+        except Exception as error:  # noqa: BLE001 - each exception has its problem; unexpected ones are logged there
             reply = problem_reply(error, request_id=request_id)
             body = orjson.dumps(reply.body)
         sql_connections.let_go(after_failure=reply.status >= 500)

@@ -1,7 +1,7 @@
 """Guards the sign-in of people against guessing: so many tries an address, and so many an account.
 
-Used by every page that asks for a password. The counters live in the state Redis; while it is away nobody signs in,
-because otherwise whoever can overload it could guess without end.
+Used by every page that asks for a password. The counters live in the state Redis; while it is away sign-in is refused,
+because otherwise an attacker who overloads it could guess without end.
 
 A stranger who guesses at an account must not lock its owner out, nor a neighbour behind the same address: a browser that
 has signed in to the account before shows so by a signed cookie, and its tries are counted by that cookie alone.
@@ -30,7 +30,7 @@ def count_attempt(request: HttpRequest, *, email: str) -> None:
     """Count one try before its password is looked at.
 
     Raises TOO_MANY_ATTEMPTS, which says when to try again, and UNAVAILABLE when the tries cannot be counted. An
-    account's limit holds for e-mail addresses that nobody has, so it tells nothing about who is known here.
+    account's limit holds for unknown e-mail addresses too, so it tells nothing about who is known here.
     """
     browser = _known_browser(request, email)
     if browser:

@@ -62,7 +62,7 @@ class PlanAdmin(StaffAdmin[Plan]):
         contracts.plan_changed(plan=obj)
 
     def publish_deleted(self, obj: Plan) -> None:
-        """A plan that can be deleted binds nobody."""
+        """A plan that can be deleted binds no tenant."""
 
     @display(description="Monthly fee", ordering="monthly_fee")
     def fee(self, plan: Plan) -> str:

@@ -23,7 +23,7 @@ _PREFIX = "sample"
 
 
 class SampleCallForm(forms.Form):
-    """A call that nobody makes, to see what it would cost."""
+    """A made-up call, to see what it would cost."""
 
     operation = forms.ChoiceField(choices=Operation.choices, initial=Operation.PREDICT, widget=UnfoldAdminSelectWidget)
     model = forms.ChoiceField(required=False, widget=UnfoldAdminSelectWidget)

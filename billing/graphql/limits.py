@@ -108,7 +108,7 @@ class LimitsLoader(Loader[str, Sequence[LimitState]]):
 
 
 def limits_field() -> Any:
-    """The field ``limits`` of whoever has them; resolved by :func:`of_caller`."""
+    """The field ``limits`` of a key or a tenant; resolved by :func:`of_caller`."""
     return cost(
         graphene.List(graphene.NonNull(Limit), description="Every limit of the key, and where it stands now."),
         scope="usage:read",

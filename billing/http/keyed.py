@@ -80,7 +80,7 @@ def answer(
 
     try:
         reply = with_caller(call, work)
-    except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
+    except Exception as error:  # noqa: BLE001 - each exception has its problem; unexpected ones are logged there
         reply = render_problem(error, request_id=call.request_id)
     for name, value in headers.items():
         reply.headers.setdefault(name, value)

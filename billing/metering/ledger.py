@@ -2,7 +2,7 @@
 
 A consumer group reads each shard's stream; records and daily sums are written in one transaction, then acknowledged
 and trimmed. When the drainer dies in between, the records come again and are recognised by their ids. An entry that can
-never be stored goes to the shard's dead stream, with the reason, so that it holds up nobody and is not lost.
+never be stored goes to the shard's dead stream, with the reason, so that it holds up no other record and is not lost.
 """
 
 import datetime as dt

@@ -41,7 +41,7 @@ class _Likes(StaffTabularInline):
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Likes have no page of their own: whoever sees the user or the item sees them.
+        # Likes have no page of their own: they are shown with the user and the item.
         return True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Like]:

@@ -25,7 +25,7 @@ class MeasurementInline(StaffTabularInline):
         return super().get_queryset(request).select_related("version__model__owner")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # A measurement is part of what is known of a version: whoever may see that one sees it.
+        # A measurement is part of what is known of a version, and is shown with it.
         return request.user.has_perm("inference.view_modelversion")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

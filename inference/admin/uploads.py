@@ -60,7 +60,7 @@ class UploadPage(StaffAdmin[ModelVersion]):
             except PlatformError as error:
                 form.add_error("package", f"{error.field}: {error.detail}" if error.field else error.detail)
             except OperationalError:
-                # The task is sent after the commit, so the version is there; only nobody was told.
+                # The task is sent after the commit, so the version is there; only the worker was not told.
                 messages.warning(
                     request, "The version is staged, but the broker does not answer: verify it when it is back."
                 )

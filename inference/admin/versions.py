@@ -104,7 +104,7 @@ class ModelVersionAdmin(UploadPage):
         try:
             return super().add_view(request, form_url, extra_context)
         except OperationalError:
-            # The task is sent after the commit, so the version is there; only nobody was told.
+            # The task is sent after the commit, so the version is there; only the worker was not told.
             messages.warning(
                 request, "The version is staged, but the broker does not answer: verify it when it is back."
             )

@@ -42,7 +42,7 @@ class PoolLine:
 
     @property
     def tone(self) -> str:
-        """``danger`` where live models have nobody who computes them, ``warning`` where much waits."""
+        """``danger`` where live models have no worker, ``warning`` where much waits."""
         if self.models and not self.accepting:
             return "danger"
         return "warning" if self.waiting > _BEHIND_BATCHES * max(1, self.accepting) else ""

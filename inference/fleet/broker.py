@@ -40,7 +40,7 @@ def publish(*, task: str, argument: str, queue: str, task_id: str, priority: Pri
 
 
 def waiting(lists: Sequence[str]) -> list[int]:
-    """How many messages wait in each of these lists of the broker; 0 where it is no Redis, for then nobody can tell cheaply.
+    """How many messages wait in each of these lists of the broker; 0 where it is no Redis, for then it cannot be told cheaply.
 
     Raises what Redis raises.
     """

@@ -150,7 +150,7 @@ def alive() -> list[WorkerInfo]:
 
 
 def accepting(pool: str) -> list[WorkerInfo]:
-    """The living workers of a pool that take batches, and that nobody just ordered to drain. Raises what Redis raises."""
+    """The living workers of a pool that take batches, and that were not just ordered to drain. Raises what Redis raises."""
     ordered = {redis.as_bytes(name).decode() for name in redis.state().hkeys(_DRAINED)}
     return [info for info in alive() if info.serves(pool) and not info.draining and info.name not in ordered]
 

@@ -64,7 +64,7 @@ def read(input_data: str | None, structured: Mapping[str, Any] | None) -> tuple[
 
 
 def top_k(value: int | None) -> int | None:
-    """Raises INVALID_INPUT for a number of labels that nobody can want."""
+    """Raises INVALID_INPUT for an impossible number of labels."""
     if value is not None and not 1 <= value <= MAX_TOP_K:
         raise invalid("topK", f"topK is a whole number from 1 to {MAX_TOP_K}.")
     return value

@@ -113,7 +113,7 @@ def answer_unary(context: grpc.ServicerContext, handle: Handler[T]) -> T:
 
     try:
         message = as_caller(info, work)
-    except Exception as error:  # noqa: BLE001 - each exception has its status; what nobody expected is logged there
+    except Exception as error:  # noqa: BLE001 - each exception has its status; unexpected ones are logged there
         fail(context, error, info, headers)
     first_metadata.send(context, tuple(headers.items()))
     return message
@@ -160,7 +160,7 @@ def info_of(context: grpc.ServicerContext) -> CallInfo:
 
 
 def timeout_of(context: grpc.ServicerContext) -> float:
-    """Seconds until nobody waits any more; at least a millisecond, so that what is late ends as such."""
+    """Seconds until the deadline; at least a millisecond, so that what is late ends as such."""
     remaining = context.time_remaining()
     most: float = settings.PREDICT_TIMEOUT_S
     # grpcio says "no deadline" with None, or with one that is centuries away.
@@ -228,7 +228,7 @@ def _peek(caller: Caller) -> Decision:
 
 
 def _metadata(pairs: Iterable[Any]) -> dict[str, str]:
-    """The first value of each key, as HTTP's servers do for what must come once; binary ones are nobody's.
+    """The first value of each key, as HTTP's servers do for what must come once; binary ones are not read.
 
     Lists are joined in order: a proxy may add its entry as another value behind that of the client.
     """

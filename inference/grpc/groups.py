@@ -73,13 +73,13 @@ class Group:
             self._problem = problem
 
     def outcomes(self, *, open_: Callable[[], bool]) -> list[Outcome]:
-        """Wait; an outcome for each item in order. ``open_`` tells whether anybody still waits."""
+        """Wait; an outcome for each item in order. ``open_`` tells whether the stream still waits."""
         wanted = self.wanted
         answered = iter(self._answered(wanted, open_) if wanted else ())
         return [item if isinstance(item, PlatformError) else next(answered) for item in self.parsed]
 
     def give_up(self) -> None:
-        """Give back what was held, when nobody waits any more. After a cancellation that takes no time."""
+        """Give back what was held, when the stream waits no more. After a cancellation that takes no time."""
         started, self._started = self._started, None
         if started is not None:
             try:

@@ -87,9 +87,9 @@ def _stream(stream: Stream, places: Places) -> Iterator[pb.PredictResponse]:
             yield from stream.answers(callers[0])
     except (grpc.RpcError, GeneratorExit):
         raise  # The client has gone.
-    except Exception as error:  # noqa: BLE001 - each exception has its status; what nobody expected is logged there
+    except Exception as error:  # noqa: BLE001 - each exception has its status; unexpected ones are logged there
         fail(context, error, info)
-    # Limits and endings as they are after the last answer; at the beginning nobody knew them.
+    # Limits and endings as they are after the last answer; at the beginning they were unknown.
     info.deprecations = stream.deprecations()
     context.set_trailing_metadata(tuple(end_headers(info).items()))
 

@@ -71,7 +71,7 @@ class Stream:
     _all_begun: bool = False
     _over: bool = False
     _end: Exception | None = None
-    """Why the stream ends before the client's end of it; set by whoever meets it first."""
+    """Why the stream ends before the client's end of it; the first cause is kept."""
     _ending: dict[Deprecation, None] = field(default_factory=dict)
 
     def answers(self, caller: Caller) -> Iterator[pb.PredictResponse]:
@@ -154,7 +154,7 @@ class Stream:
                     self._groups.append(group)
                     self._begun += len(items)
                     self._changed.notify_all()
-        except Exception as error:  # noqa: BLE001 - the call's thread makes a status of it, and logs what nobody expected
+        except Exception as error:  # noqa: BLE001 - the call's thread makes a status of it, and logs unexpected ones
             self.stop_reading(error)
         finally:
             with self._changed:
@@ -224,7 +224,7 @@ class Stream:
     # --- The end ------------------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        """Nobody waits for answers any more, or all were sent."""
+        """The stream waits for no more answers, or all were sent."""
         with self._changed:
             self._over = self._all_read = True
             self._changed.notify_all()

@@ -1,6 +1,6 @@
 """Parameters of a call, of its inputs and of its outputs: those that mean something here, and no others.
 
-A parameter that is silently ignored hides a typing error or a promise that nobody keeps, so an unknown one is refused.
+A parameter that is silently ignored hides a typing error or a promise that is not kept, so an unknown one is refused.
 """
 
 from collections.abc import Mapping

@@ -149,7 +149,7 @@ def _removed(model: type[EndUser] | type[Item], tenant_id: int, external_id: str
 def add_likes(*, tenant_id: int, entries: Sequence[LikeEntry]) -> Kept:
     """Remember likes; one that is known stays as it is. Raises INVALID_INPUT that names an unknown user or item."""
     with transaction.atomic():
-        # Locked, so that nobody is removed between the look and the like.
+        # Locked, so that no user is removed between the look and the like.
         users = _locked(EndUser, tenant_id, {entry.user_id for entry in entries})
         items = _locked(Item, tenant_id, {entry.item_id for entry in entries})
         pairs: dict[tuple[int, int], None] = {}

@@ -70,7 +70,7 @@ class Served:
         return own.by_reference.get(name) if name in own.claimed else self.by_reference.get(name)
 
     def all(self) -> Iterator[ModelRef]:
-        """Each version once, whoever owns it."""
+        """Each version once, of any owner."""
         seen: set[int] = set()
         for refs in (self.by_reference, *(own.by_reference for own in self.private.values())):
             for ref in refs.values():
@@ -195,7 +195,7 @@ def resolve(name: str, *, tenant_id: int | None = None, field: str = "model", on
     """The version that answers this tenant for ``name`` or ``name@version``. Raises NOT_FOUND that names the field.
 
     A running canary answers its share of the tenants in place of the live version; who pins a version gets that one. Without
-    a tenant there are only the models that everybody sees, and no canary. ``on_sale``: the model that everybody sees, whatever
+    a tenant there are only the models on sale, and no canary. ``on_sale``: the model on sale, whatever
     the tenant calls its own.
     """
     served = _served.get()
@@ -227,7 +227,7 @@ def meter_of(name: str, *, tenant_id: int) -> str:
 
 
 def is_visible_to(subject: str, *, tenant_id: int | None) -> bool:
-    """Whether what happens to a subject, an API version or a model version, may be told to the tenant; None: to everybody."""
+    """Whether what happens to a subject, an API version or a model version, may be told to the tenant; None: to the public."""
     namespace, separator, _ = subject.partition("/")
     if not separator:
         return True

@@ -73,7 +73,7 @@ def artefact_folder(version: ModelVersion) -> Path:
 
 
 def stage(*, model: MLModel, version: str, artefact_path: str, sha256: str = "", **fields: Any) -> ModelVersion:
-    """Add a version whose artefact lies below the models folder. It answers nobody yet.
+    """Add a version whose artefact lies below the models folder. It answers no call yet.
 
     Its digest is computed here, unless it was when the files were checked and stored (``inference.registry.packages``).
     """

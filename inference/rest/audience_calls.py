@@ -25,7 +25,7 @@ def id_of(external_id: str, *, field: str = "external_id") -> str:
 
 
 def the_user(caller: Caller, external_id: str) -> EndUser:
-    """Raises NOT_FOUND for whoever is no end user of the tenant."""
+    """Raises NOT_FOUND for one that is no end user of the tenant."""
     user = audience.user(tenant_id=caller.tenant_id, external_id=id_of(external_id))
     if user is None:
         raise audience.no_user(external_id)

@@ -157,7 +157,7 @@ class RetireView(KeyedView):
 
 
 def shown(version: ModelVersion) -> dict[str, Any]:
-    """A version as whoever manages it sees it."""
+    """A version as its managers see it."""
     return {
         "model": version.model.name,
         "version": version.version,

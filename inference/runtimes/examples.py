@@ -1,4 +1,4 @@
-"""The examples of a model's card against the loaded model: what its maker promises is tried before anybody is answered."""
+"""The examples of a model's card against the loaded model: what its maker promises is tried before the first answer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

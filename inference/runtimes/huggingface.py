@@ -88,7 +88,7 @@ def _load(spec: RuntimeSpec, name: str) -> Any:
         )
     except Exception as error:  # the library's failures have no common class
         raise LoadError(f"transformers cannot load it: {type(error).__name__}: {str(error)[:300]}") from error
-    # The library draws what a file lacks at random. Only a pooler may be lacking, and only where nobody reads it.
+    # The library draws what a file lacks at random. Only a pooler may be lacking, and only where it is not read.
     missing = sorted(key for key in report["missing_keys"] if name != "AutoModel" or not key.startswith("pooler."))
     if missing:
         raise LoadError(f"The file lacks {len(missing)} tensors of its architecture, such as {missing[0]!r}.")

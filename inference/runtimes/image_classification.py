@@ -1,6 +1,6 @@
 """Images to the probabilities of classes.
 
-What arrives is uint8 [height, width, channels], made to fit by whoever took the call. It goes to the device like that, a
+What arrives is uint8 [height, width, channels], made to fit by the process that took the call. It goes to the device like that, a
 quarter of the bytes of float32, and becomes `(value / 255 - mean) / std` there, by the options `mean` and `std` of each channel
 (0 and 1 unless said). The option `architecture` names the network: `resnet` (the default), `small-cnn` or `mlp` (see
 `networks`), or `transformers` (see `huggingface`).

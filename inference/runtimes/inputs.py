@@ -13,7 +13,7 @@ _PAIR_HEAD: Final = struct.Struct("<I")
 def decode(payload: bytes) -> Input:
     """The text, the two texts, the float32 array or the uint8 image that ``canonical.encode`` wrote down.
 
-    Arrays and images are views of ``payload``: nothing is copied, and nobody may write to them. Raises ValueError for bytes
+    Arrays and images are views of ``payload``: nothing is copied, and they are read-only. Raises ValueError for bytes
     that no release of the product writes.
     """
     kind = payload[:1]

@@ -1,4 +1,4 @@
-"""Candidates to scores: how well each fits what somebody liked, by attention over the liked rows.
+"""Candidates to scores: how well each fits what was liked, by attention over the liked rows.
 
 An input is one array [liked + candidates, dimensions] of embeddings. As many rows as there are outputs are candidates, the
 rows before them are what was liked; a row shorter than :data:`SHORTEST` says that there is nothing. For each candidate the

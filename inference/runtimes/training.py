@@ -112,7 +112,7 @@ def save(model: nn.Module, file: Path) -> None:
     """Write the weights of `model` as safetensors."""
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
-    file.chmod(0o644)  # safetensors makes files private; committed weights are read by whoever runs the product
+    file.chmod(0o644)  # safetensors makes files private; committed weights are read by the product's user
 
 
 def _train(build: Callable[[], Model], train: Examples, validation: Examples, recipe: Recipe) -> Model:

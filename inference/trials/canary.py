@@ -70,7 +70,7 @@ def _verdict(bounds: Bounds, counts: Mapping[str, int]) -> str:
 
 @transaction.atomic
 def _roll_back(row: Rollout, reason: str) -> bool:
-    """False where somebody ended it in this moment."""
+    """False where it was ended in this moment."""
     locked = (
         Rollout.objects.select_for_update(of=("self",))
         .select_related("candidate__model__owner")

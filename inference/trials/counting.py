@@ -47,7 +47,7 @@ def add(rollout_id: int, arm: str, amounts: Mapping[str, int], *, bucket: int | 
 
 
 def flush() -> None:
-    """Add this process's counts to everybody's; what cannot be added now is kept for the next time."""
+    """Add this process's counts to the common ones; what cannot be added now is kept for the next time."""
     global _counts
     with _lock:
         taken, _counts = _counts, {}

@@ -1,7 +1,7 @@
-"""Shadows: answered inputs are computed once more by a candidate, and both answers compared. Nobody waits, nobody pays.
+"""Shadows: answered inputs are computed once more by a candidate, and both answers compared. No call waits for it or pays.
 
 The path of a request only puts an input into a bounded list. A thread of its own reads the list, encodes inputs anew where
-the candidate's schema differs, and submits them behind everything that somebody waits for; while many are on their way,
+the candidate's schema differs, and submits them behind everything that a call waits for; while many are on their way,
 further ones are dropped and counted.
 """
 

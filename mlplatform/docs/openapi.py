@@ -108,7 +108,7 @@ def _mark(operation: dict[str, Any], ending: Ending) -> None:
 
 
 def _build(version: str) -> dict[str, Any]:
-    # Whoever asks for a document first waits for what writes it; processes that only serve never load it.
+    # The first request of a document waits for what writes it; processes that only serve never load it.
     from mlplatform.docs import building
 
     number, subject = _SUBJECT[version]

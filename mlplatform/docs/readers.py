@@ -1,4 +1,4 @@
-"""Who reads a page: everybody, or the tenant whose key the call carries, for what concerns its own private models."""
+"""Who reads a page: the public, or the tenant whose key the call carries, for what concerns its own private models."""
 
 from django.conf import settings
 from django.http import HttpRequest

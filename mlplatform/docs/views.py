@@ -70,7 +70,7 @@ def migrate(request: HttpRequest, pair: str) -> HttpResponse:
 
 
 def _for_its_reader(request: HttpRequest, page: Callable[[int | None], HttpResponse]) -> HttpResponse:
-    """The page as the owner of the key in the call may see it, and kept by nobody then; a problem for a wrong key."""
+    """The page as the owner of the key in the call may see it, and not cached then; a problem for a wrong key."""
     try:
         tenant_id = readers.tenant_id_of(request)
     except PlatformError as error:

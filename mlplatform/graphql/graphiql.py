@@ -12,7 +12,7 @@ from tenants.models import Membership, User
 
 @never_cache
 def page(request: HttpRequest) -> HttpResponse:
-    """GraphiQL for whoever may see it; the way to sign in for those who did not yet."""
+    """GraphiQL for those who may see it; the way to sign in for those who did not yet."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return redirect(f"{settings.LOGIN_URL}?{urlencode({'next': reverse('graphql')})}")

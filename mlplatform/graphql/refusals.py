@@ -116,7 +116,7 @@ def entries(error: PlatformError, *, request_id: str) -> list[dict[str, Any]]:
 
 
 def of_field(error: GraphQLError, *, request_id: str) -> dict[str, Any]:
-    """An error of one field, with its path. What nobody expected is logged and told without its inside."""
+    """An error of one field, with its path. An unexpected one is logged and told without its inside."""
     original = error.original_error
     code = (error.extensions or {}).get("code")
     if original is None and code:

@@ -63,7 +63,7 @@ def _answer(request: HttpRequest, media_type: str, *, acceptable: bool) -> Reply
     else:
         try:
             reply = Reply(sessions.answer(user, call), content_type=media_type)
-        except Exception as error:  # noqa: BLE001 - each exception has its problem; what nobody expected is logged there
+        except Exception as error:  # noqa: BLE001 - each exception has its problem; unexpected ones are logged there
             reply = render(error, request_id=call.request_id)
     if reply.status == 405:
         reply.headers["Allow"] = "POST" if request.method == "GET" else ALLOW

@@ -50,7 +50,7 @@ class Stream:
         return item
 
     def abandon(self) -> None:
-        """Of the loop: nobody reads any more."""
+        """Of the loop: the client reads no more."""
         self._abandoned = True
         self._room.release()
 

@@ -1,7 +1,7 @@
 """Bodies that come in: each is read whole on the loop, within bounds of time, size and number, before any thread begins.
 
 A body that stays half-sent costs its bytes and nothing else. Where there are as many as may be, the one that came slowest
-makes room, so that whoever sends steadily is not kept out by those who do not send.
+makes room, so that a steady sender is not kept out by those who do not send.
 """
 
 import asyncio

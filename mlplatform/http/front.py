@@ -167,7 +167,7 @@ def _has_body(environ: dict[str, Any]) -> bool:
 
 
 def _declared(environ: dict[str, Any]) -> int:
-    """The length that the headers say: -1 for chunks, whose length nobody knows."""
+    """The length that the headers say: -1 for chunks, whose length is unknown."""
     if "HTTP_TRANSFER_ENCODING" in environ:
         return -1
     length = environ.get("CONTENT_LENGTH", "")

@@ -50,7 +50,7 @@ class Limits:
 def of_settings(*, threads: int) -> Limits:
     """The limits that the settings make."""
     return Limits(
-        # A packed body may be a little larger than what it holds; whoever unpacks it counts exactly.
+        # A packed body may be a little larger than what it holds; the reader that unpacks it counts exactly.
         body_bytes=unpacking.packed_limit(settings.MAX_BODY_BYTES),
         upload_bytes=unpacking.packed_limit(settings.MAX_PACKAGE_BYTES + _FORM_EXTRA_BYTES),
         head_s=settings.WEB_HEADERS_S,

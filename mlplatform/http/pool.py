@@ -109,7 +109,7 @@ class Pool:
             done = self._done.popleft()
             self._under_way -= done.frees_thread
             if done.future is None or done.future.done():
-                continue  # Nobody waits for it.
+                continue  # Its caller is gone.
             if done.error is None:
                 done.future.set_result(done.result)
             else:

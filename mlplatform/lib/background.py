@@ -73,7 +73,7 @@ class Ticker:
         self._started = False
 
     def forget_thread(self) -> None:
-        """In a forked child: the thread stayed with the parent, and somebody there may have held the lock."""
+        """In a forked child: the thread stayed with the parent, and a thread there may have held the lock."""
         self._lock = threading.Lock()
         self._started = False
 

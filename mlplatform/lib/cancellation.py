@@ -17,6 +17,6 @@ class Cancellation:
         return self._canceled
 
     def cancel(self) -> None:
-        """Nobody waits for the call any more."""
+        """The call has no waiter any more."""
         self._canceled = True
         self.changed.set()

@@ -63,7 +63,7 @@ class Future(Generic[V]):
                 else:
                     after.fail(self._error)
                     return
-            except Exception as error:  # noqa: BLE001 - handed on to whoever asks the new future
+            except Exception as error:  # noqa: BLE001 - handed on by the new future
                 after.fail(error)
                 return
             if isinstance(outcome, Future):
@@ -110,7 +110,7 @@ class Loader(Generic[K, V]):
     """Collects keys and fetches them together; each key once an operation.
 
     A subclass writes :meth:`fetch`; ``call`` is the operation's ``GraphQLCall``, through whose ``loader(cls)`` loaders
-    are made, so that whoever executes the operation can ask them to fetch.
+    are made, so that the executor of the operation can ask them to fetch.
     """
 
     def __init__(self, call: Any) -> None:

@@ -1,4 +1,4 @@
-"""Markdown of staff as HTML for anybody: no HTML of their own, no pictures, links only to where links may lead."""
+"""Markdown of staff as HTML for the public: no HTML of their own, no pictures, links only to where links may lead."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ os.register_at_fork(after_in_child=_ready.clear)
 
 
 def block() -> bytes:
-    """16 random bytes that nobody else was or will be given; of any thread and any forked process."""
+    """16 random bytes, given once; of any thread and any forked process."""
     try:
         return _ready.pop()
     except IndexError:

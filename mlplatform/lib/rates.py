@@ -1,4 +1,4 @@
-"""How often somebody did something in a window of time, counted by django-ratelimit, where admission has no say."""
+"""How often an actor did something in a window of time, counted by django-ratelimit, where admission has no say."""
 
 from django_ratelimit.core import get_usage
 from django_redis.exceptions import ConnectionInterrupted
@@ -10,7 +10,7 @@ from mlplatform.lib.redis import FAILURES
 def wait_s(*, group: str, key: str, rate: str, uncounted: str) -> float:
     """Count one more of ``key`` in ``group``; 0 where the rate, such as ``60/m``, allows it, else seconds until it does.
 
-    Raises UNAVAILABLE with the words of ``uncounted`` where nothing can be counted, for then nobody may.
+    Raises UNAVAILABLE with the words of ``uncounted`` where nothing can be counted, for then all are refused.
     """
     try:
         usage = get_usage(None, group=group, key=lambda _group, _request: key, rate=rate, increment=True)

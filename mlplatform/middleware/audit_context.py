@@ -1,7 +1,7 @@
 """Who changed what, from where: the audit log's context, set only for people's pages.
 
 Calls with API keys pass at machine speed and change no audited row unless a service says who asked for it, so they
-are spared the cost of a context that nobody reads.
+are spared the cost of a context that is not read.
 """
 
 from collections.abc import Callable

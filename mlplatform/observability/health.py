@@ -28,7 +28,7 @@ def readiness() -> Readiness:
 
 
 def livez(request: HttpRequest) -> JsonResponse:
-    """200 as long as the process serves; asks nobody else."""
+    """200 as long as the process serves; it asks no other."""
     return JsonResponse({"status": "ok"})
 
 

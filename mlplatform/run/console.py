@@ -55,7 +55,7 @@ class StopSwitch:
 
     @property
     def requested(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether a stop was asked for."""
         return self.signal is not None
 
     def wait(self, seconds: float) -> bool:
@@ -66,7 +66,7 @@ class StopSwitch:
         return self.requested
 
     def check(self) -> None:
-        """Raise StopRequestedError when somebody asked to stop."""
+        """Raise StopRequestedError when a stop was asked for."""
         if self.requested:
             raise StopRequestedError
 

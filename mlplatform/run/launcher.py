@@ -217,7 +217,7 @@ def _wait_until_ready(supervision: Supervision, *, plan: LaunchPlan, console: Co
 
 
 def _stay(supervision: Supervision, watch: Watch, *, switch: StopSwitch) -> int:
-    """Keep looking until somebody asks to stop; raises LaunchError when supervisord itself is gone."""
+    """Keep looking until a stop is asked for; raises LaunchError when supervisord itself is gone."""
     while not switch.wait(_LOOK_S):
         try:
             watch.look(supervision.states())

@@ -199,7 +199,7 @@ def rpc_of(control: Control) -> Any:
 
 
 def _kill_group(leader: int) -> bool:
-    """Kill a process group; False when nobody is left in it."""
+    """Kill a process group; False when it is empty."""
     try:
         os.killpg(leader, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):

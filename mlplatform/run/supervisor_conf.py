@@ -63,7 +63,7 @@ def render(
                 "pidfile": str(run_dir / "supervisord.pid"),
                 "directory": str(root),
                 "umask": "077",
-                # Said outright, because supervisord warns of a root that nobody decided on.
+                # Said outright, because supervisord warns of a root that is not declared.
                 **({"user": "root"} if as_root else {}),
             },
         ),

@@ -24,7 +24,7 @@ _LONGEST_PATH = 100
 
 
 class WebSocket:
-    """The bound socket, and the place where it is handed out. A web process begins to listen; before it, nobody gets in."""
+    """The bound socket, and the place where it is handed out. It listens when the first web process does."""
 
     def __init__(self, plan: LaunchPlan) -> None:
         self._own_folder: Path | None = None

@@ -101,7 +101,7 @@ class StaffAdmin(_ModelAdmin[M]):
 
 
 class FactsAdmin(StaffAdmin[M]):
-    """A page of facts: they can be read, and nobody can add, change or delete one."""
+    """A page of facts: they can be read, not added, changed or deleted."""
 
     actions = None
 

@@ -1,4 +1,4 @@
-"""People: members of tenants, and staff with their roles. Only a superuser changes staff, so nobody can raise himself."""
+"""People: members of tenants, and staff with their roles. Only a superuser changes staff and their roles."""
 
 from typing import TYPE_CHECKING, Any, ClassVar
 

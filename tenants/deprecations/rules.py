@@ -56,7 +56,7 @@ class Schedule:
     extensions: Mapping[int, dt.datetime] = field(default_factory=dict)
 
     def sunset_for(self, tenant_id: int | None) -> dt.datetime:
-        """The moment from which this tenant's calls are refused; never earlier than everybody's."""
+        """The moment from which this tenant's calls are refused; never earlier than the common one."""
         until = self.extensions.get(tenant_id) if tenant_id is not None else None
         return self.sunset_at if until is None else max(until, self.sunset_at)
 

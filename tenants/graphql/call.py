@@ -29,7 +29,7 @@ class Charged(Protocol):
 class GraphQLCall:
     """Who asks, and what the operation gathers on its way.
 
-    Either ``caller`` is set, or ``session_user_id``: somebody signed in with a browser, who may look at the schema only.
+    Either ``caller`` is set, or ``session_user_id``: a person signed in with a browser, who may look at the schema only.
     ``charged`` has the units that predictions charged by themselves, ``decisions`` the limits after them.
     """
 

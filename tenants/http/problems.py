@@ -225,7 +225,7 @@ def plain_response(error: PlatformError, request: HttpRequest) -> HttpResponse:
 
 
 def kind_of(error: Exception) -> PlatformError:
-    """Any exception as a PlatformError; one that nobody expected is logged and told without its inside."""
+    """Any exception as a PlatformError; an unexpected one is logged and told without its inside."""
     if isinstance(error, PlatformError):
         return error
     if isinstance(error, RequestDataTooBig):

@@ -61,7 +61,7 @@ class ExtensionFormset(_CheckedFormset):
 
 
 class BrownoutInline(StaffTabularInline):
-    """Planned windows in which a share of everybody's calls fails."""
+    """Planned windows in which a share of all calls fails."""
 
     model = Brownout
     formset = BrownoutFormset
@@ -106,7 +106,7 @@ class RehearsalInline(StaffTabularInline):
 
 
 class ExtensionInline(StaffTabularInline):
-    """A later sunset for single tenants; whoever saves one has approved it."""
+    """A later sunset for single tenants; to save one is to approve it."""
 
     model = Extension
     formset = ExtensionFormset

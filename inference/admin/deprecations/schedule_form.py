@@ -95,7 +95,7 @@ class ScheduleForm(ModelForm[DeprecationSchedule]):
     def clean(self) -> dict[str, Any] | None:
         super().clean()
         for name in {*DATES} & self.cleaned_data.keys() - {*self.changed_data}:
-            # The inputs hold whole seconds; what nobody touched must not move by the rest.
+            # The inputs hold whole seconds; an untouched field must not move by the rest.
             self.cleaned_data[name] = getattr(self.instance, name) or self.cleaned_data[name]
         row = self._candidate()
         self.instance.kind = row.kind

@@ -35,7 +35,7 @@ def verdict(value: str) -> SafeString:
 
 
 def state_of(row: DeprecationSchedule, *, at: dt.datetime | None = None) -> str:
-    """``canceled``, ``planned`` (nobody knows yet), ``announced``, ``deprecated`` or ``sunset``; for all tenants."""
+    """``canceled``, ``planned`` (not announced), ``announced``, ``deprecated`` or ``sunset``; for all tenants."""
     moment = at or clock.now()
     if row.canceled_at is not None:
         return "canceled"

@@ -153,7 +153,7 @@ def _bar(axis: _Axis, state: str, since: dt.datetime, until: dt.datetime, text: 
 
 
 def _for_all(window: Window) -> bool:
-    """Whether everybody feels it; a brownout that was called off before it began has no length."""
+    """Whether it concerns all tenants; a brownout that was called off before it began has no length."""
     return window.tenant_id is None and window.ends_at > window.starts_at
 
 

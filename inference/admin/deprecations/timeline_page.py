@@ -103,7 +103,7 @@ def _shown(line: Line, api_versions: dict[str, int], *, may_add: bool) -> dict[s
         "edit": _page("change", schedule_id),
         "impact": _page("impact", schedule_id),
         "version": reverse("admin:tenants_apiversion_change", args=[own]) if own else "",
-        # The live version of a model is what everybody follows: it has no end before its successor is live.
+        # The live version of a model is what unpinned calls follow: it has no end before its successor is live.
         "plan": f"{reverse('admin:tenants_deprecationschedule_add')}?subject={entry.subject}"
         if may_add and schedule_id is None and entry.note not in {"live", "staged"}
         else "",

@@ -149,6 +149,6 @@ def _sample(title: str, old: str, new: str) -> Sample:
 
 
 def _lines(lines: list[str], others: list[str]) -> tuple[Line, ...]:
-    """Commas and continuations at the end of a line are no difference that anybody has to act on."""
+    """Commas and continuations at the end of a line are no difference to act on."""
     known = {line.strip().rstrip(",\\ ") for line in others}
     return tuple(Line(line, line.strip().rstrip(",\\ ") not in known) for line in lines)

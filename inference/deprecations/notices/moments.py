@@ -41,7 +41,7 @@ class Moment:
 def due(schedule: Schedule, at: dt.datetime, tenant_id: int | None = None) -> list[Moment]:
     """What the tenant must have been told by ``at``, oldest first; without a tenant, what one without extension must.
 
-    Whoever calls leaves out what was told already. Nothing is due before the announcement, nor from the tenant's own
+    The caller leaves out what was told already. Nothing is due before the announcement, nor from the tenant's own
     sunset on.
     """
     if not schedule.announce_at <= at < schedule.sunset_for(tenant_id):
@@ -56,7 +56,7 @@ def due(schedule: Schedule, at: dt.datetime, tenant_id: int | None = None) -> li
 def countdown(schedule: Schedule, tenant_id: int | None = None) -> list[Moment]:
     """The steps towards the tenant's own sunset that come after the announcement, in order.
 
-    A tenant with an extension has a countdown of its own, whose names carry its date: who was told of everybody's end a
+    A tenant with an extension has a countdown of its own, whose names carry its date: who was told of the common end a
     week before is told again before its own.
     """
     sunset = schedule.sunset_for(tenant_id)
@@ -71,7 +71,7 @@ def countdown(schedule: Schedule, tenant_id: int | None = None) -> list[Moment]:
 def brownouts(schedule: Schedule) -> list[Moment]:
     """A day before each brownout of all tenants, or at the announcement where that is later.
 
-    A window that was stopped before it began has no length, and nobody is told of it.
+    A window that was stopped before it began has no length, and is not announced.
     """
     return [
         Moment(

@@ -232,7 +232,7 @@ def send(*, notice_id: int, attempt: int) -> bool:
 
 @transaction.atomic
 def _claim(notice_id: int, attempt: int) -> Notice | None:
-    """The notice, if nobody has taken this attempt; whoever comes next finds the number moved on."""
+    """The notice, unless another task has taken this attempt: then the number has moved on."""
     notice = Notice.objects.select_for_update().filter(pk=notice_id, attempts=attempt, sent_at__isnull=True).first()
     if notice is None or notice.next_try_at is None:
         return None

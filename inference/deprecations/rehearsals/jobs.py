@@ -36,7 +36,7 @@ _ERROR_CHARS: Final = 500
 
 
 class FencedError(Exception):
-    """The row went to another attempt, or away: what this run found is nobody's."""
+    """The row went to another attempt, or away: what this run found is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,9 @@ def _send_next() -> int:
 
 @transaction.atomic
 def _claim(rehearsal_id: int) -> _Claim | None:
-    """Take the next attempt, unless somebody is at it or at another rehearsal, or the attempts are used up."""
+    """Take the next attempt, unless a worker is at it or at another rehearsal, or the attempts are used up."""
     now = clock.now()
-    # All that are open are locked in one order, so that two workers cannot both find that nobody is at work.
+    # All that are open are locked in one order, so that two workers cannot both find that none is at work.
     rows = {row.pk: row for row in Rehearsal.objects.select_for_update().filter(state__in=_OPEN).order_by("pk")}
     row = rows.get(rehearsal_id)
     at_work = [

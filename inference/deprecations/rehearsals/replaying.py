@@ -1,4 +1,4 @@
-"""Compute a call again for a rehearsal: by the same workers, but unbilled, unmetered, uncached, and after everybody else.
+"""Compute a call again for a rehearsal: by the same workers, but unbilled, unmetered, uncached, and after all other calls.
 
 There is no caller, hold or usage record here, and no cache is read or written, so that the customer's limits, ledger and
 cached answers stay as they are. One input at a time, each only when no batch waits for a worker (for a while; where the

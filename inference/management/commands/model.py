@@ -222,7 +222,7 @@ class Command(InstallationCommand):
         self._say(f"Cached answers of {model} are forgotten")
 
     def _wait(self, version: ModelVersion) -> None:
-        """Until a worker has given its verdict. Raises CommandError where it refuses the version or nobody answers."""
+        """Until a worker has given its verdict. Raises CommandError where it refuses the version or no worker answers."""
         end = time.monotonic() + _WAIT_S
         with _interruptible():
             while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Reading a zip that anybody may have made: every bound is checked before it is needed, and again while bytes flow.
+"""Reading a zip from an untrusted maker: every bound is checked before it is needed, and again while bytes flow.
 
 What the directory of a zip says is a claim. Entry count and sizes are refused by the claim, which costs nothing, and then
 held against the bytes that really come out; names, links, encryption and methods are refused before anything is written.
@@ -100,7 +100,7 @@ def _is_folder(entry: zipfile.ZipInfo) -> bool:
 
 
 def _require_plain(entry: zipfile.ZipInfo) -> None:
-    """A regular file, packed in a way that everybody reads, and not encrypted."""
+    """A regular file, packed by a common method, and not encrypted."""
     place = placed(entry.filename)
     mode = entry.external_attr >> 16
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG}:

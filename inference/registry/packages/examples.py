@@ -1,4 +1,4 @@
-"""The examples of a card: inputs with the outputs that the model must give for them, before it may answer anybody."""
+"""The examples of a card: inputs with the outputs that the model must give for them, before it may answer calls."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Taking a folder as a package: what was checked is a copy, so that nobody changes it between the check and its use."""
+"""Taking a folder as a package: what was checked is a copy, which cannot change between the check and its use."""
 
 import os
 import stat

@@ -14,7 +14,7 @@ MAX_HEADER_BYTES: Final = 16 * 1024 * 1024
 MAX_RATIO: Final = 100
 """How many times its packed size a file of a zip may have. Weights hardly shrink, a vocabulary to a fifth."""
 FREE_RATIO_BYTES: Final = 1024 * 1024
-"""Below this size the ratio does not count: a megabyte of spaces harms nobody."""
+"""Below this size the ratio does not count: a megabyte of spaces does no harm."""
 
 
 @dataclass(frozen=True, slots=True)

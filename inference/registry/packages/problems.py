@@ -17,11 +17,11 @@ class PackageError(Exception):
 
 
 def named(value: object) -> str:
-    """A value of somebody else's file as it may stand in a message: short, on one line, unmistakably quoted."""
+    """A value of an untrusted file as it may stand in a message: short, on one line, unmistakably quoted."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def placed(name: str) -> str:
-    """The name of a file as a place: as it is, unless somebody could be misled by it."""
+    """The name of a file as a place: as it is, unless it could mislead."""
     return name if _HARMLESS.fullmatch(name) else named(name)

@@ -1,6 +1,6 @@
 """How often and how many at once a tenant may push: each push is checked by a process of its own and loaded by a worker.
 
-Operators are not counted. The counters live in the state Redis; while it is away nobody pushes, and nothing could be staged.
+Operators are not counted. The counters live in the state Redis; while it is away pushes are refused, and nothing could be staged.
 """
 
 from collections.abc import Iterator

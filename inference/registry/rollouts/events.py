@@ -28,7 +28,7 @@ FOR_CUSTOMERS: Final = frozenset(
 
 
 def tell(version: ModelVersion, step: str, *, only: Collection[int] | None = None, **data: Any) -> int:
-    """Record ``model.version.<step>`` for everybody concerned, and give their number.
+    """Record ``model.version.<step>`` for each tenant concerned, and give their number.
 
     ``only`` narrows customers to these tenants, such as those that a canary takes.
     """

@@ -32,7 +32,7 @@ def holders(version: ModelVersion) -> list[str]:
 def require_held(version: ModelVersion) -> None:
     """Raises CONFLICT where no worker holds the version; one is asked to load it then, so that a repeat succeeds.
 
-    Raises UNAVAILABLE where nobody can tell, because Redis or the broker does not answer.
+    Raises UNAVAILABLE where it cannot be known, because Redis or the broker does not answer.
     """
     pool = version.model.pool
     try:
@@ -60,7 +60,7 @@ def require_held(version: ModelVersion) -> None:
 def require_held_if_ready(version: ModelVersion) -> None:
     """As :func:`require_held` for a version that is ready now; what is wrong with others is for those to say who lock it.
 
-    To be called before anything is locked: Redis and the broker may keep whoever asks waiting.
+    To be called before anything is locked: Redis and the broker may take long to answer.
     """
     row = ModelVersion.objects.select_related("model__owner").filter(pk=version.pk, state=VersionState.READY).first()
     if row is not None and not sunset.has_ended(row):
