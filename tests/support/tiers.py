@@ -4,7 +4,8 @@ A test belongs to the first tier whose rule fits it:
 
 * LAST, left to ``make test-all``: it opens a browser, starts the launcher, kills or stops processes of the shared product,
   or is a ``soak`` (minutes of the same). ``walk`` excepts a test: the tour through the started product stays in ``make test``.
-* SECOND, run by ``make test``: it starts a process, loads a model, or asks every face the same (``tests/parity``).
+* SECOND, run by ``make test``: it starts a process, loads a model, asks every face the same (``tests/parity``), or reads all
+  documents.
 * FIRST, run by ``make test-fast`` too: everything else.
 
 Properties (Hypothesis) run in their tier with few examples and in ``make test-all`` with many: ``tests/support/examples.py``.
@@ -36,6 +37,7 @@ _SECOND_FOLDERS: Final = (
     "tests/inference/runtimes/",
     "tests/inference/demo/test_models.py",
     "tests/inference/worker/",
+    "tests/mlplatform/docs/",
     "tests/parity/",
 )
 _FIXTURES_OF_MODELS: Final = frozenset({"demo_models", "live_worker", "models_dir", "tiny_worker"})
