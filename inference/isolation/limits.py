@@ -12,7 +12,7 @@ _OPEN_FILES: Final = 64
 @dataclass(frozen=True, slots=True)
 class ComputeLimits:
     """``memory_bytes`` is the address space beside that of the libraries; ``cpu_s`` and ``wall_s`` bound one batch,
-    ``load_s`` loading and the first run, in seconds; what the process waits for a processor is not counted (see ``patience``)."""
+    ``load_s`` loading and the first run, in seconds, on the clock longer where it waits for a processor (see ``patience``)."""
 
     memory_bytes: int
     cpu_s: int

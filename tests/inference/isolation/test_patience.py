@@ -1,4 +1,4 @@
-"""Patience with a process: what it waits for a processor is not counted, and only so long."""
+"""Patience with a process: one that waits for a processor is given more time, and only so much."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def starved(core: int) -> Iterator[int]:
         process.communicate()
 
 
-def test_a_process_that_waits_for_a_processor_is_given_the_time_that_it_waited(starved: int) -> None:
+def test_a_process_that_waits_for_a_processor_is_given_more_time(starved: int) -> None:
     patience = Patience(starved, 0.5)
     time.sleep(1.0)
     assert patience.left_s() > 0.0
