@@ -9,9 +9,7 @@ from billing.rest.views import KeyedView
 from inference.models import EndUser, Like
 from inference.recommendations import audience, entries
 from inference.rest.audience_calls import (
-    DEFAULT_PAGE,
     MAX_LIKES_A_CALL,
-    MAX_PAGE,
     MAX_USERS_A_CALL,
     READ,
     WRITE,
@@ -22,55 +20,39 @@ from inference.rest.audience_calls import (
     page_size,
     the_user,
 )
+from inference.rest.audience_declarations import BODY, EXTERNAL_ID, PAGING, READS, TAG, WRITES, example
 from inference.rest.schema_audience import ID
 from mlplatform.lib.errors import ErrorKind
 from tenants.authentication import Caller
 from tenants.rest.declarations import (
     ApiOperation,
-    Example,
     documented,
     in_path,
-    query,
     ref,
 )
 
-_TAG: Final = "Recommendations"
-_BODY: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
-_READ: Final = f"Needs the scope `{READ}`. Costs nothing."
-_WRITE: Final = f"Needs the scope `{WRITE}`. Costs nothing."
-_EXTERNAL_ID: Final = in_path("external_id", "Your own id.", ID)
 _ITEM_ID: Final = in_path("item_id", "Your own id of the item.", ID)
-_PAGING: Final = (
-    query(
-        "limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}
-    ),
-    query("cursor", "The `next_cursor` of the page before; empty for the first.", {"type": "string"}),
-)
-
-
-def _example(value: Any) -> tuple[Example]:
-    return (Example("A bookshop", value),)
 
 
 @documented(
     get=ApiOperation(
         id="listUsers",
-        tag=_TAG,
+        tag=TAG,
         summary="End users",
-        description=f"In the order of their ids. {_READ}",
+        description=f"In the order of their ids. {READS}",
         answer=ref("EndUsers"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=_PAGING,
+        parameters=PAGING,
     ),
     post=ApiOperation(
         id="upsertUsers",
-        tag=_TAG,
+        tag=TAG,
         summary="Add or replace end users",
-        description=f"All of them or none. A user that is there is replaced by what the call says; its likes stay. {_WRITE}",
+        description=f"All of them or none. A user that is there is replaced by what the call says; its likes stay. {WRITES}",
         request=ref("EndUsersRequest"),
         answer=ref("Upserted"),
-        kinds=(*_BODY, ErrorKind.CONFLICT),
-        examples=_example(
+        kinds=(*BODY, ErrorKind.CONFLICT),
+        examples=example(
             {"users": [{"external_id": "user-17", "name": "Ada", "preferences": {"categories": ["science", "travel"]}}]}
         ),
     ),
@@ -100,21 +82,21 @@ class UsersView(KeyedView):
 @documented(
     get=ApiOperation(
         id="getUser",
-        tag=_TAG,
+        tag=TAG,
         summary="One end user",
-        description=_READ,
+        description=READS,
         answer=ref("EndUser"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=[_EXTERNAL_ID],
+        parameters=[EXTERNAL_ID],
     ),
     delete=ApiOperation(
         id="deleteUser",
-        tag=_TAG,
+        tag=TAG,
         summary="Forget an end user",
-        description=f"And all that it likes, at once and for good. {_WRITE}",
+        description=f"And all that it likes, at once and for good. {WRITES}",
         answer=ref("Deleted"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=[_EXTERNAL_ID],
+        parameters=[EXTERNAL_ID],
     ),
 )
 class UserView(KeyedView):
@@ -134,12 +116,12 @@ class UserView(KeyedView):
 @documented(
     get=ApiOperation(
         id="listLikes",
-        tag=_TAG,
+        tag=TAG,
         summary="What an end user likes",
-        description=f"In the order of the items' ids. {_READ}",
+        description=f"In the order of the items' ids. {READS}",
         answer=ref("Likes"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=[_EXTERNAL_ID, *_PAGING],
+        parameters=[EXTERNAL_ID, *PAGING],
     )
 )
 class UserLikesView(KeyedView):
@@ -158,12 +140,12 @@ class UserLikesView(KeyedView):
 @documented(
     delete=ApiOperation(
         id="deleteLike",
-        tag=_TAG,
+        tag=TAG,
         summary="Forget a like",
-        description=_WRITE,
+        description=WRITES,
         answer=ref("Deleted"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=[_EXTERNAL_ID, _ITEM_ID],
+        parameters=[EXTERNAL_ID, _ITEM_ID],
     )
 )
 class UserLikeView(KeyedView):
@@ -182,14 +164,14 @@ class UserLikeView(KeyedView):
 @documented(
     post=ApiOperation(
         id="addLikes",
-        tag=_TAG,
+        tag=TAG,
         summary="Add likes",
         description="All of them or none; one that is known stays as it is. A user or item that does not exist is an error that "
-        f"names it. {_WRITE}",
+        f"names it. {WRITES}",
         request=ref("LikesRequest"),
         answer=ref("LikesAdded"),
-        kinds=_BODY,
-        examples=_example({"likes": [{"user_id": "user-17", "item_id": "book-1"}]}),
+        kinds=BODY,
+        examples=example({"likes": [{"user_id": "user-17", "item_id": "book-1"}]}),
     )
 )
 class LikesView(KeyedView):

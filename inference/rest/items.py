@@ -19,8 +19,6 @@ from inference.recommendations import audience, entries, items, recommendations
 from inference.recommendations.recommendations import MAX_LIMIT, Recommendations
 from inference.rest.audience_calls import (
     DEFAULT_LIMIT,
-    DEFAULT_PAGE,
-    MAX_PAGE,
     READ,
     WRITE,
     cursor,
@@ -32,7 +30,7 @@ from inference.rest.audience_calls import (
     page_size,
     the_user,
 )
-from inference.rest.schema_audience import ID
+from inference.rest.audience_declarations import BODY, EXTERNAL_ID, PAGING, READS, TAG, WRITES, example
 from inference.rest.schema_components import CUT
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import scopes
@@ -40,15 +38,11 @@ from tenants.authentication import Caller
 from tenants.http.call import Reply
 from tenants.rest.declarations import (
     ApiOperation,
-    Example,
     documented,
-    in_path,
     query,
     ref,
 )
 
-_TAG: Final = "Recommendations"
-_BODY: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.INVALID_INPUT)
 _CHARGED: Final = (
     ErrorKind.INVALID_INPUT,
     ErrorKind.CHARGE_TOO_LARGE,
@@ -56,25 +50,12 @@ _CHARGED: Final = (
     ErrorKind.OVERLOADED,
     ErrorKind.TIMEOUT,
 )
-_READ: Final = f"Needs the scope `{READ}`. Costs nothing."
-_WRITE: Final = f"Needs the scope `{WRITE}`. Costs nothing."
-_EXTERNAL_ID: Final = in_path("external_id", "Your own id.", ID)
-_PAGING: Final = (
-    query(
-        "limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE}
-    ),
-    query("cursor", "The `next_cursor` of the page before; empty for the first.", {"type": "string"}),
-)
-
-
-def _example(value: Any) -> tuple[Example]:
-    return (Example("A bookshop", value),)
 
 
 @documented(
     get=ApiOperation(
         id="recommend",
-        tag=_TAG,
+        tag=TAG,
         summary="Recommend items to an end user",
         description="The items that the user has not liked and that fit its taste best. One call of the scope `predict` beside "
         f"`{READ}`: each 128 items that are looked at are one input of the model `recommender`, at the price of "
@@ -82,7 +63,7 @@ def _example(value: Any) -> tuple[Example]:
         answer=ref("Recommendations"),
         kinds=_CHARGED,
         parameters=[
-            _EXTERNAL_ID,
+            EXTERNAL_ID,
             query(
                 "limit",
                 "How many items at most.",
@@ -118,16 +99,16 @@ class RecommendationsView(KeyedView):
 @documented(
     get=ApiOperation(
         id="listItems",
-        tag=_TAG,
+        tag=TAG,
         summary="Items",
-        description=f"In the order of their ids. {_READ}",
+        description=f"In the order of their ids. {READS}",
         answer=ref("Items"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=_PAGING,
+        parameters=PAGING,
     ),
     post=ApiOperation(
         id="upsertItems",
-        tag=_TAG,
+        tag=TAG,
         summary="Add or replace items",
         description="All of them or none. Items whose text is new are turned into vectors by the model `minilm` in the same call,"
         " of which a longer text's beginning counts (the header `X-Input-Truncated` then says so), and which is charged as a "
@@ -144,8 +125,8 @@ class RecommendationsView(KeyedView):
         ],
         request=ref("ItemsRequest"),
         answer=ref("ItemsUpserted"),
-        kinds=(*_BODY, *_CHARGED, ErrorKind.CONFLICT),
-        examples=_example(
+        kinds=(*BODY, *_CHARGED, ErrorKind.CONFLICT),
+        examples=example(
             {
                 "items": [
                     {
@@ -195,21 +176,21 @@ class ItemsView(KeyedView):
 @documented(
     get=ApiOperation(
         id="getItem",
-        tag=_TAG,
+        tag=TAG,
         summary="One item",
-        description=_READ,
+        description=READS,
         answer=ref("Item"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=[_EXTERNAL_ID],
+        parameters=[EXTERNAL_ID],
     ),
     delete=ApiOperation(
         id="deleteItem",
-        tag=_TAG,
+        tag=TAG,
         summary="Forget an item",
-        description=f"And all likes of it. {_WRITE}",
+        description=f"And all likes of it. {WRITES}",
         answer=ref("Deleted"),
         kinds=(ErrorKind.INVALID_INPUT,),
-        parameters=[_EXTERNAL_ID],
+        parameters=[EXTERNAL_ID],
     ),
 )
 class ItemView(KeyedView):
