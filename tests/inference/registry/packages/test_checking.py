@@ -265,7 +265,8 @@ def header(**entry: object) -> bytes:
         (packages.raw_safetensors(header(shape=[-1]), b"1234"), "natural"),
         (packages.raw_safetensors(header(data_offsets=[4, 8]), b"1234abcd"), "overlap"),
         (packages.raw_safetensors(header(code="import os"), b"1234"), "nothing else"),
-        (packages.raw_safetensors(b'{"t": 1, "t": 2}', b"1234"), "twice"),
+        (packages.raw_safetensors(b"{" + header()[1:-1] + b", " + header()[1:-1] + b"}", b"1234"), "twice"),
+        (packages.raw_safetensors(header(shape=[1] * 100_000), b"1234"), "do not agree"),
     ],
 )
 def test_weights_that_are_no_safetensors(check: Check, tmp_path: Path, weights: bytes, reason: str) -> None:
