@@ -45,6 +45,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
+FORMAT_MODULE_PATH = ["mlplatform.formats"]  # moments on pages; DATETIME_FORMAT here would lose to Django's for English
 
 INSTALLED_APPS = [
     "unfold",

@@ -10,6 +10,7 @@ from django.utils.safestring import SafeString
 from billing.admin.usage_days import with_key_names
 from billing.metering import reports as usage_reports
 from billing.models import UsageRecord
+from mlplatform.lib import dates
 from tenants.admin import formats
 from tenants.admin.kit import FactsAdmin, display
 
@@ -79,7 +80,7 @@ class UsageRecordAdmin(FactsAdmin[UsageRecord]):
 
     @display(description="When")
     def when_exactly(self, record: UsageRecord) -> str:
-        return f"{record.occurred_at:%Y-%m-%d %H:%M:%S.%f} UTC"
+        return dates.exactly(record.occurred_at)
 
     @display(description="Key", ordering="key_uid")
     def key(self, record: UsageRecord) -> str:

@@ -5,6 +5,7 @@ from django.db import models
 from django.utils import timezone
 
 from billing.admission.types import MAX_AMOUNT
+from mlplatform.lib import dates
 from tenants.models import Tenant
 
 
@@ -103,4 +104,4 @@ class Subscription(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tenant} on {self.plan} from {self.starts_at:%Y-%m-%d}"
+        return f"{self.tenant} on {self.plan} from {dates.day(self.starts_at)}"

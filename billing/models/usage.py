@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from billing.models.meters import MAX_METER_CHARS
+from mlplatform.lib import dates
 from tenants.models import Tenant
 
 _COUNTS: Final = ("inputs", "units", "saved_units", "requests", "model_requests", "version_requests")
@@ -66,7 +67,7 @@ class UsageRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.units} units for {self.model or self.operation} at {self.occurred_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.units} units for {self.model or self.operation} at {dates.moment(self.occurred_at)}"
 
 
 class UsageRollup(models.Model):
@@ -105,4 +106,4 @@ class UsageRollup(models.Model):
         indexes = [models.Index(fields=["tenant", "day"], name="rollup_tenant_day")]
 
     def __str__(self) -> str:
-        return f"{self.day} {self.tenant_id} {self.model}: {self.units} units"
+        return f"{dates.day(self.day)} {self.tenant_id} {self.model}: {self.units} units"

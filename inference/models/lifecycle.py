@@ -5,7 +5,7 @@ import datetime as dt
 from django.conf import settings
 from django.db import models
 
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.models import DeprecationSchedule, Tenant
 
 
@@ -42,7 +42,7 @@ class CallSample(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.subject} of {self.tenant_id} at {self.called_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.subject} of {self.tenant_id} at {dates.moment(self.called_at)}"
 
 
 class Notice(models.Model):

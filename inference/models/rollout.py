@@ -8,7 +8,7 @@ from django.db import models
 
 from inference.models.ml_model import MLModel
 from inference.models.model_version import ModelVersion
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 
 
 def _now() -> dt.datetime:
@@ -36,7 +36,7 @@ class Promotion(models.Model):
         indexes = [models.Index(fields=["model", "-at"], name="promotion_model_newest")]
 
     def __str__(self) -> str:
-        return f"{self.version} at {self.at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.version} at {dates.moment(self.at)}"
 
 
 class RolloutKind(models.TextChoices):

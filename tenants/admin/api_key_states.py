@@ -7,7 +7,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.admin import formats
 from tenants.models import ApiKey
 
@@ -28,10 +28,10 @@ def state_badge(key: ApiKey) -> SafeString:
     """Revoked, expired, expiring within 14 days, or active."""
     now = clock.now()
     if key.revoked_at is not None:
-        return formats.badge("Revoked", "danger", why=f"{key.revoked_at:%Y-%m-%d %H:%M} UTC")
+        return formats.badge("Revoked", "danger", why=dates.moment(key.revoked_at))
     if key.expires_at is None:
         return formats.badge("Active", "success")
-    why = f"{key.expires_at:%Y-%m-%d %H:%M} UTC"
+    why = dates.moment(key.expires_at)
     if key.expires_at <= now:
         return formats.badge("Expired", "danger", why=why)
     if key.expires_at <= now + SOON:

@@ -10,6 +10,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from mlplatform.lib import dates
 from tenants.admin import formats
 from tenants.admin.kit import FactsAdmin, display
 
@@ -47,7 +48,7 @@ class AuditLogAdmin(FactsAdmin[LogEntry]):
 
     @display(description="When")
     def when_exactly(self, entry: LogEntry) -> str:
-        return f"{entry.timestamp:%Y-%m-%d %H:%M:%S} UTC ({formats.words(entry.timestamp)})"
+        return f"{dates.moment(entry.timestamp)} ({formats.words(entry.timestamp)})"
 
     @display(description="Who", ordering="actor__email")
     def who(self, entry: LogEntry) -> str:

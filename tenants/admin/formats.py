@@ -7,7 +7,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 
 Tone = Literal["success", "warning", "danger", "info", "neutral"]
 _STEPS: Final = (
@@ -24,11 +24,15 @@ def badge(text: str, tone: Tone, *, why: str = "") -> SafeString:
 
 
 def age(moment: dt.datetime | None, *, never: str = "never") -> SafeString:
-    """A past moment as an age, with the exact moment (UTC) on the pointer."""
+    """A past moment as an age, with the moment itself below it."""
     if moment is None:
         return format_html('<span class="p-subtle">{}</span>', never)
-    exact = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, words(moment))
+    return format_html(
+        '<time datetime="{}">{}<small class="p-below">{}</small></time>',
+        moment.isoformat(),
+        words(moment),
+        dates.moment(moment),
+    )
 
 
 def words(moment: dt.datetime) -> str:

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from mlplatform.lib import dates
 from tenants.models.tenant import Tenant
 
 
@@ -59,7 +60,7 @@ class DeprecationSchedule(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.subject} until {self.sunset_at:%Y-%m-%d}"
+        return f"{self.get_kind_display()} {self.subject} until {dates.day(self.sunset_at)}"
 
 
 class Brownout(models.Model):
@@ -98,7 +99,7 @@ class Brownout(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.share} % of {self.schedule.subject} from {self.starts_at:%Y-%m-%d %H:%M} to {self.ends_at:%H:%M} UTC"
+        return f"{self.share} % of {self.schedule.subject} from {dates.moment(self.starts_at)} to {dates.moment(self.ends_at)}"
 
 
 class Extension(models.Model):
@@ -124,4 +125,4 @@ class Extension(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.tenant} until {self.until:%Y-%m-%d}"
+        return f"{self.tenant} until {dates.day(self.until)}"

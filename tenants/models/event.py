@@ -4,7 +4,7 @@ import uuid
 
 from django.db import models
 
-from mlplatform.lib import ids
+from mlplatform.lib import dates, ids
 from tenants.models.tenant import Tenant
 
 
@@ -26,4 +26,4 @@ class Event(models.Model):
         indexes = [models.Index(fields=["tenant", "-occurred_at"], name="event_tenant_time")]
 
     def __str__(self) -> str:
-        return f"{self.type} of {self.tenant_id} at {self.occurred_at:%Y-%m-%d %H:%M:%S}"
+        return f"{self.type} of {self.tenant_id} at {dates.moment(self.occurred_at)}"

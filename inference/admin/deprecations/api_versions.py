@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from inference.admin.deprecations import states
 from inference.api_versions import VERSIONS
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.admin import formats
 from tenants.admin.kit import ModelForm, StaffAdmin, display
 from tenants.deprecations import catalogue
@@ -102,7 +102,7 @@ class ApiVersionAdmin(StaffAdmin[ApiVersion]):
             '<a class="p-link" href="{}">{} {}</a>',
             address,
             "ended" if ends <= clock.now() else "ends",
-            f"{ends:%Y-%m-%d}",
+            dates.day(ends),
         )
 
     @display(description="Summary")

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from inference.admin.deprecations.inlines import check_brownout
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import StaffAdmin, action
 from tenants.deprecations import schedules
@@ -98,8 +98,8 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
             act,
             title=f"Plan a brownout of {schedule.subject}",
             notes=[
-                f"{schedule.subject} is deprecated on {schedule.deprecate_at:%Y-%m-%d} and ends on "
-                f"{schedule.sunset_at:%Y-%m-%d}; a brownout lies between.",
+                f"{schedule.subject} is deprecated on {dates.day(schedule.deprecate_at)} and ends on "
+                f"{dates.day(schedule.sunset_at)}; a brownout lies between.",
                 "Tenants that use it are told before it begins.",
             ],
             button="Plan it",
@@ -121,7 +121,7 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
             until = form.cleaned_data["until"]
             reason = form.cleaned_data["reason"]
             schedules.grant_extension(schedule=schedule, tenant=tenant, until=until, reason=reason, approved_by=person)
-            return f"{tenant} may use {schedule.subject} until {until:%Y-%m-%d %H:%M} UTC."
+            return f"{tenant} may use {schedule.subject} until {dates.moment(until)}."
 
         return self._form(
             request,
@@ -130,7 +130,7 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
             act,
             title=f"{schedule.subject} longer for {tenant.name}",
             notes=[
-                f"For everybody else {schedule.subject} ends on {schedule.sunset_at:%Y-%m-%d %H:%M} UTC.",
+                f"For everybody else {schedule.subject} ends on {dates.moment(schedule.sunset_at)}.",
                 "You are named as the one who approved it.",
             ],
             button="Change the extension" if before else "Grant the extension",

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mlplatform.lib import dates
+
 HEIGHT: Final = 28
 _MARGIN: Final = 2
 
@@ -35,8 +37,6 @@ def sparkline(values: Sequence[int], *, days: Sequence[dt.date], width: int = 11
     text = "No calls."
     if top:
         busiest = days[values.index(top)]
-        text = (
-            f"{sum(values):,} calls in {len(values)} days, most on {busiest:%Y-%m-%d} ({top:,}), today {values[-1]:,}."
-        )
+        text = f"{sum(values):,} calls in {len(values)} days, most on {dates.day(busiest)} ({top:,}), today {values[-1]:,}."
     end_x, end_y = points[-1]
     return Sparkline(width, HEIGHT, line, f"{_MARGIN},{floor} {line} {end_x},{floor}", end_x, end_y, text)

@@ -5,7 +5,7 @@ from typing import Final
 
 from django.utils.safestring import SafeString
 
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.admin import formats
 from tenants.deprecations.rules import State
 from tenants.models import DeprecationSchedule
@@ -46,6 +46,6 @@ def state_of(row: DeprecationSchedule, *, at: dt.datetime | None = None) -> str:
 def date(moment: dt.datetime) -> SafeString:
     """The day, with the exact moment and how far away it is on the pointer."""
     return SafeString(
-        f'<time datetime="{moment.isoformat()}" title="{moment:%Y-%m-%d %H:%M} UTC, {formats.words(moment)}">'
-        f"{moment:%Y-%m-%d}</time>"
+        f'<time datetime="{moment.isoformat()}" title="{dates.moment(moment)}, {formats.words(moment)}">'
+        f"{dates.day(moment)}</time>"
     )

@@ -1,0 +1,1 @@
+"""How Django writes values on pages, by language."""

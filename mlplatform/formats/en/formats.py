@@ -1,0 +1,7 @@
+"""Moments as ``mlplatform.lib.dates`` writes them."""
+
+DATE_FORMAT = "j M Y"
+TIME_FORMAT = r"H:i \U\T\C"
+DATETIME_FORMAT = rf"{DATE_FORMAT}, {TIME_FORMAT}"
+SHORT_DATE_FORMAT = DATE_FORMAT
+SHORT_DATETIME_FORMAT = DATETIME_FORMAT
