@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "mlplatform.http.peoples_bodies.PeoplesBodiesMiddleware",
+    "mlplatform.middleware.sent_once.SentOnceMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "mlplatform.middleware.audit_context.AuditContextMiddleware",

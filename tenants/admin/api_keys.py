@@ -1,4 +1,4 @@
-"""API keys: issue, change, rotate, revoke. A secret is shown on the page that answers the form, and kept nowhere."""
+"""API keys: issue, change, rotate, revoke. A secret is shown once, on the page after the form."""
 
 import datetime as dt
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -21,15 +22,15 @@ from tenants.admin import formats
 from tenants.admin.api_key_forms import ApiKeyForm, RotationForm
 from tenants.admin.api_key_states import KeyStateFilter, state_badge
 from tenants.admin.confirmation import Question, ask
-from tenants.admin.kit import StaffAdmin, action, display
-from tenants.api_keys import IssuedSecret
+from tenants.admin.kit import action, display
+from tenants.admin.secret_page import SecretPage, hand_over
 from tenants.models import ApiKey, ApiKeySecret, User
 
 _ISSUED = "_issued_secret"
 _MANAGES_MODELS = "inference.change_mlmodel"
 
 
-class ApiKeyAdmin(StaffAdmin[ApiKey]):
+class ApiKeyAdmin(SecretPage):
     form = ApiKeyForm
     list_display = ["title", "tenant", "state", "secrets_masked", "scope_list", "last_used"]
     list_filter = [KeyStateFilter, "mode", "tenant"]
@@ -107,28 +108,19 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
             api_keys.changed(key=obj)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        return self._show_once(request, getattr(obj, _ISSUED), title="The key is ready")
+        return hand_over(getattr(obj, _ISSUED))
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except PlatformError as error:
+            messages.error(request, error.detail)
+            return HttpResponseRedirect(request.get_full_path())
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if kwargs.get("add"):
             context = {**context, "show_save_and_add_another": False, "show_save_and_continue": False}
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def _show_once(
-        self, request: HttpRequest, issued: IssuedSecret, *, title: str, old_until: dt.datetime | None = None
-    ) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "issued": issued,
-            "old_until": old_until,
-            "key_url": reverse("admin:tenants_apikey_change", args=[issued.key.pk]),
-            "media": self.media,
-        }
-        response = TemplateResponse(request, "admin/tenants/apikey/secret.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
 
     @display(description="Key", ordering="name", header=True)
     def title(self, key: ApiKey) -> list[str]:
@@ -165,11 +157,11 @@ class ApiKeyAdmin(StaffAdmin[ApiKey]):
         if request.method == "POST" and form.is_valid():
             overlap: dt.timedelta = form.cleaned_data["overlap"]
             try:
-                issued = api_keys.rotate(key=key, overlap=overlap)
+                with transaction.atomic():
+                    return hand_over(api_keys.rotate(key=key, overlap=overlap), old_until=clock.now() + overlap)
             except PlatformError as error:
                 messages.error(request, error.detail)
                 return HttpResponseRedirect(reverse("admin:tenants_apikey_change", args=[object_id]))
-            return self._show_once(request, issued, title="The new secret is ready", old_until=clock.now() + overlap)
         return self._rotation_page(request, key, form)
 
     def _rotation_page(self, request: HttpRequest, key: ApiKey, form: forms.Form) -> HttpResponse:

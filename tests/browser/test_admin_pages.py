@@ -217,6 +217,21 @@ def test_a_key_is_issued_and_its_secret_gone_on_the_next_page(tab: Watched, addr
     assert tab.problems == []
 
 
+def test_a_double_click_issues_one_key_and_a_reload_none(tab: Watched, addresses: dict[str, str]) -> None:
+    page = tab.page
+    page.goto(addresses["tenant"].replace("/change/", "/issue_key/"))
+    page.fill("[name=name]", "Clicked twice")
+    page.dblclick("button:has-text('Save')", no_wait_after=True)
+    page.wait_for_url("**/secret/")
+    assert page.inner_text("#secret").startswith("mlp_live_")
+    page.reload()
+    assert "already shown" in page.inner_text("#content")
+    assert tab.cut_off <= 0
+    page.goto(addresses["keys"])
+    assert page.locator("#result_list :text('Clicked twice')").count() == 1
+    assert tab.problems == []
+
+
 def test_suspending_goes_through_the_question(tab: Watched, addresses: dict[str, str]) -> None:
     page = tab.page
     page.goto(addresses["suspend"])

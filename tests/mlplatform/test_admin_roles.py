@@ -85,7 +85,7 @@ def test_support_cannot_change_a_price(prices: None) -> None:
 def test_support_suspends_tenants_and_issues_keys(acme: Customer) -> None:
     support = staff.signed_in(staff.with_role("support"))
     form = {"tenant": acme.tenant.pk, "name": "Help", "mode": "live", "scopes": ["predict"]}
-    assert support.post("/admin/tenants/apikey/add/", form).status_code == 200
+    assert support.post("/admin/tenants/apikey/add/", form).status_code == 303
     assert ApiKey.objects.filter(name="Help").exists()
     support.post(f"/admin/tenants/tenant/{acme.tenant.pk}/suspend/", {"confirmed": "yes"})
     assert Tenant.objects.get().status == TenantStatus.SUSPENDED
