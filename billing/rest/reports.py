@@ -4,7 +4,7 @@ import csv
 import datetime as dt
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, Final, get_args
 
 from django.http import HttpResponse
@@ -17,16 +17,19 @@ from billing.contracts import contract_of
 from billing.http.keyed import peek
 from billing.metering import reports as usage_reports
 from billing.metering.reports import Grouping, UsageLine
+from billing.rest import answers
 from billing.rest.views import KeyedView
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants import scopes
 from tenants.authentication import Caller
-from tenants.rest.declarations import ApiOperation, Schema, documented, in_path, query, ref
+from tenants.http.answers import Day
+from tenants.http.json_schemas import field_schema
+from tenants.rest.declarations import ApiOperation, documented, in_path, query
 
 _MAX_DAYS: Final = 366
 _TAG: Final = "Usage and limits"
-_DAY: Final[Schema] = {"type": "string", "format": "date"}
+_DAY: Final = field_schema(Day)
 
 
 @documented(
@@ -35,7 +38,7 @@ _DAY: Final[Schema] = {"type": "string", "format": "date"}
         tag="Key",
         summary="Who am I?",
         description="The key that is calling, its tenant and its plan. Needs no scope.",
-        answer=ref("Me"),
+        answer=answers.Me,
     )
 )
 class MeView(KeyedView):
@@ -52,7 +55,7 @@ class MeView(KeyedView):
         summary="What was used",
         description="Sums of your tenant's usage over at most 366 days (UTC). Needs the scope `usage:read`. A call that "
         "was answered is counted here a second or two later; the RateLimit header tells it at once.",
-        answer=ref("Usage"),
+        answer=answers.Usage,
         also={"text/csv": {"type": "string", "description": "One line for each group, after a line of column names."}},
         kinds=[ErrorKind.INVALID_INPUT],
         parameters=[
@@ -74,13 +77,13 @@ class UsageView(KeyedView):
             report = usage_reports.summary(tenant_id=caller.tenant_id, first=first, last=last, by=by)
             if form == "csv":
                 return _csv(report.lines, by)
-            return {
-                "from": first.isoformat(),
-                "to": last.isoformat(),
-                "by": by,
-                "lines": [_line(line, by) for line in report.lines],
-                "total": _with_ratio({name: getattr(report.total, name) for name in _NUMBERS}),
-            }
+            return answers.Usage(
+                first=first.isoformat(),
+                last=last.isoformat(),
+                by=by,
+                lines=[_line(line, by) for line in report.lines],
+                total=answers.UsageTotal(**_numbers(report.total)),
+            )
 
         return self.read(request, "usage:read", handle)
 
@@ -91,7 +94,7 @@ class UsageView(KeyedView):
         tag=_TAG,
         summary="What is left now",
         description="The state of every limit of the key. Takes nothing. Needs the scope `usage:read`.",
-        answer=ref("Limits"),
+        answer=answers.Limits,
     )
 )
 class LimitsView(KeyedView):
@@ -103,7 +106,7 @@ class LimitsView(KeyedView):
             contract = contract_of(caller)
             decision = peek(contract)
             limits = [_limit(state) for state in decision.states]
-            return {"plan": contract.plan_name or None, "limits": limits}, decision
+            return answers.Limits(plan=contract.plan_name or None, limits=limits), decision
 
         return self.answer(request, handle)
 
@@ -116,7 +119,7 @@ class LimitsView(KeyedView):
         description="For a call of your tenant that a limit refused within the last 24 hours: the state of every limit at "
         "that moment, which of them refused, who set them, and when the call would have passed. Needs the scope "
         "`usage:read`.",
-        answer=ref("Refusal"),
+        answer=answers.Refusal,
         parameters=[
             in_path(
                 "request_id",
@@ -130,7 +133,7 @@ class ExplainView(KeyedView):
     """Why a call of the last 24 hours was refused."""
 
     def get(self, request: Request, path_version: str = "", request_id: str = "") -> Response:
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Refusal:
             refusal = admission.explain(shard=caller.shard, tenant_id=caller.tenant_id, request_id=request_id)
             if refusal is None:
                 raise PlatformError(
@@ -145,25 +148,23 @@ class ExplainView(KeyedView):
 _NUMBERS = tuple(field.name for field in fields(UsageLine) if field.name != "value")
 
 
-def _me(caller: Caller) -> dict[str, Any]:
-    return {
-        "tenant": {
-            "slug": caller.tenant_slug,
-            "name": caller.tenant_name,
-            "default_model": caller.default_model or None,
-        },
-        "key": {
-            "id": caller.key_uid,
-            "name": caller.key_name,
-            "mode": caller.mode,
-            "scopes": sorted(caller.scopes),
-            "allowed_models": sorted(caller.allowed_models) or None,
-            "allowed_networks": [str(network) for network in caller.networks] or None,
-            "pinned_api_version": caller.pinned_api_version or None,
-            "valid_until": caller.valid_until.isoformat() if caller.valid_until else None,
-        },
-        "plan": contract_of(caller).plan_name or None,
-    }
+def _me(caller: Caller) -> answers.Me:
+    return answers.Me(
+        tenant=answers.MyTenant(
+            slug=caller.tenant_slug, name=caller.tenant_name, default_model=caller.default_model or None
+        ),
+        key=answers.MyKey(
+            id=caller.key_uid,
+            name=caller.key_name,
+            mode=caller.mode,
+            scopes=sorted(caller.scopes),
+            allowed_models=sorted(caller.allowed_models) or None,
+            allowed_networks=[str(network) for network in caller.networks] or None,
+            pinned_api_version=caller.pinned_api_version or None,
+            valid_until=caller.valid_until.isoformat() if caller.valid_until else None,
+        ),
+        plan=contract_of(caller).plan_name or None,
+    )
 
 
 def _days(request: Request) -> tuple[dt.date, dt.date]:
@@ -206,15 +207,16 @@ def _form(request: Request) -> str:
     return form
 
 
-def _line(line: UsageLine, by: str) -> dict[str, Any]:
-    body = asdict(line)
-    value = body.pop("value")
-    named = {by: value, "what": usage_reports.named(value)} if by == "model" else {by: value}
-    return {**named, **_with_ratio(body)}
+def _line(line: UsageLine, by: Grouping) -> answers.UsageLine:
+    group: dict[str, Any] = {by: line.value}
+    if by == "model":
+        group["what"] = usage_reports.named(line.value)
+    return answers.UsageLine(**group, **_numbers(line))
 
 
-def _with_ratio(numbers: dict[str, Any]) -> dict[str, Any]:
-    return {**numbers, "cache_hit_ratio": usage_reports.hit_ratio(numbers["inputs"], numbers["cached_inputs"])}
+def _numbers(line: UsageLine) -> dict[str, Any]:
+    numbers = {name: getattr(line, name) for name in _NUMBERS}
+    return numbers | {"cache_hit_ratio": usage_reports.hit_ratio(line.inputs, line.cached_inputs)}
 
 
 def _csv(lines: Sequence[UsageLine], by: str) -> HttpResponse:
@@ -236,42 +238,42 @@ def _plain(value: str) -> str:
     return f"'{value}" if value[:1] in {"=", "+", "-", "@"} else value
 
 
-def _limit(state: LimitState) -> dict[str, Any]:
+def _limit(state: LimitState) -> answers.LimitNow:
     limit = state.limit
-    return {
-        "name": limit.name,
-        "kind": limit.kind.value,
-        "counts": limit.counts,
-        "scope": limit.scope,
-        "model": limit.subject or None,
-        "amount": limit.amount,
-        "window_s": limit.window_s or None,
-        "refill_per_s": limit.rate or None,
-        "set_by": limit.source,
-        "remaining": max(0, state.remaining),
-        "whole_again_in_s": round(state.reset_s, 3),
-    }
+    return answers.LimitNow(
+        name=limit.name,
+        kind=limit.kind.value,
+        counts=limit.counts,
+        scope=limit.scope,
+        model=limit.subject or None,
+        amount=limit.amount,
+        window_s=limit.window_s or None,
+        refill_per_s=limit.rate or None,
+        set_by=limit.source,
+        remaining=max(0, state.remaining),
+        whole_again_in_s=round(state.reset_s, 3),
+    )
 
 
-def _refusal(refusal: Refusal) -> dict[str, Any]:
-    return {
-        "request_id": refusal.request_id,
-        "refused_at": refusal.at.isoformat(),
-        "would_have_passed_at": refusal.would_pass_at.isoformat() if refusal.would_pass_at else None,
-        "limits": [
-            {
-                "name": limit.name,
-                "kind": limit.kind.value,
-                "counts": limit.counts,
-                "scope": limit.scope,
-                "model": limit.subject or None,
-                "amount": limit.amount,
-                "set_by": limit.source,
-                "asked": limit.asked,
-                "remaining": limit.remaining,
-                "refused": limit.refused,
-                "would_have_passed_after_s": round(limit.wait_s, 3) if refusal.would_pass_at else None,
-            }
+def _refusal(refusal: Refusal) -> answers.Refusal:
+    return answers.Refusal(
+        request_id=refusal.request_id,
+        refused_at=refusal.at.isoformat(),
+        would_have_passed_at=refusal.would_pass_at.isoformat() if refusal.would_pass_at else None,
+        limits=[
+            answers.LimitThen(
+                name=limit.name,
+                kind=limit.kind.value,
+                counts=limit.counts,
+                scope=limit.scope,
+                model=limit.subject or None,
+                amount=limit.amount,
+                set_by=limit.source,
+                asked=limit.asked,
+                remaining=limit.remaining,
+                refused=limit.refused,
+                would_have_passed_after_s=round(limit.wait_s, 3) if refusal.would_pass_at else None,
+            )
             for limit in refusal.limits
         ],
-    }
+    )

@@ -25,9 +25,10 @@ from tenants.deprecations.rules import Window
 from tenants.deprecations.schedules import LONGEST_REHEARSAL_MIN
 from tenants.http import messages
 from tenants.http.call import Reply
+from tenants.http.json_schemas import Schema
 from tenants.http.messages import Message
 from tenants.models import Tenant
-from tenants.rest.declarations import ApiOperation, Example, Schema, documented, header, in_path, ref
+from tenants.rest.declarations import ApiOperation, Example, documented, header, in_path, ref
 
 READ, WRITE = "lifecycle:read", "lifecycle:write"
 NOT_REHEARSED = "not_rehearsed"

@@ -32,9 +32,10 @@ from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
 from tenants.http import messages
 from tenants.http.call import Reply
+from tenants.http.json_schemas import Schema
 from tenants.http.messages import EmptyRequest
 from tenants.models import Tenant
-from tenants.rest.declarations import ApiOperation, Schema, documented, header, in_path, ref
+from tenants.rest.declarations import ApiOperation, documented, header, in_path, ref
 
 SCOPE: Final = "models:write"
 FIELD: Final = "package"

@@ -21,12 +21,12 @@ from inference.types import PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 from tenants.http.call import Reply, RestCall
+from tenants.http.json_schemas import Schema
 from tenants.rest.declarations import (
     ANY_VERSION,
     API_VERSION_NAME,
     ApiOperation,
     Example,
-    Schema,
     documented,
     header,
     in_path,

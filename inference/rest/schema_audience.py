@@ -7,8 +7,9 @@ from django.conf import settings
 from inference.recommendations.messages import EndUserEntry, ItemEntry, LikeEntry, Preferences
 from inference.rest import audience_calls
 from inference.rest.schema_components import COUNT
-from tenants.http.messages import json_schema
-from tenants.rest.declarations import Schema, ref
+from tenants.http.json_schemas import Schema
+from tenants.http.json_schemas import component as json_schema
+from tenants.rest.declarations import ref
 
 _ITEM: Final = json_schema(ItemEntry)["properties"]
 _USER: Final = json_schema(EndUserEntry)["properties"]

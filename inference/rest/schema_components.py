@@ -6,7 +6,8 @@ from django.conf import settings
 
 from inference.inputs.truncation import HEADER
 from inference.types import MAX_TOP_K, Acceleration, Precision, RuntimeName
-from tenants.rest.declarations import Schema, header, ref
+from tenants.http.json_schemas import Schema
+from tenants.rest.declarations import header, ref
 
 _SCORE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}

@@ -7,9 +7,10 @@ from inference.models import RehearsalState, Verdict
 from inference.rest import deprecations
 from inference.rest.schema_components import COUNT
 from tenants.deprecations.rules import State
-from tenants.http.messages import json_schema
+from tenants.http.json_schemas import Schema
+from tenants.http.json_schemas import component as json_schema
 from tenants.models import SubjectKind
-from tenants.rest.declarations import Schema, ref
+from tenants.rest.declarations import ref
 
 _TEXT: Final[Schema] = {"type": "string"}
 _MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}

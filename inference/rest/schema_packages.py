@@ -4,7 +4,7 @@ from typing import Final
 
 from inference.models import VersionState
 from inference.rest.schema_components import COUNT
-from tenants.rest.declarations import Schema
+from tenants.http.json_schemas import Schema
 
 _TEXT: Final[Schema] = {"type": "string"}
 _PROPERTIES: Final[dict[str, Schema]] = {

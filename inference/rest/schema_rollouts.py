@@ -5,8 +5,10 @@ from typing import Final
 from inference.models import PromotionReason
 from inference.rest.rollout_messages import CanaryRequest, PromoteRequest, ShadowRequest, UpdateModelRequest
 from inference.rest.schema_components import COUNT
-from tenants.http.messages import EmptyRequest, json_schema
-from tenants.rest.declarations import Schema, ref
+from tenants.http.json_schemas import Schema
+from tenants.http.json_schemas import component as json_schema
+from tenants.http.messages import EmptyRequest
+from tenants.rest.declarations import ref
 
 _TEXT: Final[Schema] = {"type": "string"}
 _VERSION_OR_NONE: Final[Schema] = {"type": ["string", "null"]}

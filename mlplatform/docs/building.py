@@ -1,13 +1,12 @@
 """Builds an OpenAPI document: drf-spectacular walks the addresses, their views declare, the components are joined to it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from django.urls import URLPattern, URLResolver
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
 
-from billing.rest import schema as billing
 from inference.rest import (
     schema_audience,
     schema_components,
@@ -17,13 +16,12 @@ from inference.rest import (
 )
 from mlplatform.docs.nulls import admit_null
 from mlplatform.docs.sharing import share
-from tenants.rest import openapi as common
-from tenants.rest.openapi import api_version_of
+from tenants.http.json_schemas import Shape, components
+from tenants.http.problems import Problem
+from tenants.rest.openapi import SECURITY_SCHEMES, api_version_of
 
 _SCHEMAS: Final = (
-    common.SCHEMAS
-    | billing.SCHEMAS
-    | schema_components.SCHEMAS
+    schema_components.SCHEMAS
     | schema_audience.SCHEMAS
     | schema_deprecations.SCHEMAS
     | schema_packages.SCHEMAS
@@ -45,18 +43,26 @@ class _Generator(SchemaGenerator):
 def build(addresses: Sequence[URLPattern | URLResolver], *, info: dict[str, str]) -> dict[str, Any]:
     """The document of what is declared for these addresses."""
     with patched_settings({"OAS_VERSION": "3.1.0"}):
-        generator: Any = _Generator  # drf-spectacular types only its decorators
-        built: dict[str, Any] = generator(patterns=list(addresses)).get_schema(request=None, public=True)
+        made: Any = _Generator  # drf-spectacular types only its decorators
+        generator = made(patterns=list(addresses))
+        built: dict[str, Any] = generator.get_schema(request=None, public=True)
     built["info"] = info
-    schemas = dict(_SCHEMAS)
+    schemas = components(_shapes(generator)) | _SCHEMAS
     admit_null(built["paths"], schemas)
     used = _used(built["paths"], schemas)
     built["components"] = {
         **share(built["paths"]),
         "schemas": {name: schemas[name] for name in sorted(used)},
-        "securitySchemes": common.SECURITY_SCHEMES,
+        "securitySchemes": SECURITY_SCHEMES,
     }
     return built
+
+
+def _shapes(generator: Any) -> Iterator[Shape]:
+    """What the bodies of all operations are, and problems."""
+    yield Problem
+    for path, _, method, callback in generator.endpoints:
+        yield from callback.cls.operations[api_version_of(path)][method.lower()].shapes()
 
 
 def _used(part: Any, schemas: dict[str, Any]) -> set[str]:

@@ -4,17 +4,16 @@ Bodies come here from ``mlplatform.lib.strict_json``. Null is absent: many clien
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
 
 from mlplatform.lib import strict_json
-from mlplatform.lib.errors import invalid
+from mlplatform.lib.errors import PlatformError, invalid
+from tenants.http.json_schemas import COMPONENTS, Schema, components, structs_in
 
-Schema = dict[str, Any]
-
-_COMPONENTS: Final = "#/components/schemas/"
 _KINDS: Final = {
     "array": "a list",
     "boolean": "true or false",
@@ -27,7 +26,11 @@ _LENGTHS: Final = (("minLength", "maxLength", "characters"), ("minItems", "maxIt
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A JSON object. A field that may be absent and has no value then is ``… | None = None``."""
+    """A JSON object. A field that may be absent and has no value then is ``… | None = None``.
+
+    A required field of any type (``Any``) belongs into messages that are read by themselves: what is inside another one cannot
+    tell its null from a value.
+    """
 
 
 class EmptyRequest(Message, frozen=True):
@@ -37,30 +40,36 @@ class EmptyRequest(Message, frozen=True):
 M = TypeVar("M", bound=Message)
 
 
-def read(body: Mapping[str, Any], message: type[M], *, path: str = "") -> M:
+def read(body: Any, message: type[M], *, path: str = "") -> M:
     """The body as a message; ``path`` is where it stands in its call, such as ``users[3].``.
 
     Raises INVALID_INPUT that names the field: one that is unknown, missing, or not what it must be.
     """
+    if not isinstance(body, dict):
+        raise _wrong(path.rstrip("."), {"type": "object"}, body)
+    plain = only(body, message.__struct_encode_fields__, path=path) if None in body.values() else body
+    try:
+        return msgspec.convert(plain, message)
+    except msgspec.ValidationError:
+        pass  # Perhaps of a null deeper inside; and msgspec's words do not say what the field must be.
     said = _said(body, message, path)
     try:
         return msgspec.convert(said, message)
     except msgspec.ValidationError as error:
         place = str(error).rpartition("`$.")[2].rstrip("`")
-        raise invalid(f"{path}{place}", _refusal(message, said, place)) from error
+        raise _refusal(message, said, place, path) from error
 
 
-def json_schema(message: type[Message]) -> Schema:
-    """The message's JSON Schema, without titles, and without null: the documents admit it wherever a field may be absent.
+def entries(body: Mapping[str, Any], message: type[Message], name: str) -> Iterator[tuple[Any, str]]:
+    """What stands in the message's list ``name``, as it came, and where, such as ``requests[3].``: for entries that fail alone.
 
-    Messages inside it are references to the document's components, by the names of their classes.
+    Raises INVALID_INPUT for a body that is not the message, whatever is in the list.
     """
-    schema: Schema = _schemas(message)[message.__name__]
-    properties = {name: _without_null(one) for name, one in schema["properties"].items()}
-    kept = {name: value for name, value in schema.items() if name not in {"title", "description"}}
-    if not kept["required"]:
-        del kept["required"]
-    return kept | {"properties": properties}
+    said = only(body, message.__struct_encode_fields__)
+    values, schema = required(said, name), _schemas(message)[message.__name__]["properties"][name]
+    if not isinstance(values, list) or not schema["minItems"] <= len(values) <= schema["maxItems"]:
+        raise _wrong(name, schema, values)
+    return ((value, f"{name}[{index}].") for index, value in enumerate(values))
 
 
 def only(body: Mapping[str, Any], known: Collection[str], *, path: str = "") -> Mapping[str, Any]:
@@ -84,41 +93,42 @@ def required(body: Mapping[str, Any], name: str, *, path: str = "") -> Any:
 
 def _said(body: Mapping[str, Any], message: type[Message], path: str) -> Schema:
     """What the body says, here and in the messages inside it, once every field is known and none is missing."""
-    declared = msgspec.structs.fields(message)
-    said = dict(only(body, [field.encode_name for field in declared], path=path))
-    for field in declared:
+    said = dict(only(body, message.__struct_encode_fields__, path=path))
+    for field in msgspec.structs.fields(message):
         name = field.encode_name
         if field.required:
             required(said, name, path=path)
-        inner = said.get(name)
-        if isinstance(field.type, type) and issubclass(field.type, Message) and isinstance(inner, dict):
-            said[name] = _said(inner, field.type, f"{path}{name}.")
+        for inner in structs_in(field.type) if name in said else ():
+            said[name] = _said_inside(said[name], inner, f"{path}{name}")
     return said
 
 
-def _schemas(message: type[Message]) -> Schema:
-    schemas: Schema = msgspec.json.schema_components([message], ref_template=f"{_COMPONENTS}{{name}}")[1]
-    return schemas
+def _said_inside(value: Any, message: Any, place: str) -> Any:
+    if isinstance(value, list):
+        return [_said_inside(one, message, f"{place}[{index}]") for index, one in enumerate(value)]
+    return _said(value, message, f"{place}.") if isinstance(value, dict) else value
 
 
-def _without_null(schema: Schema) -> Schema:
-    if "anyOf" in schema:
-        (schema,) = [one for one in schema["anyOf"] if one != {"type": "null"}]
-    # An empty default says no more than that the field may be absent.
-    empty = schema.get("default") == "" or isinstance(schema.get("default"), list | tuple | dict)
-    return {name: value for name, value in schema.items() if name != "default" or not empty}
+@lru_cache(maxsize=256)
+def _schemas(message: type[Message]) -> dict[str, Schema]:
+    return components([message])
 
 
-def _refusal(message: type[Message], said: Any, place: str) -> str:
+def _refusal(message: type[Message], said: Any, place: str, path: str) -> PlatformError:
     """Why the value at a place such as ``preferences.categories[0]`` is refused, and what it must be."""
     schemas = _schemas(message)
-    schema, value, step = schemas[message.__name__], said, ""
+    schema: Schema = schemas[message.__name__]
+    value = said
     for step in re.findall(r"[^.\[\]]+", place):
         index = int(step) if schema.get("type") == "array" else step
         schema, value = schema["items"] if isinstance(index, int) else schema["properties"][step], value[index]
-        (schema,) = [one for one in schema.get("anyOf", [schema]) if one != {"type": "null"}]
-        schema = schemas.get(schema.get("$ref", "").removeprefix(_COMPONENTS), schema)
-    return f"The field {place.rpartition('.')[2]!r} is {_in_words(schema)}{_length(schema, value)}."
+        if "$ref" in schema:
+            schema = schemas[schema["$ref"].removeprefix(COMPONENTS)]
+    return _wrong(f"{path}{place}", schema, value)
+
+
+def _wrong(place: str, schema: Schema, value: Any) -> PlatformError:
+    return invalid(place, f"The field {place.rpartition('.')[2]!r} is {_in_words(schema)}{_length(schema, value)}.")
 
 
 def _in_words(schema: Schema) -> str:

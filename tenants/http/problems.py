@@ -3,18 +3,22 @@
 import logging
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import orjson
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from msgspec import Meta
 from prometheus_client import Counter
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.lib.request_body import UnknownCoding
+from tenants.http.answers import UNSET, Absent, Address, Answer, Moment
+from tenants.http.json_schemas import one_of
 
 logger = logging.getLogger(__name__)
 
@@ -177,18 +181,52 @@ def type_of(kind: ErrorKind) -> str:
     return TABLE[kind].type or f"{_OWN}{kind.value}"
 
 
+class Problem(Answer, frozen=True):
+    """An error as RFC 9457 (application/problem+json) writes it. `/docs/problems` lists every type."""
+
+    type: Annotated[
+        str,
+        one_of(sorted({type_of(kind) for kind in TABLE})),
+        Meta(
+            description="Which kind of problem; decide by this, not by the texts.",
+            extra_json_schema={"format": "uri-reference"},
+        ),
+    ]
+    title: Annotated[str, Meta(description="The kind in words; the same for every problem of a type.")]
+    status: Annotated[int, Meta(ge=400, le=599)]
+    detail: Annotated[str, Meta(description="What is wrong with this call, and what to do.")]
+    request_id: Annotated[str, Meta(description="Name it when you ask us about this call.")]
+    field: (
+        Annotated[str, Meta(description="The part of the call that is wrong, such as `requests[3].input`.")] | Absent
+    ) = UNSET
+    violated_policies: (
+        Annotated[list[str], Meta(description="Names of the limits that refused, as in the RateLimit header.")] | Absent
+    ) = msgspec.field(name="violated-policies", default=UNSET)
+    supported: (
+        Annotated[list[str], Meta(description="API versions that exist, when the named one does not.")] | Absent
+    ) = UNSET
+    required_scope: Annotated[str, Meta(description="The scope that the key lacks.")] | Absent = UNSET
+    successor: Annotated[str, Meta(description="What to use in place of what ended or has its brownout.")] | Absent = (
+        UNSET
+    )
+    guide: Annotated[Address, Meta(description="The page that tells how to migrate.")] | Absent = UNSET
+    sunset: Annotated[Moment, Meta(description="When it ends, or ended, for you.")] | Absent = UNSET
+    tokens: Annotated[int, Meta(ge=1, description="Of a text that is longer than the model reads.")] | Absent = UNSET
+    max_tokens: Annotated[int, Meta(ge=1, description="How many tokens the model reads.")] | Absent = UNSET
+
+
 def body(error: PlatformError, *, request_id: str) -> dict[str, Any]:
-    """The members of the problem object."""
+    """The members of the problem object: those of every problem, and those that the error has beyond them."""
     wire = TABLE[error.kind]
-    members: dict[str, Any] = {
-        "type": type_of(error.kind),
-        "title": wire.title,
-        "status": wire.status,
-        "detail": error.detail,
-        "request_id": request_id,
-    }
-    if error.field is not None:
-        members["field"] = error.field
+    problem = Problem(
+        type=type_of(error.kind),
+        title=wire.title,
+        status=wire.status,
+        detail=error.detail,
+        request_id=request_id,
+        field=UNSET if error.field is None else error.field,
+    )
+    members: dict[str, Any] = msgspec.to_builtins(problem)
     return members | error.extra
 
 

@@ -3,17 +3,18 @@
 Declarations are plain data on the view that serves, so that a process which only serves never loads what writes documents.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
+
+from msgspec import Meta
 
 from mlplatform.lib.errors import ErrorKind
+from tenants.http.json_schemas import Schema, Shape, field_schema
 
-Schema = dict[str, Any]
-"""A JSON Schema as it stands in the document."""
-
-API_VERSION_NAME: Final[dict[str, str]] = {"type": "string", "pattern": r"^v\d+(\.\d+)?$", "example": "v2"}
+ApiVersionName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": r"^v\d+(\.\d+)?$", "example": "v2"})]
 """The name of an API version; which there are is data, not code."""
+API_VERSION_NAME: Final = field_schema(ApiVersionName)
 
 ANY_VERSION: Final = ""
 """In place of an API version: the address without one."""
@@ -42,6 +43,7 @@ class Example:
 class ApiOperation:
     """One operation. ``kinds`` are its problems beyond those that any call can meet.
 
+    ``request`` is the message that its body is read as, ``answer`` what it answers with: a class, or several of which it is one.
     ``bodies`` gives further media types of the body, beside the JSON of ``request`` or in place of it; ``also`` those of the
     good answer; ``status`` is the good answer's.
     """
@@ -50,14 +52,20 @@ class ApiOperation:
     tag: str
     summary: str
     description: str
-    answer: Schema
-    request: Schema | None = None
+    answer: Shape
+    request: Shape | None = None
     kinds: Sequence[ErrorKind] = ()
     parameters: Sequence[Parameter] = ()
     examples: Sequence[Example] = ()
-    also: Mapping[str, Schema] = field(default_factory=dict)
+    also: Mapping[str, Shape] = field(default_factory=dict)
     status: int = 200
-    bodies: Mapping[str, Schema] = field(default_factory=dict)
+    bodies: Mapping[str, Shape] = field(default_factory=dict)
+
+    def shapes(self) -> Iterator[Shape]:
+        """Of all its bodies."""
+        yield from (self.answer, *self.also.values(), *self.bodies.values())
+        if self.request is not None:
+            yield self.request
 
 
 _View = TypeVar("_View", bound=type[Any])

@@ -12,7 +12,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from mlplatform.lib.errors import ErrorKind
 from tenants.http import problems
-from tenants.rest.declarations import ANY_VERSION, ApiOperation, Parameter, Schema, header, offered, ref
+from tenants.http.json_schemas import Schema, schema_of
+from tenants.rest.declarations import ANY_VERSION, ApiOperation, Parameter, header, offered
 from tenants.rest.views import ApiView
 
 NAME: Final = "x-component"
@@ -41,48 +42,6 @@ SECURITY_SCHEMES: Final[Schema] = {
         "in": "header",
         "name": "X-API-Key",
         "description": "The same key, for clients that cannot set Authorization.",
-    },
-}
-
-SCHEMAS: Final[dict[str, Schema]] = {
-    "Problem": {
-        "type": "object",
-        "description": "An error as RFC 9457 (application/problem+json) writes it. `/docs/problems` lists every type.",
-        "required": ["type", "title", "status", "detail", "request_id"],
-        "properties": {
-            "type": {
-                "type": "string",
-                "format": "uri-reference",
-                "description": "Which kind of problem; decide by this, not by the texts.",
-                "enum": sorted({problems.type_of(kind) for kind in problems.TABLE}),
-            },
-            "title": {"type": "string", "description": "The kind in words; the same for every problem of a type."},
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {"type": "string", "description": "What is wrong with this call, and what to do."},
-            "request_id": {"type": "string", "description": "Name it when you ask us about this call."},
-            "field": {
-                "type": "string",
-                "description": "The part of the call that is wrong, such as `requests[3].input`.",
-            },
-            "violated-policies": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "Names of the limits that refused, as in the RateLimit header.",
-            },
-            "supported": {
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "API versions that exist, when the named one does not.",
-            },
-            "required_scope": {"type": "string", "description": "The scope that the key lacks."},
-            "successor": {"type": "string", "description": "What to use in place of what ended or has its brownout."},
-            "guide": {
-                "type": "string",
-                "format": "uri-reference",
-                "description": "The page that tells how to migrate.",
-            },
-            "sunset": {"type": "string", "format": "date-time", "description": "When it ends, or ended, for you."},
-        },
     },
 }
 
@@ -117,15 +76,16 @@ class ApiSchema(AutoSchema):
         return [OpenApiExample(one.name, value=one.value, request_only=True) for one in self._declared.examples]
 
     def get_request_serializer(self) -> Any:
-        request = self._declared.request
-        return ({"application/json": request} if request else {}) | dict(self._declared.bodies) or None
+        declared = self._declared
+        json = {"application/json": declared.request} if declared.request else {}
+        return {media_type: schema_of(body) for media_type, body in (json | dict(declared.bodies)).items()} or None
 
     def get_response_serializers(self) -> Any:
         declared = self._declared
         answers = {"application/json": declared.answer, **declared.also}
         good = {
-            (declared.status, media_type): OpenApiResponse(schema, description="The answer.")
-            for media_type, schema in answers.items()
+            (declared.status, media_type): OpenApiResponse(schema_of(answer), description="The answer.")
+            for media_type, answer in answers.items()
         }
         return good | _problems((*ALWAYS, *declared.kinds))
 
@@ -150,7 +110,7 @@ class _ProblemResponse(OpenApiResponse):
 
     def __init__(self, kinds: Sequence[ErrorKind]) -> None:
         told = (f"{problems.TABLE[kind].title}. {problems.TABLE[kind].meaning}" for kind in kinds)
-        super().__init__(ref("Problem"), description=" Or: ".join(told))
+        super().__init__(schema_of(problems.Problem), description=" Or: ".join(told))
         self.name = "Or".join("".join(part.capitalize() for part in re.split("[_-]", kind.value)) for kind in kinds)
 
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 from unittest import mock
 
+import msgspec
 import pytest
 from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler
@@ -126,6 +127,8 @@ def assert_problem(answer: Answer, kind: ErrorKind, *words: str, field: str | No
     """The answer is a complete problem of this kind, and its detail has the words."""
     assert answer.status == problems.TABLE[kind].status, answer.content[:500]
     assert answer.headers["Content-Type"] == "application/problem+json"
+    msgspec.convert(answer.body, problems.Problem)
+    assert set(answer.body) <= set(problems.Problem.__struct_encode_fields__)
     assert answer.body["type"] == problems.type_of(kind)
     assert answer.body["title"] == problems.TABLE[kind].title
     assert answer.body["status"] == answer.status

@@ -17,10 +17,10 @@ from tests.support.openapi_compatibility import incompatible
 RELEASED: Final = Path(__file__).parent / "released"
 GROWING: Final = {
     "Problem.type": "RFC 9457: a client treats a type that it does not know by its status, so there may be more.",
-    "Me.key.scopes[]": "Scopes come with operations that need them; a client looks for those that it knows.",
+    "MyKey.scopes[]": "Scopes come with operations that need them; a client looks for those that it knows.",
     "ModelVersion.task": "A task comes with models of its own; a client of the others never meets it in an answer.",
     "Scores?": "What a model answers that scores candidates; only who calls such a model meets it.",
-    "Me.key.pinned_api_version": "Which API versions there are is data; the key's owner pins it.",
+    "MyKey.pinned_api_version": "Which API versions there are is data; the key's owner pins it.",
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec import Meta
 
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants.http import messages
+from tenants.http import json_schemas, messages
 from tenants.http.messages import EmptyRequest, Message
 
 
@@ -132,9 +132,10 @@ def test_a_message_that_says_nothing_takes_nothing() -> None:
 
 
 def test_its_schema_says_the_same() -> None:
-    schema = messages.json_schema(Order)
+    schema = json_schemas.component(Order)
     assert schema == {
         "type": "object",
+        "description": "What somebody orders.",
         "required": ["name"],
         "additionalProperties": False,
         "properties": {
@@ -146,4 +147,4 @@ def test_its_schema_says_the_same() -> None:
         },
     }
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert messages.json_schema(EmptyRequest) == {"type": "object", "properties": {}, "additionalProperties": False}
+    assert json_schemas.component(EmptyRequest)["properties"] == {}
