@@ -39,8 +39,11 @@ TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
 ROOT_URLCONF = "mlplatform.urls"
 WSGI_APPLICATION = "mlplatform.wsgi.application"
 AUTH_USER_MODEL = "tenants.User"
+CSRF_FAILURE_VIEW = "mlplatform.error_pages.csrf_failure"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-APPEND_SLASH = False
+APPEND_SLASH = (
+    True  # for /admin and what is below it; API calls do not come by the middleware that looks (ApiCallsMiddleware)
+)
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
@@ -329,28 +332,22 @@ UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "mlplatform",
     "SITE_HEADER": "mlplatform",
     "SITE_SUBHEADER": "Staff admin",
-    "SITE_SYMBOL": "neurology",
+    "SITE_ICON": lambda request: static("platform/favicon.svg"),
     "SITE_URL": None,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("platform/favicon.svg")}],
-    "STYLES": [lambda request: static("platform/admin.css")],
+    "STYLES": [
+        lambda request: static("platform/tokens.css"),
+        lambda request: static("platform/ui.css"),
+        lambda request: static("platform/admin.css"),
+    ],
     "DASHBOARD_CALLBACK": "mlplatform.admin_dashboard.dashboard",
     "LOGIN": {"form": "tenants.login_form.GuardedAuthenticationForm"},
     "SHOW_VIEW_ON_SITE": False,
     "BORDER_RADIUS": "6px",
+    # The palette of mlplatform/static/platform/tokens.css.
     "COLORS": {
-        "primary": {
-            "50": "oklch(97.0% .014 254.604)",
-            "100": "oklch(93.2% .032 255.585)",
-            "200": "oklch(88.2% .059 254.128)",
-            "300": "oklch(80.9% .105 251.813)",
-            "400": "oklch(70.7% .165 254.624)",
-            "500": "oklch(62.3% .214 259.815)",
-            "600": "oklch(54.6% .245 262.881)",
-            "700": "oklch(48.8% .243 264.376)",
-            "800": "oklch(42.4% .199 265.638)",
-            "900": "oklch(37.9% .146 265.522)",
-            "950": "oklch(28.2% .091 267.935)",
-        },
+        name: {shade: f"var(--{palette}-{shade})" for shade in ("50", *(str(n) for n in range(100, 1000, 100)), "950")}
+        for name, palette in (("base", "grey"), ("primary", "blue"))
     },
     "SIDEBAR": {"navigation": "mlplatform.admin_navigation.navigation"},
 }

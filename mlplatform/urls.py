@@ -36,5 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include(api)),
 ]
 
+handler400 = "mlplatform.error_pages.bad_request"
+handler403 = "mlplatform.error_pages.forbidden"
 handler404 = "mlplatform.error_pages.not_found"
 handler500 = "mlplatform.error_pages.server_error"

@@ -1,12 +1,14 @@
 """Addresses of the documents."""
 
 from django.urls import path
+from django.views.generic import RedirectView
 
 from mlplatform.docs import openapi, views
 
 urlpatterns = [
     path("", views.landing, name="landing"),
     path("docs", views.api, name="docs"),
+    path("docs/", RedirectView.as_view(pattern_name="docs")),
     path("docs/problems", views.problem_list, name="docs-problems"),
     path("docs/migrate", views.migration_list, name="docs-migrate"),
     path("docs/migrate/<path:pair>", views.migrate, name="docs-migration"),

@@ -21,7 +21,7 @@ from mlplatform import api_answers
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.http import problems
 
-_API_PATH: Final = re.compile(
+API_PATH: Final = re.compile(
     r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me|users|items|likes|oip|openai|graphql)(?:/|$)"
 )
 _FOR_PEOPLE_TOO: Final = "graphql"
@@ -58,7 +58,7 @@ class ApiCallsMiddleware:
         self._https_only = settings.SECURE_SSL_REDIRECT
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        match = _API_PATH.match(request.path_info)
+        match = API_PATH.match(request.path_info)
         if match is None or (match[1] == _FOR_PEOPLE_TOO and _is_of_a_person(request)):
             return self._get_response(request)
         started = perf_counter()
