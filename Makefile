@@ -39,12 +39,14 @@ test-all: install-test ## What `make test` leaves out: browsers, killed processe
 CHECK_ENV = env -u DATABASE_URL -u DEBUG DATA_DIR=$(abspath $(VENV))/check-data HTTPS=true ALLOWED_HOSTS=api.example.com \
   SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(60))')"
 
-check: install-test ## Lint, formatting, types, floors, time of tests, migrations, Django's deploy check
+check: install-test ## Lint, formatting, types, floors, words, time of tests, migrations, Django's deploy check
 	@mkdir -p $(VENV)/check-data
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
 	$(VENV)/bin/lint-imports
+	@echo "tests.support.words"
+	@$(PYTHON) -m tests.support.words
 	@echo "tests.support.budget"
 	@$(PYTHON) -m tests.support.budget
 	@echo "manage.py makemigrations --check --dry-run"

@@ -1,6 +1,6 @@
 """Installs two models that cost almost nothing, so that what is measured is the way to them and back.
 
-``python -m bench.number_models``: ``narrow`` takes 8 numbers, ``wide`` 768. Their weights are random; nobody reads the answers.
+``python -m bench.number_models``: ``narrow`` takes 8 numbers, ``wide`` 768. Their weights are random; the answers are not read.
 """
 
 from pathlib import Path

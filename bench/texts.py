@@ -12,7 +12,7 @@ _OPINIONS = (
     "absolutely wonderful", "a complete waste of money", "better than expected", "painfully slow", "rather ordinary",
     "impressive in every detail", "so disappointing that we sent it back", "fine, although a little noisy",
     "the best I have had in years", "unusable after two weeks", "charming and honest", "far too expensive",
-    "exactly what the description promised", "badly made", "a joy to use", "confusing for everybody in the family",
+    "exactly what the description promised", "badly made", "a joy to use", "confusing for all of the family",
 )  # fmt: skip
 _LINKS = (". After a month ", ", and ", ", but ", "; on the other hand ", ". To my surprise ", " because ")
 

@@ -1,6 +1,6 @@
 """Holds that could not be taken back while the state Redis was away, taken back as soon as it answers again.
 
-Their calls were told that nothing was charged. What went to a Redis that gave no answer may have been done all the same: an
+Their calls were told that nothing was charged. A command to a Redis that gave no answer may have been done: an
 admission, a settlement, by this process or by a worker whose batch outlived the outage in the broker. So each of these holds
 is voided, and that is repeated until Redis has said that it was done.
 """

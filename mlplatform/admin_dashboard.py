@@ -166,7 +166,7 @@ def recent_changes() -> list[LogEntry]:
 
 
 def _known(ask: Callable[[], T]) -> T | None:
-    """The answer of Redis, or None when it gives none: the page is shown all the same."""
+    """The answer of Redis, or None when it gives none: the page is shown without it."""
     try:
         return ask()
     except redis.FAILURES:

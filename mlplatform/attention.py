@@ -27,7 +27,7 @@ _VERY_SOON: Final = dt.timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to look at; ``permission`` is what a person needs to be told of it, empty for everyone."""
+    """One thing to look at; ``permission`` is what a person needs to see it; empty where all staff may."""
 
     tone: Literal["danger", "warning", "info"]
     icon: str

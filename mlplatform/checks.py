@@ -44,7 +44,7 @@ def redis_roles_are_apart(app_configs: Sequence[AppConfig] | None, **_: Any) -> 
 
 @register(Tags.security, deploy=True)
 def redis_asks_for_a_password(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """Whoever reaches a Redis without a password reads usage and queues, and gives the workers work."""
+    """A Redis without a password lets every program that reaches it read usage and queues, and give the workers work."""
     urls = {
         "REDIS_URL": settings.REDIS_URL,
         "CACHE_REDIS_URL": settings.CACHE_REDIS_URL,

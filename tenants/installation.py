@@ -162,7 +162,7 @@ def require() -> None:
 def at_start() -> None:
     """What every serving process does first: raises ForeignRedisError, so that it ends before it reads a queue or a call.
 
-    Where SQL or Redis does not answer yet the process starts all the same, for it must come back without a hand when they
+    Where SQL or Redis does not answer yet the process starts, for it must come back without a hand when they
     do; it looks again each second, and ends itself when it was given another's Redis.
     """
     try:

@@ -129,7 +129,7 @@ def _result(rounds: list[_Round], split: Split) -> Result:
         ],
         notes=[
             f"after a pause of {_PAUSE_S * 1000:g} ms the forward pass itself takes {rest:+.2f} ms against a tight loop, "
-            "whoever serves it",
+            "with either server",
             "LitServe runs with batch_timeout 0, its fastest for one client; any time-out would be added to every answer",
         ],
     )

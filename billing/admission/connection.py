@@ -39,7 +39,7 @@ _threads: Final = threading.local()
 
 
 def may_be_done(error: BaseException) -> bool:
-    """Whether what raised this may have run all the same, or run later: it was sent, and there was no answer."""
+    """Whether what raised this may have run, or may run later: it was sent, and there was no answer."""
     return UNANSWERED in getattr(error, "__notes__", ())
 
 

@@ -43,7 +43,7 @@ _WORDS: Final = "Usage cannot be checked at this moment; nothing was charged. Pl
 
 
 class Unanswered(PlatformError):
-    """The server may have done it all the same. For the words to be true, what it may have taken must be voided."""
+    """The server may have done it. For the words to be true, what it may have taken must be voided."""
 
     def __init__(self) -> None:
         super().__init__(ErrorKind.UNAVAILABLE, _WORDS, retry_after_s=1.0)

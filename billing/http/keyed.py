@@ -51,7 +51,7 @@ def answer(
 
     def work(caller: Caller) -> Reply:
         headers.clear()
-        ending: Deprecation | None = None
+        deprecation: Deprecation | None = None
         try:
             if not runs_documents:
                 documents_only.refuse(caller)
@@ -59,23 +59,25 @@ def answer(
             if known:
                 api_version = _api_version(call, caller, known)
                 headers["API-Version"] = api_version
-                ending = catalogue.judge_api_version(api_version, tenant_id=caller.tenant_id, call_id=call.request_id)
+                deprecation = catalogue.judge_api_version(
+                    api_version, tenant_id=caller.tenant_id, call_id=call.request_id
+                )
             body, decision = handle(caller, api_version)
         except PlatformError as error:
             # Within the caller's try: a guard that changed must end in 401, not in a problem for a revoked key.
             headers.update(_limits_after(error, caller))
             refused = (error.deprecation,) if isinstance(error, Ended) else call.deprecations
-            headers.update(deprecation_headers.of(ending, *refused, path=call.path))
+            headers.update(deprecation_headers.of(deprecation, *refused, path=call.path))
             raise
         except StaleCaller:
             raise  # Perhaps this is no caller any more, and is told nothing.
         except Exception:
-            headers.update(deprecation_headers.of(ending, *call.deprecations, path=call.path))
+            headers.update(deprecation_headers.of(deprecation, *call.deprecations, path=call.path))
             raise
         headers.update(limit_headers.of(decision or peek(contract_of(caller))))
         reply = body if isinstance(body, Reply) else Reply(body)
-        if ending is not None or reply.deprecations:
-            headers.update(deprecation_headers.of(ending, *reply.deprecations, path=call.path))
+        if deprecation is not None or reply.deprecations:
+            headers.update(deprecation_headers.of(deprecation, *reply.deprecations, path=call.path))
         return reply
 
     try:

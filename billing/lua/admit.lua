@@ -20,7 +20,7 @@ local limits = cmsgpack.unpack(ARGV[1])
 local tenant_version, key_version, request_id, ttl, settle_now, deadline, charges, lifetime =
   unpack(cmsgpack.unpack(ARGV[2]), 1, 8)
 
--- False when someone has published a newer version of the key or the tenant than the caller was read with.
+-- False when Redis has a newer version of the key or the tenant than the caller was read with.
 local function caller_is_fresh()
   local guards = redis.call('MGET', KEY_GUARD, TENANT_GUARD)
   local key_guard, tenant_guard = tonumber(guards[1]) or -1, tonumber(guards[2]) or -1

@@ -10,7 +10,7 @@
 -- further ahead is moved to the present with all that was used in it.
 
 local SLICES = 60
-local CONCURRENCY_HINT = SECOND -- Nobody knows when running work ends; a second is a polite time to ask again.
+local CONCURRENCY_HINT = SECOND -- When running work ends is unknown; a second is a polite time to ask again.
 
 local function ceil_div(value, divisor)
   local quotient = math.ceil(value / divisor)

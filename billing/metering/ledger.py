@@ -1,4 +1,4 @@
-"""From the shards' streams to the ledger in SQL, with an exactly-once effect, and the sums that everyone reads.
+"""From the shards' streams to the ledger in SQL, with an exactly-once effect, and the sums that reports and pages read.
 
 A consumer group reads each shard's stream; records and daily sums are written in one transaction, then acknowledged
 and trimmed. When the drainer dies in between, the records come again and are recognised by their ids. An entry that can

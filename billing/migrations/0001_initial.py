@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('monthly_fee', models.DecimalField(decimal_places=2, default=0, max_digits=12, validators=[django.core.validators.MinValueValidator(0)])),
                 ('included_units', models.PositiveBigIntegerField(default=0, help_text='Units a calendar month (UTC) that the fee includes.', validators=[django.core.validators.MaxValueValidator(9000000000)])),
                 ('overage_price', models.DecimalField(blank=True, decimal_places=8, help_text='Price of one unit beyond the included ones. Leave empty for a hard cap.', max_digits=14, null=True, validators=[django.core.validators.MinValueValidator(0)])),
-                ('archived', models.BooleanField(default=False, help_text='Offered to nobody new; running subscriptions go on.')),
+                ('archived', models.BooleanField(default=False, help_text='Not offered to new tenants; running subscriptions go on.')),
             ],
             options={
                 'ordering': ['monthly_fee', 'name'],

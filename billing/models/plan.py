@@ -72,7 +72,7 @@ class Plan(models.Model):
         help_text="Pixels of images a second that a process unpacks for a tenant, all its keys together. Leave empty for the "
         "platform's number, which each key has for itself.",
     )
-    archived = models.BooleanField(default=False, help_text="Offered to nobody new; running subscriptions go on.")
+    archived = models.BooleanField(default=False, help_text="Not offered to new tenants; running subscriptions go on.")
 
     class Meta:
         ordering = ["monthly_fee", "name"]

@@ -80,7 +80,7 @@ class FairQueue:
     """Inputs of one model version and priority, in turns over tenants. Not thread-safe: the batcher holds its lock.
 
     A turn is worth the tenant's weight times the smallest input that waits: equal tenants with equal inputs take plain
-    turns, and a tenant that was served goes to the end of the row. An input that is worth more is served all the same and
+    turns, and a tenant that was served goes to the end of the row. An input that is worth more is served too, and
     paid for with later turns (surplus round robin), so that a tenant with a single one does not wait until it has saved up.
 
     A tenant that had nothing that fits beside the others stays at the front: the next batch begins with it, or a long text

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from billing.admission import Decision
 from billing.models import Operation
-from inference.calls import endings as call_endings
+from inference.calls import deprecated_use
 from inference.engine import preparing
 from inference.engine.predict import predict, predict_many
 from inference.inputs import truncation
@@ -78,13 +78,13 @@ def predict_whole(caller: Caller, requests: Sequence[PredictRequest], context: C
             raise _of_input(result, request, answer.units)
         results.append(result)
     whole = WholeAnswer(tuple(results), answer.units, answer.decision)
-    call_endings.sample(caller, requests, whole.results, client=context.client)
+    deprecated_use.sample(caller, requests, whole.results, client=context.client)
     return whole
 
 
-def endings(caller: Caller, model: str, *, request_id: str) -> tuple[Deprecation, ...]:
-    """What ends of the version that a refused call pinned, for the headers of its refusal."""
-    return call_endings.endings_of(caller, [PredictRequest(model=model, input=None)], call_id=request_id)
+def deprecations(caller: Caller, model: str, *, request_id: str) -> tuple[Deprecation, ...]:
+    """The deprecation of the version that a refused call pinned, for the headers of its refusal."""
+    return deprecated_use.deprecations_of(caller, [PredictRequest(model=model, input=None)], call_id=request_id)
 
 
 def _of_input(problem: PlatformError, request: PredictRequest, units: int) -> PlatformError:

@@ -56,9 +56,11 @@ def _subject_problems(row: DeprecationSchedule) -> dict[str, str]:
     if version is None:
         return {"subject": f"There is no model version {row.subject}."}
     if version.state == VersionState.LIVE:
-        return {"subject": f"{row.subject} is live: promote its successor first, so that nobody is left without."}
+        return {
+            "subject": f"{row.subject} is live: promote its successor first, so that calls of the model still have an answer."
+        }
     if row._state.adding and version.state not in ANSWERING:
-        return {"subject": f"{row.subject} is {version.get_state_display().lower()} and answers nobody."}
+        return {"subject": f"{row.subject} is {version.get_state_display().lower()} and answers no calls."}
     return {}
 
 

@@ -59,8 +59,8 @@ class Permits:
         if self._used < self._free_for_all:
             return True
         # Count one extra tenant, so that a lone tenant leaves permits for the next.
-        everyone = sum({**self._weights, tenant_id: weight}.values()) + 1
-        share = max(1.0, self.total * weight / everyone)
+        weights = sum({**self._weights, tenant_id: weight}.values()) + 1
+        share = max(1.0, self.total * weight / weights)
         return self._used < self.total and self._taken.get(tenant_id, 0) < share
 
 

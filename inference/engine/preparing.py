@@ -210,7 +210,7 @@ def resolve(caller: Caller, request: PredictRequest, call_id: str) -> tuple[Mode
     if not caller.may_use(names.model_of(name)):
         raise versions.not_found(name, field=f"{request.path}model")
     if "@" in name:
-        # Before it is resolved: a version that has ended may be retired, and says where to go all the same.
+        # Before it is resolved: a version that has ended may be retired, and still says where to go.
         deprecation = catalogue.judge_model_version(
             versions.subject_of(name, tenant_id=caller.tenant_id),
             tenant_id=caller.tenant_id,

@@ -8,7 +8,7 @@ import graphene
 from inference.graphql.calling import Result
 from inference.types import LabelScore, PredictResult, TextLength
 from mlplatform.lib.errors import PlatformError
-from tenants.graphql.deprecations import Ending, EndingField
+from tenants.graphql.deprecations import DeprecatedField, FieldDeprecation
 
 
 @dataclass(slots=True)
@@ -114,14 +114,14 @@ class ModelPrediction(graphene.ObjectType):
     latency_ms = graphene.Float()
     truncated = graphene.Field(Truncation, description="Null unless the text was cut, which `truncate` allows.")
     error = graphene.Field(ItemError, description="Only of an item of a batch.")
-    prediction = EndingField(
+    prediction = DeprecatedField(
         graphene.String,
-        ends=Ending("ModelPrediction.prediction", api_version="v1", use="predictions[0].label"),
+        ends=FieldDeprecation("ModelPrediction.prediction", api_version="v1", use="predictions[0].label"),
         description="The best label, as REST v1 has it: programs that come from there can change later. Ends with v1.",
     )
-    confidence = EndingField(
+    confidence = DeprecatedField(
         graphene.Float,
-        ends=Ending("ModelPrediction.confidence", api_version="v1", use="predictions[0].score"),
+        ends=FieldDeprecation("ModelPrediction.confidence", api_version="v1", use="predictions[0].score"),
         description="How sure the model is of it, as REST v1 has it. Ends with v1.",
     )
 

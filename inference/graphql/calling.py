@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from billing.models import Operation
 from inference.calls import context as call_context
-from inference.calls import endings
+from inference.calls import deprecated_use
 from inference.engine import predict as prediction
 from inference.engine.predict import Answer, Started
 from inference.types import CallContext, PredictRequest, PredictResult
@@ -60,7 +60,7 @@ class PredictionLoader(Loader[SingleCall | BatchCall, list[Result]]):
             try:
                 begun = prediction.begin(self.call.key, requests, context, separate=separate)
             except (PlatformError, StaleCaller) as error:
-                note_endings(self.call, requests)
+                note_deprecations(self.call, requests)
                 values |= dict.fromkeys(members, error)
             except Exception as error:  # noqa: BLE001 - handed on; those that were begun must be finished
                 values |= dict.fromkeys(members, error)
@@ -97,15 +97,15 @@ def context_of(call: GraphQLCall, operation: Operation) -> CallContext:
 
 
 def note(call: GraphQLCall, answer: Answer, requests: Sequence[PredictRequest]) -> None:
-    """Remember what was charged and what ends, also of what was refused; and who still calls what ends."""
+    """Remember what was charged and what is deprecated, also of what was refused, and offer the call to the samples."""
     call.note(answer)
-    endings.sample(call.key, requests, answer.results, client=call.client)
+    deprecated_use.sample(call.key, requests, answer.results, client=call.client)
     if any(isinstance(result, PlatformError) for result in answer.results):
-        note_endings(call, requests)
+        note_deprecations(call, requests)
 
 
-def note_endings(call: GraphQLCall, requests: Sequence[PredictRequest]) -> None:
-    """Remember which of the pinned model versions end."""
-    for ending in endings.endings_of(call.key, requests, call_id=call.request_id):
-        if ending not in call.deprecations:
-            call.deprecations.append(ending)
+def note_deprecations(call: GraphQLCall, requests: Sequence[PredictRequest]) -> None:
+    """Remember which of the pinned model versions are deprecated."""
+    for deprecation in deprecated_use.deprecations_of(call.key, requests, call_id=call.request_id):
+        if deprecation not in call.deprecations:
+            call.deprecations.append(deprecation)

@@ -1,4 +1,4 @@
-"""What an announced end says: of a model version, from the lifecycle in memory; its reason from the schedule's row."""
+"""What an announced end says: of a model version, from the schedules in memory; its reason from the schedule's row."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from tenants.models import DeprecationSchedule
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class VersionDeprecation:
     """An announced end as the tenant sees it: ``sunset_at`` is its own."""
 
     schedule_id: int
@@ -28,7 +28,7 @@ class ModelVersionDeprecation(graphene.ObjectType):
     """When a model version ends, and what to use instead."""
 
     class Meta:
-        possible_types = (Ending,)
+        possible_types = (VersionDeprecation,)
 
     deprecated_at = graphene.DateTime(required=True, description="From then on answers carry deprecation headers.")
     sunset_at = graphene.DateTime(required=True, description="From then on calls are refused, with the code GONE.")
@@ -37,7 +37,7 @@ class ModelVersionDeprecation(graphene.ObjectType):
     reason = graphene.String()
 
     @staticmethod
-    def resolve_reason(root: Ending, info: graphene.ResolveInfo) -> Any:
+    def resolve_reason(root: VersionDeprecation, info: graphene.ResolveInfo) -> Any:
         return info.context.loader(ReasonLoader).load(root.schedule_id)
 
 
@@ -48,12 +48,12 @@ class ReasonLoader(Loader[int, str]):
         return dict(DeprecationSchedule.objects.filter(pk__in=keys).values_list("pk", "reason"))
 
 
-def ending_of(reference: str, *, tenant_id: int) -> Ending | None:
+def deprecation_of(reference: str, *, tenant_id: int) -> VersionDeprecation | None:
     """The announced end of a model version, ``name@version``."""
     schedule = catalogue.current().models.get(reference)
     if schedule is None or not schedule.announced(clock.now()):
         return None
-    return Ending(
+    return VersionDeprecation(
         schedule_id=schedule.id,
         deprecated_at=schedule.deprecate_at,
         sunset_at=schedule.sunset_for(tenant_id),

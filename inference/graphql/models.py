@@ -10,7 +10,7 @@ from graphene import relay
 from billing import pricing
 from billing.models import Operation
 from billing.pricing import Tariff
-from inference.graphql.deprecations import Ending, ModelVersionDeprecation, ending_of
+from inference.graphql.deprecations import ModelVersionDeprecation, VersionDeprecation, deprecation_of
 from inference.graphql.measurements import MeasurementLoader, ModelMeasurement
 from inference.models import MLModel, VersionState
 from inference.registry import names
@@ -48,7 +48,7 @@ class Version:
 
 
 class VersionStateEnum(graphene.Enum):
-    """Live: it answers calls that name the model alone. Ready: it answers calls that pin it. Retired: it answers nobody."""
+    """Live: it answers calls that name the model alone. Ready: it answers calls that pin it. Retired: it answers no calls."""
 
     class Meta:
         name = "ModelVersionState"
@@ -164,8 +164,8 @@ class ModelVersionType(graphene.ObjectType):
         return root.ref.max_batch_size
 
     @staticmethod
-    def resolve_deprecation(root: Version, info: graphene.ResolveInfo) -> Ending | None:
-        return ending_of(root.ref.qualified_reference, tenant_id=info.context.key.tenant_id)
+    def resolve_deprecation(root: Version, info: graphene.ResolveInfo) -> VersionDeprecation | None:
+        return deprecation_of(root.ref.qualified_reference, tenant_id=info.context.key.tenant_id)
 
     @staticmethod
     def resolve_model(root: Version, info: graphene.ResolveInfo) -> Model:

@@ -141,11 +141,11 @@ def problem(
     return message
 
 
-def _deprecation(ending: Deprecation) -> pb.Deprecation:
+def _deprecation(deprecation: Deprecation) -> pb.Deprecation:
     return pb.Deprecation(
-        subject=ending.subject,
-        deprecated_at_s=int(ending.deprecated_at.timestamp()),
-        sunset_at_s=int(ending.sunset_at.timestamp()),
-        successor=ending.successor,
-        guide=ending.guide,
+        subject=deprecation.subject,
+        deprecated_at_s=int(deprecation.deprecated_at.timestamp()),
+        sunset_at_s=int(deprecation.sunset_at.timestamp()),
+        successor=deprecation.successor,
+        guide=deprecation.guide,
     )

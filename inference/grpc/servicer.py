@@ -9,7 +9,7 @@ import grpc
 from django.conf import settings
 
 from billing.models import Operation
-from inference.calls import endings
+from inference.calls import deprecated_use
 from inference.engine import predict as prediction
 from inference.engine.predict import single
 from inference.grpc import messages
@@ -17,7 +17,7 @@ from inference.grpc.calls import CallInfo, answer_headers, answer_unary, as_call
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.grpc.generated import ml_inference_pb2_grpc
 from inference.grpc.messages import Malformed
-from inference.grpc.places import Places
+from inference.grpc.stream_permits import StreamPermits
 from inference.grpc.streaming import HELPERS, Stream
 from inference.types import PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
@@ -34,7 +34,7 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
         # A stream keeps a thread for as long as it is open: half of them are left for other calls.
         streams = max(1, settings.GRPC_THREADS // 2)
         self._streams = threading.BoundedSemaphore(streams)
-        self._places = Places(max(1, streams // _TENANTS_WITH_ALL_THEIR_STREAMS))
+        self._permits = StreamPermits(max(1, streams // _TENANTS_WITH_ALL_THEIR_STREAMS))
         self._helpers = ThreadPoolExecutor(HELPERS * streams, "grpc-stream", initializer=prepare_thread)
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:  # noqa: N802
@@ -45,10 +45,10 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
             try:
                 answer = prediction.predict(caller, parsed, info.context(Operation.PREDICT))
             except PlatformError:
-                info.deprecations = endings.endings_of(caller, [parsed], call_id=info.request_id)
+                info.deprecations = deprecated_use.deprecations_of(caller, [parsed], call_id=info.request_id)
                 raise
             info.note(answer)
-            endings.sample(caller, [parsed], answer.results, client=info.client)
+            deprecated_use.sample(caller, [parsed], answer.results, client=info.client)
             return messages.response(single(answer), request, request_id=parsed.call_id or info.request_id)
 
         return answer_unary(context, handle)
@@ -66,12 +66,12 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
             too_many = "As many streams are open as this server takes; please try again."
             fail(context, PlatformError(ErrorKind.OVERLOADED, too_many, retry_after_s=1.0), info)
         try:
-            yield from _stream(Stream(info, context, request_iterator, self._helpers), self._places)
+            yield from _stream(Stream(info, context, request_iterator, self._helpers), self._permits)
         finally:
             self._streams.release()
 
 
-def _stream(stream: Stream, places: Places) -> Iterator[pb.PredictResponse]:
+def _stream(stream: Stream, permits: StreamPermits) -> Iterator[pb.PredictResponse]:
     info, context = stream.info, stream.context
     callers: list[Caller] = []
 
@@ -81,7 +81,7 @@ def _stream(stream: Stream, places: Places) -> Iterator[pb.PredictResponse]:
 
     try:
         headers = as_caller(info, begin)
-        with places.of(callers[0].tenant_id):
+        with permits.of(callers[0].tenant_id):
             context.send_initial_metadata(tuple(headers.items()))
             info.begun = True
             yield from stream.answers(callers[0])
@@ -89,7 +89,7 @@ def _stream(stream: Stream, places: Places) -> Iterator[pb.PredictResponse]:
         raise  # The client has gone.
     except Exception as error:  # noqa: BLE001 - each exception has its status; unexpected ones are logged there
         fail(context, error, info)
-    # Limits and endings as they are after the last answer; at the beginning they were unknown.
+    # Limits and deprecations as they are after the last answer; at the beginning they were unknown.
     info.deprecations = stream.deprecations()
     context.set_trailing_metadata(tuple(end_headers(info).items()))
 
@@ -105,12 +105,12 @@ def _batch(request: pb.BatchPredictRequest, caller: Caller, info: CallInfo) -> p
     try:
         answer = prediction.predict_many(caller, wanted, info.context(Operation.BATCH))
     except PlatformError:
-        info.deprecations = endings.endings_of(caller, wanted, call_id=info.request_id)
+        info.deprecations = deprecated_use.deprecations_of(caller, wanted, call_id=info.request_id)
         raise
     info.note(answer)
     if any(isinstance(result, PlatformError) for result in answer.results):
-        info.deprecations = endings.endings_of(caller, wanted, call_id=info.request_id)
-    endings.sample(caller, wanted, answer.results, client=info.client)
+        info.deprecations = deprecated_use.deprecations_of(caller, wanted, call_id=info.request_id)
+    deprecated_use.sample(caller, wanted, answer.results, client=info.client)
     answers = iter(answer.results)
     reply = pb.BatchPredictResponse(units=answer.units, request_id=info.request_id)
     for sent, item in zip(request.requests, parsed, strict=True):

@@ -16,7 +16,7 @@ import grpc
 
 from billing.contracts import contract_of
 from billing.models import Operation
-from inference.calls import endings
+from inference.calls import deprecated_use
 from inference.grpc import calls, messages, metrics
 from inference.grpc.calls import CallInfo
 from inference.grpc.generated import ml_inference_pb2 as pb
@@ -205,7 +205,7 @@ class Stream:
         outcomes = group.outcomes(open_=lambda: not self._over)
         if group.answer is not None and group.caller is not None:
             self.info.decision = group.answer.decision or self.info.decision
-            endings.sample(group.caller, group.wanted, group.answer.results, client=self.info.client)
+            deprecated_use.sample(group.caller, group.wanted, group.answer.results, client=self.info.client)
         answered = 0
         for item, item_id, outcome in zip(group.items, group.ids, outcomes, strict=True):
             if isinstance(outcome, PlatformError):

@@ -111,7 +111,7 @@ class InferView(OipView):
                     context=lambda operation: context.context(call, operation, API_VERSION),
                 )
             except Exception:
-                call.deprecations = all_or_nothing.endings(caller, name, request_id=call.request_id)
+                call.deprecations = all_or_nothing.deprecations(caller, name, request_id=call.request_id)
                 raise
             body, json_size = wire.render(asked, inferred)
             response = HttpResponse(

@@ -78,7 +78,7 @@ def _infer(request: pb.ModelInferRequest, caller: Caller, info: CallInfo) -> pb.
             context=lambda operation: info.context(operation, API_VERSION),
         )
     except PlatformError as error:
-        info.deprecations = all_or_nothing.endings(caller, name, request_id=info.request_id)
+        info.deprecations = all_or_nothing.deprecations(caller, name, request_id=info.request_id)
         # Clients of this protocol show the message of a status and not its details, so the place stands in the message.
         error.detail = words_of(error)
         raise

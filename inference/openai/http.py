@@ -36,7 +36,7 @@ class EmbeddingsView(OpenAIView):
             try:
                 answer = embeddings.embed(caller, asked, context=context)
             except Exception:
-                call.deprecations = all_or_nothing.endings(caller, asked.model, request_id=call.request_id)
+                call.deprecations = all_or_nothing.deprecations(caller, asked.model, request_id=call.request_id)
                 raise
             headers = answer.cache_headers() | answer.truncation_headers()
             reply = Reply(embeddings.render(asked, answer), headers=headers, deprecations=answer.deprecations)

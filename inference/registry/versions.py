@@ -207,7 +207,7 @@ def _remove_files(version: ModelVersion) -> None:
     try:
         storage.remove(path)
     except Exception:
-        # Of a bucket that is away, say: the version is retired all the same, and its files do no harm but take room.
+        # Of a bucket that is away, say: the version is retired even so; its files do no harm but take room.
         logger.exception("the files of a retired version stay in the storage: %s", path)
 
 

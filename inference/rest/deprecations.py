@@ -161,7 +161,7 @@ class BrownoutView(KeyedView):
         tag=_TAG,
         summary="Rehearse the migration",
         description="Replay your tenant's sampled calls of the ending version on its successor, unbilled and after "
-        f"everybody's calls, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
+        f"all other work, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
         request=ref("RehearsalRequest"),
         answer=ref("Rehearsal"),
         status=202,

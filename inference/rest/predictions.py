@@ -10,12 +10,11 @@ from billing.http import keyed
 from billing.models import Operation
 from billing.rest.views import KeyedView
 from inference.api_versions import VERSIONS, parse, render, v2
-from inference.calls import context
-from inference.calls import endings as call_endings
+from inference.calls import context, deprecated_use
 from inference.engine import predict as prediction
 from inference.engine.predict import Answer, single
 from inference.inputs import truncation
-from inference.rest import batches, endings, uploads
+from inference.rest import batches, sampling, uploads
 from inference.rest.schema_components import COUNT, CUT
 from inference.types import PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -153,15 +152,15 @@ def predict(call: RestCall, *, model: str = "", known: tuple[str, ...] = _ALL) -
         try:
             answer = prediction.predict(caller, parsed, context.context(call, Operation.PREDICT, api_version))
         except Exception:
-            call.deprecations = call_endings.endings_of(caller, [parsed], call_id=call.request_id)
+            call.deprecations = deprecated_use.deprecations_of(caller, [parsed], call_id=call.request_id)
             raise
         result = single(answer)
         headers = {"X-Cache": "HIT", "Age": str(result.age_s)} if result.cached else {"X-Cache": "MISS"}
         if api_version not in _V2:
             headers.update(truncation.told([result.truncated]))
-        ending = (result.deprecation,) if result.deprecation is not None else ()
-        endings.sample(call, caller, api_version, parsed, body, answer)
-        return Reply(render(api_version, answer), headers=headers, deprecations=ending), answer.decision
+        deprecations = (result.deprecation,) if result.deprecation is not None else ()
+        sampling.sample(call, caller, api_version, parsed, body, answer)
+        return Reply(render(api_version, answer), headers=headers, deprecations=deprecations), answer.decision
 
     return keyed.answer(call, handle, known=known)
 
@@ -176,13 +175,13 @@ def batch_predict(call: RestCall) -> Reply:
         try:
             answer = prediction.predict_many(caller, wanted, context.context(call, Operation.BATCH, api_version))
         except Exception:
-            call.deprecations = call_endings.endings_of(caller, wanted, call_id=call.request_id)
+            call.deprecations = deprecated_use.deprecations_of(caller, wanted, call_id=call.request_id)
             raise
         results = _in_order(parsed, answer)
         body = batches.render(results, units=answer.units, request_id=call.request_id)
-        ending = endings.of_batch(call, caller, wanted, answer)
-        endings.sample_batch(call, caller, api_version, parsed, sent["requests"], results)
-        return Reply(body, deprecations=ending), answer.decision
+        deprecations = deprecated_use.deprecations_of_batch(caller, wanted, answer, call_id=call.request_id)
+        sampling.sample_batch(call, caller, api_version, parsed, sent["requests"], results)
+        return Reply(body, deprecations=deprecations), answer.decision
 
     return keyed.answer(call, handle, known=_V2)
 

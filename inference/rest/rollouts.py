@@ -175,7 +175,7 @@ class CanaryView(_ManagedView):
     post=_posted(
         "startShadow",
         "Start or change a shadow",
-        "Compute a share of the inputs once more with a ready version and compare the answers. Nobody's answer changes, and "
+        "Compute a share of the inputs once more with a ready version and compare the answers. No answer changes, and "
         "nothing is charged.",
         "ShadowRequest",
         {"version": "2.0.0", "percent": 10},

@@ -3,7 +3,7 @@
 Versions that are wanted, because they are live or candidates, go last; before them those that stand by, because they were live
 a short time ago. What a tenant owns makes room in its own share first (``inference.worker.shares``), and never has a model on
 sale dropped that is wanted. Two threads use it: one computes batches and loads
-what they need, the other prepares what the catalogue wants.
+what they need, the other prepares the live versions.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""A thread beside the one that computes: it loads what the catalogue wants and verifies new versions.
+"""A thread beside the one that computes: it loads the live versions and verifies new versions.
 
 So neither a promotion nor a new version stops the batches; they share the processor with it for as long as loading takes.
 """
@@ -50,7 +50,7 @@ class Preparer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to look after the catalogue."""
+        """Begin to follow the live versions."""
         self._thread = start_watched(self._run, name="model-preparer")
 
     def verify_soon(self, version_id: int) -> None:

@@ -1,7 +1,7 @@
 """What a model worker does: it computes batches, prepares models beside that, and tells what it holds.
 
 Three threads: Celery's runs :meth:`Worker.run_batch` (``-P solo``), one settles and answers what was computed, one loads what
-the catalogue wants. The parts stand in ``inference.worker``.
+the live versions. The parts stand in ``inference.worker``.
 """
 
 import logging
@@ -102,7 +102,7 @@ class Worker:
             self._note_broken_limit(message.version_id, outcome.limit_broken)
 
     def prepare(self, *, with_standby: bool = True) -> None:
-        """Load and warm what the catalogue wants of this worker's pools, then what stands by, where there is room.
+        """Load and warm the live versions of this worker's pools, then what stands by, where there is room.
 
         What does not load is tried again in a minute.
         """

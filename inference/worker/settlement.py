@@ -29,7 +29,7 @@ _server_clock = ServerClock()
 def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMessage]) -> bool:
     """Settle the holds of ``done``, then push the reply: a call that has an answer was charged. Raises what redis-py raises.
 
-    Inputs without a hold are unbilled, and answered all the same.
+    Inputs without a hold are unbilled, and answered like the others.
 
     False when Redis was too slow, so that neither was done: the batch comes again if a call still waits for it. A
     failure is tried once more, because a repetition settles nothing twice and a second reply is passed over.

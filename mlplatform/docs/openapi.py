@@ -39,7 +39,7 @@ VERSIONS: Final = tuple(_ADDRESSES)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class DeprecatedVersion:
     """A deprecated API version, as its operations say it. ``guide`` is a path."""
 
     api_version: str
@@ -50,7 +50,7 @@ class Ending:
     ended: bool
 
 
-def endings(version: str) -> tuple[Ending, ...]:
+def deprecated(version: str) -> tuple[DeprecatedVersion, ...]:
     """The API versions of a document that are deprecated at this moment.
 
     A database that cannot be read leaves the document as it is without them: it is of more use than an error.
@@ -62,7 +62,7 @@ def endings(version: str) -> tuple[Ending, ...]:
         logger.exception("the OpenAPI document of %s does not say what is deprecated: no database", version)
         return ()
     return tuple(
-        Ending(
+        DeprecatedVersion(
             one.name,
             one.schedule.deprecate_at,
             one.schedule.sunset_at,
@@ -79,12 +79,12 @@ def endings(version: str) -> tuple[Ending, ...]:
 
 
 @lru_cache(maxsize=16)
-def document(version: str, ending: tuple[Ending, ...] = ()) -> bytes:
-    """The document of ``v1`` (with v1.1) or ``v2`` as JSON; operations of what is ``ending`` are marked."""
-    if not ending:
+def document(version: str, deprecated: tuple[DeprecatedVersion, ...] = ()) -> bytes:
+    """The document of ``v1`` (with v1.1) or ``v2`` as JSON; operations of the ``deprecated`` ones are marked."""
+    if not deprecated:
         return orjson.dumps(_build(version))
     marked = orjson.loads(document(version))
-    for one in ending:
+    for one in deprecated:
         for address, item in marked["paths"].items():
             if address.startswith(f"/{one.api_version}/"):
                 for operation in item.values():
@@ -92,18 +92,18 @@ def document(version: str, ending: tuple[Ending, ...] = ()) -> bytes:
     return orjson.dumps(marked)
 
 
-def _mark(operation: dict[str, Any], ending: Ending) -> None:
+def _mark(operation: dict[str, Any], version: DeprecatedVersion) -> None:
     operation["deprecated"] = True
-    operation["x-sunset"] = ending.sunset_at.isoformat()
+    operation["x-sunset"] = version.sunset_at.isoformat()
     said = (
-        f"API version {ending.api_version} ended on {moment(ending.sunset_at)}: calls get 410."
-        if ending.ended
-        else f"API version {ending.api_version} is deprecated since {moment(ending.deprecated_at)} and ends on "
-        f"{moment(ending.sunset_at)}."
+        f"API version {version.api_version} ended on {moment(version.sunset_at)}: calls get 410."
+        if version.ended
+        else f"API version {version.api_version} is deprecated since {moment(version.deprecated_at)} and ends on "
+        f"{moment(version.sunset_at)}."
     )
-    guide = f"[{ending.guide}]({settings.BASE_URL}{ending.guide})"
+    guide = f"[{version.guide}]({settings.BASE_URL}{version.guide})"
     operation["description"] = (
-        f"**{said}** Use {ending.successor}; the guide is at {guide}.\n\n{operation['description']}"
+        f"**{said}** Use {version.successor}; the guide is at {guide}.\n\n{operation['description']}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The pages themselves. They load nothing from elsewhere and run no inline script, and are the same for everybody, but that
+"""The pages themselves. They load nothing from elsewhere and run no inline script, and are the same for all readers, but that
 the owner of a private model reads its migration guide with a key."""
 
 from collections.abc import Callable
@@ -100,5 +100,5 @@ def change_feed(request: HttpRequest) -> HttpResponse:
 @require_safe
 def document(request: HttpRequest, version: str) -> HttpResponse:
     """``/v1/openapi.json`` and ``/v2/openapi.json``, in which what is deprecated now is marked."""
-    content = openapi.document(version, openapi.endings(version))
+    content = openapi.document(version, openapi.deprecated(version))
     return HttpResponse(content, content_type="application/json", headers={"Cache-Control": "max-age=300"})

@@ -56,7 +56,7 @@ def applies(meta: dict[str, Any], size: int) -> bool:
 
 
 def packed(meta: dict[str, Any], body: bytes) -> bytes | None:
-    """The body as gzip, or None where the client does not want it or nothing is won. Such an answer varies all the same."""
+    """The body as gzip, or None where the client does not want it or nothing is won. Such an answer varies too."""
     wish = wish_of(meta.get("HTTP_ACCEPT_ENCODING", "")[:_MAX_HEADER])
     if wish is Wish.NEVER or (wish is Wish.WHERE_IT_HELPS and len(body) <= MIN_BYTES) or not body:
         return None

@@ -57,7 +57,7 @@ class Pool:
         return max(0, self._under_way - self._threads)
 
     def submit(self, work: Callable[[], T | Continued]) -> "asyncio.Future[T]":
-        """Have a thread do it; raises PoolFull. Work whose future is cancelled is done all the same."""
+        """Have a thread do it; raises PoolFull. Work is done even when its future is cancelled."""
         if self._under_way >= self._bound:
             raise PoolFull
         loop = self._loop

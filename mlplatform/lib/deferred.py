@@ -36,7 +36,7 @@ class Future(Generic[V]):
         return self._value  # type: ignore[no-any-return]
 
     def set(self, value: V) -> None:
-        """Give the value, once; who waits is called before this returns."""
+        """Give the value, once; the waiting callbacks run before this returns."""
         self._finish(value, None)
 
     def fail(self, error: Exception) -> None:

@@ -138,7 +138,7 @@ def judge(
         )
     window = brownout(schedule, at=at, tenant_id=tenant_id)
     if window is not None and window.strikes(call_id):
-        whose = "rehearsed by your tenant" if window.tenant_id is not None else "planned for everybody"
+        whose = "rehearsed by your tenant" if window.tenant_id is not None else "planned for all tenants"
         raise Ended(
             ErrorKind.BROWNOUT,
             f"{_named(schedule)} ends on {sunset:%Y-%m-%d}. In this brownout, {whose}, {window.share} % of its calls fail "

@@ -80,6 +80,6 @@ class GraphQLCall:
         if answer.decision is not None:
             self.decisions.append(answer.decision)
         for result in answer.results:
-            ending = getattr(result, "deprecation", None)
-            if ending is not None and ending not in self.deprecations:
-                self.deprecations.append(ending)
+            deprecation = getattr(result, "deprecation", None)
+            if deprecation is not None and deprecation not in self.deprecations:
+                self.deprecations.append(deprecation)

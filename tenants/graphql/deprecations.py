@@ -1,6 +1,6 @@
 """Fields that end together with an API version of REST: what they say of it, and when they stop answering.
 
-The dates are read from the lifecycle in memory whenever they are asked for, so introspection, the printed schema, the
+The dates are read from the schedules in memory whenever they are asked for, so introspection, the printed schema, the
 headers of answers and refusals follow a schedule within a second of its change.
 """
 
@@ -20,7 +20,7 @@ KIND: Final = "graphql_field"
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class FieldDeprecation:
     """``field`` such as ``ModelPrediction.confidence`` ends with the API version; ``use`` is what to ask for instead."""
 
     field: str
@@ -60,10 +60,10 @@ class Ending:
             call.deprecations.append(deprecation)
 
 
-class EndingField(graphene.Field):
-    """A field that ends as its :class:`Ending` says; it is judged before its resolver runs."""
+class DeprecatedField(graphene.Field):
+    """A field that ends as its :class:`FieldDeprecation` says; it is judged before its resolver runs."""
 
-    def __init__(self, type_: Any, *, ends: Ending, **options: Any) -> None:
+    def __init__(self, type_: Any, *, ends: FieldDeprecation, **options: Any) -> None:
         super().__init__(type_, **options)
         self.ends = ends
 
@@ -80,7 +80,7 @@ class EndingField(graphene.Field):
 class _LivingField(GraphQLField):
     """A field of the built schema whose deprecation reason is asked for, not kept."""
 
-    ends: Ending
+    ends: FieldDeprecation
 
     @property
     def deprecation_reason(self) -> str | None:
@@ -91,13 +91,13 @@ class _LivingField(GraphQLField):
 
 
 def bring_to_life(schema: GraphQLSchema) -> None:
-    """Let every :class:`EndingField` of a schema that graphene built tell its dates. Raises ValueError for a wrong name."""
+    """Let every :class:`DeprecatedField` of a schema that graphene built tell its dates. Raises ValueError for a wrong name."""
     for type_ in schema.type_map.values():
         graphene_type = getattr(type_, "graphene_type", None)
         if not isinstance(type_, GraphQLObjectType) or graphene_type is None:
             continue
         for mounted in graphene_type._meta.fields.values():
-            if not isinstance(mounted, EndingField):
+            if not isinstance(mounted, DeprecatedField):
                 continue
             owner, _, name = mounted.ends.field.partition(".")
             if owner != type_.name or name not in type_.fields:

@@ -1,4 +1,4 @@
-"""Headers of ending versions: RFC 9745 (Deprecation), RFC 8594 (Sunset), RFC 5829 and 8288 (Link), and two simple ones."""
+"""Headers of deprecated versions: RFC 9745 (Deprecation), RFC 8594 (Sunset), RFC 5829 and 8288 (Link), and two simple ones."""
 
 from email.utils import format_datetime
 from urllib.parse import quote
@@ -14,18 +14,18 @@ def of(*deprecations: Deprecation | None, path: str) -> dict[str, str]:
 
     ``path`` is the called one below the API version: the successor of an API version has the same.
     """
-    ending = [one for one in deprecations if one is not None]
-    if not ending:
+    present = [one for one in deprecations if one is not None]
+    if not present:
         return {}
-    first = min(ending, key=lambda one: one.sunset_at)
+    first = min(present, key=lambda one: one.sunset_at)
     links = []
-    for one in sorted(ending, key=lambda one: one.sunset_at):
+    for one in sorted(present, key=lambda one: one.sunset_at):
         guide = f"<{settings.BASE_URL}{quote(one.guide, safe='/@')}>"
         links += [f'{guide}; rel="deprecation"; type="text/html"', f'{guide}; rel="sunset"; type="text/html"']
         if one.kind in SubjectKind.values:  # a GraphQL field's successor has no address of its own
             links.append(f'<{settings.BASE_URL}{quote(_successor(one, path), safe="/@")}>; rel="successor-version"')
     # Sunset must not be earlier than Deprecation, and has whole seconds.
-    since = min(int(one.deprecated_at.timestamp()) for one in ending)
+    since = min(int(one.deprecated_at.timestamp()) for one in present)
     return {
         "Deprecation": f"@{since}",
         "Sunset": format_datetime(first.sunset_at, usegmt=True),

@@ -149,8 +149,8 @@ TABLE: Final[dict[ErrorKind, Wire]] = {
     ErrorKind.BROWNOUT: Wire(
         503,
         "Brownout of an ending version",
-        "This version will end soon, and a planned share of its calls fails for a while, so that nobody is surprised on "
-        "the day. Nothing was charged.",
+        "This version will end soon, and a planned share of its calls fails for a while, so that remaining calls are "
+        "found before the day. Nothing was charged.",
         "Move to the successor that the answer names; its guide tells how. Until Retry-After has passed, calls may fail.",
     ),
     ErrorKind.TIMEOUT: Wire(

@@ -1,4 +1,4 @@
-"""A tenant's own latest call of an ending version, rewritten for the successor, as commands that work when pasted.
+"""A tenant's own latest call of a deprecated version, rewritten for the successor, as commands that work when pasted.
 
 Of a call that was kept whole, the customer sees its own input and answer. Otherwise the input is an example that the
 model takes, and the answer an example of its form.
@@ -35,7 +35,7 @@ _EXAMPLE_ID: Final = "5f0c2a9e41d74b6c8a3e9d10b7c2f418"
 _EXAMPLE_SCORE_DIGITS: Final = 2
 
 
-class Ending(Protocol):
+class ScheduleLike(Protocol):
     """What must be known of a schedule: its row and the frozen one of the rules both have it."""
 
     @property
@@ -64,7 +64,7 @@ class Rewritten:
     key_uid: str = ""
 
 
-def rewritten(*, tenant_id: int, schedule: Ending, whole: bool = True) -> Rewritten | None:
+def rewritten(*, tenant_id: int, schedule: ScheduleLike, whole: bool = True) -> Rewritten | None:
     """The tenant's latest sampled call, or one like those in its usage; None for a tenant of which nothing is known.
 
     Without ``whole`` nothing of the customer's data is shown, though it was kept. None, too, where the successor cannot
@@ -86,7 +86,7 @@ def _curl(api_version: str, body: Mapping[str, Any]) -> str:
     return written_calls.curl(api_version=api_version, body=body, base_url=settings.BASE_URL, key=KEY)
 
 
-def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
+def _of_own_call(sample: CallSample, schedule: ScheduleLike) -> Rewritten | None:
     """None where the successor does not take this input; an example is more use than a command that fails."""
     try:
         body, version = _up(sample.body, schedule, sample.api_version)
@@ -117,7 +117,7 @@ def _of_own_call(sample: CallSample, schedule: Ending) -> Rewritten | None:
 
 
 def _of_example(
-    tenant_id: int, schedule: Ending, model: str, api_version: str, sample: CallSample | None
+    tenant_id: int, schedule: ScheduleLike, model: str, api_version: str, sample: CallSample | None
 ) -> Rewritten | None:
     """The same with an input that the model takes; None for a model or an API version that does not answer any more."""
     successor = schedule.successor if schedule.kind == SubjectKind.MODEL_VERSION else model
@@ -144,7 +144,7 @@ def _of_example(
     )
 
 
-def _up(body: Mapping[str, Any], schedule: Ending, api_version: str) -> tuple[dict[str, Any], str]:
+def _up(body: Mapping[str, Any], schedule: ScheduleLike, api_version: str) -> tuple[dict[str, Any], str]:
     """The body for the successor, and the API version in which it goes. Raises ValueError where that cannot be said."""
     if schedule.kind == SubjectKind.MODEL_VERSION:
         return {**body, "model": schedule.successor}, api_version
@@ -189,7 +189,7 @@ def _example_answer(ref: ModelRef) -> Answer:
     return Answer((result,), 1, None)
 
 
-def _used(tenant_id: int, schedule: Ending) -> tuple[str, str] | None:
+def _used(tenant_id: int, schedule: ScheduleLike) -> tuple[str, str] | None:
     """Model and API version of the tenant's latest calls, as its usage has them."""
     rows = version_use.of_subject(schedule.kind, schedule.subject).filter(tenant_id=tenant_id)
     row = rows.exclude(model="").exclude(api_version="").order_by("-last_call_at").first()

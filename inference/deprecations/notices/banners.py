@@ -104,7 +104,7 @@ def _text(schedule: Schedule, sunset: dt.datetime, now: dt.datetime, running: Wi
     if not used:
         return f"You did not use it in the last 30 days. Its successor is {schedule.successor}."
     if running is not None:
-        whose = "rehearsed by your tenant" if running.tenant_id is not None else "planned for everybody"
+        whose = "rehearsed by your tenant" if running.tenant_id is not None else "planned for all tenants"
         return (
             f"In a brownout, {whose}, {running.share} % of its calls fail until "
             f"{running.ends_at.astimezone(dt.UTC):%H:%M} UTC. Use {schedule.successor}."

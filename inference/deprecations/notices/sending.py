@@ -193,7 +193,7 @@ def message(
     with transaction.atomic():
         for tenant, letter in zip(tenants, written, strict=True):
             _record(frozen, tenant, moment, letter)
-    logger.info("%s wrote to %d tenants about schedule %s", by or "nobody", len(tenants), schedule.pk)
+    logger.info("%s wrote to %d tenants about schedule %s", by or "the clock", len(tenants), schedule.pk)
     return len(tenants)
 
 

@@ -1,4 +1,4 @@
-"""One sampled call of an ending version, made again on its successor: what it would be answered with, and what changes."""
+"""One sampled call of a deprecated version, made again on its successor: what it would be answered with, and what changes."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Migration rehearsals: a tenant's sampled calls of an ending version, replayed on its successor by a background job.
+"""Migration rehearsals: a tenant's sampled calls of a deprecated version, replayed on its successor by a background job.
 
 The row is the truth and exists before its message. A run takes a lease and the next attempt's number; whatever it writes
 counts only while that attempt is the row's, so a run that was thought dead cannot overwrite its successor's. What was
@@ -54,7 +54,7 @@ def request(*, schedule_id: int, tenant: Tenant, by: User | None = None) -> Rehe
         raise PlatformError(
             ErrorKind.FORBIDDEN,
             "A rehearsal replays sampled calls, and your tenant has not opted in to have them kept. An owner or admin of "
-            "the tenant can opt in; from then on calls of ending versions are kept for 30 days.",
+            "the tenant can opt in; from then on calls of deprecated versions are kept for 30 days.",
         )
     try:
         with transaction.atomic():

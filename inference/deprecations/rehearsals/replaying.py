@@ -86,9 +86,11 @@ def resolve(request: PredictRequest, *, tenant: Tenant, allowed_models: Collecti
     name = request.model or tenant.default_model
     if allowed_models and names.model_of(name) not in allowed_models:
         raise versions.not_found(name, field=field)
-    ending = catalogue.current().models.get(versions.subject_of(name, tenant_id=tenant.pk))
-    if ending is not None and clock.now() >= ending.sunset_for(tenant.pk):
-        raise PlatformError(ErrorKind.GONE, f"The model version {name} has ended; use {ending.successor}.", field=field)
+    schedule = catalogue.current().models.get(versions.subject_of(name, tenant_id=tenant.pk))
+    if schedule is not None and clock.now() >= schedule.sunset_for(tenant.pk):
+        raise PlatformError(
+            ErrorKind.GONE, f"The model version {name} has ended; use {schedule.successor}.", field=field
+        )
     ref = versions.resolve(name, tenant_id=tenant.pk, field=field)
     if ref.is_embedding:
         preparing.require_labels_unasked(ref, request)

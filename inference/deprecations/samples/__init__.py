@@ -1,1 +1,1 @@
-"""Sampled calls of ending versions, kept without their content unless the tenant allows more."""
+"""Sampled calls of deprecated versions, kept without their content unless the tenant allows more."""

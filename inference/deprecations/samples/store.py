@@ -1,4 +1,4 @@
-"""Sampled calls of ending versions: what a notice rewrites, and what a rehearsal replays.
+"""Sampled calls of deprecated versions: what a notice rewrites, and what a rehearsal replays.
 
 The path of a request only puts a sample into memory, once a minute for each key and subject; a thread writes it to SQL.
 What SQL cannot take at that moment is dropped: the next minute brings another. A sample is the shape of a call unless its
@@ -30,7 +30,9 @@ from tenants.deprecations import catalogue
 from tenants.deprecations.rules import Schedule
 from tenants.models import SubjectKind, Tenant
 
-__all__ = ["ending", "flush", "forget", "latest", "offer", "opt_in", "opt_out", "purge", "redact", "replayable"]
+__all__ = [
+    "any_schedules", "flush", "forget", "latest", "offer", "opt_in", "opt_out", "purge", "redact", "replayable", "schedules_of",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -79,14 +81,14 @@ _last: Final[OrderedDict[tuple[int, str, str, str], dt.datetime]] = OrderedDict(
 # --- On the path of a request -----------------------------------------------------------------------------------------
 
 
-def may_end(api_version: str) -> bool:
-    """Whether a call of this API version can have used anything that ends."""
+def any_schedules(api_version: str) -> bool:
+    """Whether a call of this API version can have used anything that has a schedule."""
     known = catalogue.current()
     version = known.api_versions.get(api_version)
     return bool(known.models) or (version is not None and version.schedule is not None)
 
 
-def ending(api_version: str, models: Iterable[str], *, tenant_id: int) -> list[tuple[Schedule, int]]:
+def schedules_of(api_version: str, models: Iterable[str], *, tenant_id: int) -> list[tuple[Schedule, int]]:
     """The schedules of what a call used, each with the index of the first of its models that is meant.
 
     Samples are taken before the announcement too, so that the announcement can show the tenant's own call.

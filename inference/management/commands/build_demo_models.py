@@ -11,7 +11,7 @@ class Command(BaseCommand):
 
     help = (
         "Train the demo models anew, measure them on held-out data, and write weights and cards to inference/demo/. "
-        "Needs the development requirements. Changed weights are a new version for whoever installed the old one."
+        "Needs the development requirements. Changed weights are a new version where the old one is installed."
     )
     requires_system_checks: list[str] = []
 

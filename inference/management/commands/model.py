@@ -74,7 +74,9 @@ class Command(InstallationCommand):
         add("rollback", "Go back to the version that was live before", self._rollback, of="model")
         canary = add("canary", "Let a version answer a share of the tenants", self._canary)
         canary.add_argument("--percent", type=int, default=5)
-        shadow = add("shadow", "Have a version compute a share of the inputs too, answering nobody", self._shadow)
+        shadow = add(
+            "shadow", "Have a version compute a share of the inputs too, without answering calls", self._shadow
+        )
         shadow.add_argument("--percent", type=int, default=100)
         add("stop", "Stop a model's canary and shadow", self._stop, of="model")
         ended = add("deprecate", "Announce the end of versions", self._deprecate, of="versions")
@@ -184,7 +186,7 @@ class Command(InstallationCommand):
 
     def _shadow(self, options: dict[str, Any]) -> None:
         row = trials.start_shadow(version=_version(options), percent=options["percent"])
-        self._say(f"{row.candidate} computes {row.percent} % of the inputs too, and answers nobody")
+        self._say(f"{row.candidate} computes {row.percent} % of the inputs too, and answers no calls")
 
     def _stop(self, options: dict[str, Any]) -> None:
         model = _model(options)

@@ -82,7 +82,9 @@ def _check_safetensors(name: str, file: Path) -> None:
     position = 0
     for start, end in spans:
         if start != position:
-            raise PackageError(placed(name), "Its tensors overlap, or leave bytes between them that nobody reads.")
+            raise PackageError(
+                placed(name), "Its tensors overlap, or leave bytes between them that belong to no tensor."
+            )
         position = end
     if position != size - _LENGTH.size - length:
         raise PackageError(placed(name), "Its tensors do not end where the file ends.")

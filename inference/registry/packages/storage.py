@@ -1,8 +1,8 @@
 """Where the files of model versions lie: a folder, or any other of Django's storages, fetched once by each machine.
 
 A version's ``artefact_path`` is a folder in ``STORAGES["models"]``. Where that is a folder of this machine it is used as it
-lies; else :func:`local_folder` fetches it below ``MODELS_CACHE_DIR`` under its digest, which is compared before anybody reads
-it, so that neither the storage nor the way to it has to be trusted.
+lies; else :func:`local_folder` fetches it below ``MODELS_CACHE_DIR`` under its digest, which is compared before it is
+read, so that neither the storage nor the way to it has to be trusted.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ def local_folder(version: ModelVersion) -> Path:
     """The folder with the version's files on this machine.
 
     Raises INVALID_INPUT for a path that leaves the storage, ArtefactError where what was fetched is not what was
-    registered, and UNAVAILABLE where the storage does not answer. A folder of this machine is not compared here: whoever
-    loads it does.
+    registered, and UNAVAILABLE where the storage does not answer. A folder of this machine is not compared here, but when a
+    worker loads it.
     """
     storage = _storage()
     if isinstance(storage, FileSystemStorage):

@@ -42,7 +42,7 @@ class Command(BaseCommand):
         except (RuntimeError, OSError) as error:
             raise CommandError(f"gRPC cannot listen on {settings.GRPC_HOST}:{settings.GRPC_PORT}: {error}") from error
         server.start()
-        # On a thread of its own: while SQL does not answer, TERM is heeded all the same.
+        # On a thread of its own, so that TERM is heeded while SQL does not answer.
         connections.close_all()
         Ticker("grpc-readiness", _LOOK_S, server.tell_readiness).ensure_started()
         collector.calm()

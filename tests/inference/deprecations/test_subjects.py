@@ -50,7 +50,7 @@ def test_each_wrong_field_is_named(db: None) -> None:
 def test_what_answers_nobody_is_no_subject_and_no_successor(db: None, state: VersionState) -> None:
     make_versions()
     ModelVersion.objects.filter(version="1.0.0").update(state=state)
-    assert "answers nobody" in problems(OLD, LIVE)["subject"][0]
+    assert "answers no calls" in problems(OLD, LIVE)["subject"][0]
     ModelVersion.objects.filter(version="1.0.0").update(state=VersionState.READY)
     ModelVersion.objects.filter(version="2.0.0").update(state=state)
     assert "choose a version that answers" in problems(OLD, LIVE)["successor"][0]

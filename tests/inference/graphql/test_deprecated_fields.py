@@ -9,7 +9,7 @@ from graphql import print_schema
 from mlplatform.schema import schema
 from tenants.deprecations import catalogue, schedules
 from tenants.graphql import deprecations
-from tenants.graphql.deprecations import Ending, EndingField
+from tenants.graphql.deprecations import DeprecatedField, FieldDeprecation
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.ending import make_schedule
@@ -91,7 +91,7 @@ def test_after_the_sunset_they_are_gone_and_the_rest_stays(acme: Customer, globe
 
 def test_a_field_that_is_named_wrongly_is_found_when_the_schema_is_built() -> None:
     class Query(graphene.ObjectType):  # type: ignore[misc]
-        one = EndingField(graphene.Int, ends=Ending("Query.two", api_version="v1", use="three"))
+        one = DeprecatedField(graphene.Int, ends=FieldDeprecation("Query.two", api_version="v1", use="three"))
 
     with pytest.raises(ValueError, match=r"has no field Query\.two"):
         deprecations.bring_to_life(graphene.Schema(query=Query).graphql_schema)

@@ -41,7 +41,7 @@ def test_the_code_runs_as_it_stands(
     assert said.pop(2) == "602 256", "tokens of a text that was cut, and how many were read"
     assert said[2:4] == ["positive", "The text is empty."]
     assert said[4:8] == ["0 positive", "1 negative", "2 INVALID_INPUT text", "3 positive"]
-    assert said[8].startswith("NOT_FOUND There is no model 'nobody'")
+    assert said[8].startswith("NOT_FOUND There is no model 'missing'")
     assert said[9].split()[0] == "NOT_FOUND"
     assert said[10].startswith('"burst";r=')
     assert ledger.holds(acme.tenant) == 0

@@ -254,7 +254,7 @@ def test_one_cannot_stop_what_is_planned_for_all(acme: Customer, ending: Depreca
     )
     api = Api(acme)
     assert delete(api, address(ending, "/brownout")).body == {"stopped": 0}
-    assert_problem(v1(api), ErrorKind.BROWNOUT, "planned for everybody")
+    assert_problem(v1(api), ErrorKind.BROWNOUT, "planned for all tenants")
     row.refresh_from_db()
     assert row.ends_at == now + dt.timedelta(hours=1)
 

@@ -167,7 +167,7 @@ def test_a_rehearsal_strikes_its_tenant_alone_and_before_the_deprecation() -> No
 def test_a_brownout_for_all_waits_for_the_deprecation() -> None:
     schedule = replace(SCHEDULE, brownouts=(Window(3, START, SCHEDULE.sunset_at, 100),))
     assert judged(schedule, START + DAY) is None
-    with pytest.raises(Ended, match="planned for everybody"):
+    with pytest.raises(Ended, match="planned for all tenants"):
         judged(schedule, SCHEDULE.deprecate_at)
 
 
@@ -177,7 +177,7 @@ def test_of_several_brownouts_the_largest_share_counts() -> None:
     shared = Window(2, during, during + DAY, 100)
     schedule = replace(SCHEDULE, brownouts=(own, shared))
     for number in range(20):
-        with pytest.raises(Ended, match="planned for everybody"):
+        with pytest.raises(Ended, match="planned for all tenants"):
             judged(schedule, during, call_id=f"call-{number}")
     assert brownout(schedule, at=during - DAY / 2, tenant_id=ACME) == own
 

@@ -93,7 +93,7 @@ def test_a_brownout_that_runs_is_said(acme: Customer, globex: Customer, walk: Wa
     assert only(globex).severity is Severity.INFO, "another tenant's rehearsal is nobody's business"
     walk(start)
     used(globex)
-    assert "planned for everybody, 50 % of its calls fail until 09:10 UTC" in only(globex).text
+    assert "planned for all tenants, 50 % of its calls fail until 09:10 UTC" in only(globex).text
 
 
 def test_the_most_pressing_comes_first_and_cancelled_ones_go(acme: Customer, walk: Walk) -> None:

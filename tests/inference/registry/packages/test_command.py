@@ -57,7 +57,7 @@ def test_push_promote_roll_back_and_the_rest(package: Path) -> None:
     assert "shapes@1.1.0 is staged: " in said
     assert said.endswith("shapes@1.1.0 is ready\n")
     assert "answers 20 % of the tenants" in run("canary", "shapes@1.1.0", "--percent", "20")
-    assert "answers nobody" in run("shadow", "shapes@1.1.0")
+    assert "answers no calls" in run("shadow", "shapes@1.1.0")
     assert Rollout.objects.filter(state="running").count() == 2
     run("stop", "shapes")
     assert not Rollout.objects.filter(state="running").exists()

@@ -1,4 +1,4 @@
-"""How many streams each tenant has open, so that one tenant's idle streams leave places to others."""
+"""Permits for open streams: a bound for each tenant, so that one tenant's idle streams leave permits to others."""
 
 import threading
 from collections import Counter
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from mlplatform.lib.errors import ErrorKind, PlatformError
 
 
-class Places:
+class StreamPermits:
     """At most ``most`` for each tenant in this process."""
 
     def __init__(self, most: int) -> None:
@@ -18,7 +18,7 @@ class Places:
 
     @contextmanager
     def of(self, tenant_id: int) -> Iterator[None]:
-        """One place while the block runs. Raises OVERLOADED when the tenant has no more."""
+        """One permit while the block runs. Raises OVERLOADED when the tenant has no more."""
         with self._lock:
             if self._taken[tenant_id] >= self._most:
                 raise PlatformError(

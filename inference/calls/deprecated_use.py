@@ -1,4 +1,4 @@
-"""What a call of any face used that ends: for what its answer says, and for samples of who still calls it."""
+"""The deprecated model versions that a call of any face used: for the headers of its answer, and for samples of such calls."""
 
 import base64
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ _SAID_AS: Final = "v2"
 """Samples of faces without API versions are kept as REST calls of this one, which guides and rehearsals can read."""
 
 
-def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str) -> tuple[Deprecation, ...]:
-    """What ends of the model versions that a call pinned, where a refusal leaves no result that says it.
+def deprecations_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str) -> tuple[Deprecation, ...]:
+    """Deprecations of the model versions that a call pinned, where a refusal leaves no result that has them.
 
     Looked up anew, each once, in the order of the call.
     """
@@ -44,6 +44,16 @@ def endings_of(caller: Caller, wanted: Sequence[PredictRequest], *, call_id: str
     return tuple(found)
 
 
+def deprecations_of_batch(
+    caller: Caller, wanted: Sequence[PredictRequest], answer: Answer, *, call_id: str
+) -> tuple[Deprecation, ...]:
+    """Deprecations of the model versions that a batch pinned, answered or not."""
+    results = [result for result in answer.results if not isinstance(result, PlatformError)]
+    if len(results) < len(answer.results):
+        return deprecations_of(caller, wanted, call_id=call_id)
+    return tuple(dict.fromkeys(result.deprecation for result in results if result.deprecation is not None))
+
+
 def sample(
     caller: Caller,
     wanted: Sequence[PredictRequest],
@@ -51,14 +61,14 @@ def sample(
     *,
     client: str,
 ) -> None:
-    """Offer answered inputs to the samples of the model versions that end; most calls use nothing such."""
-    if not samples.may_end(""):
+    """Offer answered inputs to the samples of deprecated model versions; most calls use none."""
+    if not samples.any_schedules(""):
         return
     answered = [
         (request, result) for request, result in zip(wanted, results, strict=True) if isinstance(result, PredictResult)
     ]
     names = (request.model or caller.default_model for request, _ in answered)
-    for schedule, index in samples.ending("", names, tenant_id=caller.tenant_id) if answered else ():
+    for schedule, index in samples.schedules_of("", names, tenant_id=caller.tenant_id) if answered else ():
         request, result = answered[index]
         samples.offer(
             schedule=schedule,
