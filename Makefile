@@ -54,8 +54,16 @@ check: install-test ## Lint, formatting, types, floors, words, time of tests, mi
 	@echo "manage.py check --deploy --fail-level WARNING"
 	@$(CHECK_ENV) $(PYTHON) manage.py check --deploy --fail-level WARNING
 
-bench: install-test ## Measure against the reference service (some minutes)
-	@exec $(PYTHON) -m bench $(ARGS)
+bench: install-test ## Measure, some minutes; `make bench pages` measures one scenario of bench/README.md
+	@exec $(PYTHON) -m bench $(SCENARIOS) $(ARGS)
+
+# Further words after `bench` name scenarios: they are no targets of their own.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+SCENARIOS := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+.PHONY: $(SCENARIOS)
+$(SCENARIOS):
+	@:
+endif
 
 protos: install-test ## Make the gRPC code of inference/grpc/protos anew
 	@exec $(PYTHON) -m inference.grpc.compile_protos

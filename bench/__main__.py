@@ -23,6 +23,7 @@ from bench.scenarios import (
     lifecycle,
     outage,
     overload,
+    pages,
     protocols,
     round_trips,
     scaling,
@@ -35,25 +36,36 @@ _TITLE = "# Results\n\nWritten by `python -m bench --write`, newest first.\n"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the scenarios; 0 when every target is met, 1 when one is not."""
     scenarios = _scenarios()
+    known = [*scenarios, pages.NAME]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(scenarios)}; all by default")
+    parser.add_argument("scenario", nargs="*", help=f"of {', '.join(known)}; all by default")
     parser.add_argument(
         "--quick", action="store_true", help="short runs that show that a scenario works; their figures are no result"
     )
+    parser.add_argument(
+        "--database",
+        default="",
+        metavar="URL",
+        help="of an empty PostgreSQL database, for the scenario pages; else SQLite",
+    )
     parser.add_argument("--write", action="store_true", help="also put the figures into bench/RESULTS.md")
     options = parser.parse_args(arguments)
-    unknown = set(options.scenario) - set(scenarios)
+    unknown = set(options.scenario) - set(known)
     if unknown:
-        parser.error(f"unknown scenario: {', '.join(sorted(unknown))}; there are {', '.join(scenarios)}")
+        parser.error(f"unknown scenario: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if options.quick and options.write:
         parser.error("the figures of --quick are no result to be written down")
     # TERM must unwind the stack, or the processes that were started would stay.
     signal.signal(signal.SIGTERM, _end)
-    names = options.scenario or list(scenarios)
+    names = options.scenario or known
     description = machine.describe()
     print(f"{description}\n", flush=True)
     results = []
-    for result in _measure([scenarios[name] for name in names], quick=options.quick):
+    for result in _measure(
+        [scenarios[name] for name in names if name != pages.NAME],
+        quick=options.quick,
+        pages_on=options.database if pages.NAME in names else None,
+    ):
         print(f"{result.markdown()}\n", flush=True)
         results.append(result)
     if options.write:
@@ -92,9 +104,14 @@ def _cached(running: Product, folder: Path) -> Result:
         return cached.run(running, reference)
 
 
-def _measure(scenarios: Sequence[_Scenario], *, quick: bool) -> Iterator[Result]:
+def _measure(scenarios: Sequence[_Scenario], *, quick: bool, pages_on: str | None) -> Iterator[Result]:
+    """``pages_on`` is the database of the pages, which need no running product; None leaves them out."""
     with tempfile.TemporaryDirectory(prefix="mlplatform-bench-") as name:
         folder = Path(name)
+        if pages_on is not None:
+            yield pages.run(folder, quick=quick, database_url=pages_on)
+        if not scenarios:
+            return
         print("Starting the product …", flush=True)
         with product.started(folder / "data") as running:
             for scenario in scenarios:
