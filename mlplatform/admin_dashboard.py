@@ -1,42 +1,29 @@
 """The start page of the admin: what happens now, and what needs attention. A part that cannot be known says so."""
 
 import datetime as dt
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from auditlog.models import LogEntry
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
 from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRollup
 from inference.fleet import workers
-from mlplatform import attention
-from mlplatform.lib import clock, redis
+from mlplatform import admin_figures, attention, traffic_page
+from mlplatform.admin_figures import known
+from mlplatform.lib import clock, dates
 from mlplatform.observability import traffic
+from tenants.admin import charts
+from tenants.admin.charts import Column, Series
 from tenants.models import Tenant, User
-
-T = TypeVar("T")
 
 DAYS: Final = 14
 _TOP: Final = 6
 _RECENT: Final = 6
-UNKNOWN: Final = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One number on a card: ``note`` explains it, ``tone`` colours it when it is bad."""
-
-    title: str
-    value: str
-    note: str
-    icon: str
-    tone: str = ""
-    link: str = ""
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -47,69 +34,17 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     usage = user.has_perm("billing.view_usagerollup")
     days = units_per_day() if usage else {}
     return context | {
-        "figures": figures(days if usage else None),
+        "outcomes": admin_figures.of_traffic(),
+        "figures": [*([admin_figures.of_units(days)] if usage else []), *admin_figures.of_fleet(user)],
         "notices": attention.notices(user),
-        "units_chart": _bars(days, "Units") if usage else "",
+        "units_chart": _units_chart(days) if usage else None,
         "hours_chart": _hours_chart(),
-        "chart_options": json.dumps(_CHART_OPTIONS),
         "units_total": f"{sum(days.values()):,}",
         "days": DAYS,
         "top_tenants": top_tenants() if usage and user.has_perm("tenants.view_tenant") else None,
-        "workers": _known(workers.alive),
+        "workers": known(workers.alive),
         "recent": recent_changes() if user.has_perm("auditlog.view_logentry") else None,
     }
-
-
-def figures(days: dict[dt.date, int] | None) -> list[Figure]:
-    """The cards along the top; without ``days`` the one about units is left out."""
-    shown = [*_traffic_figures()]
-    if days is not None:
-        shown.append(_units_figure(days))
-    return [*shown, _queue_figure(), _workers_figure()]
-
-
-def _traffic_figures() -> list[Figure]:
-    counted = _known(traffic.today)
-    if counted is None:
-        return [
-            Figure("Requests today", UNKNOWN, "The state Redis does not answer", "swap_vert", "danger"),
-            Figure("Error rate", UNKNOWN, "The state Redis does not answer", "error", "danger"),
-        ]
-    rate = counted.error_rate
-    refused = counted.client_errors / counted.requests if counted.requests else 0.0
-    tone = "danger" if rate >= 0.01 else "warning" if rate > 0.001 else ""
-    return [
-        Figure("Requests today", f"{counted.requests:,}", f"{refused:.1%} refused (4xx)", "swap_vert"),
-        Figure("Error rate", f"{rate:.2%}", f"{counted.server_errors:,} server errors (5xx)", "error", tone),
-    ]
-
-
-def _units_figure(days: dict[dt.date, int]) -> Figure:
-    today, yesterday = list(days.values())[-1], list(days.values())[-2]
-    link = reverse("admin:billing_usagerollup_changelist")
-    return Figure("Units today", f"{today:,}", f"{yesterday:,} yesterday", "toll", link=link)
-
-
-def _queue_figure() -> Figure:
-    depths = _known(_depths)
-    if depths is None:
-        return Figure("Waiting", UNKNOWN, "The state Redis does not answer", "stacks", "danger")
-    note = ", ".join(f"{depth:,} in {queue}" for queue, depth in depths.items())
-    return Figure("Waiting", f"{sum(depths.values()):,}", note, "stacks")
-
-
-def _depths() -> dict[str, int]:
-    pools = (pool for info in workers.alive() for pool in info.pools)
-    return workers.queue_depths(sorted({*workers.QUEUES, *pools}))
-
-
-def _workers_figure() -> Figure:
-    alive = _known(workers.alive)
-    if alive is None:
-        return Figure("Workers alive", UNKNOWN, "The state Redis does not answer", "memory", "danger")
-    gpu = sum(1 for info in alive if info.computes)
-    note = f"{gpu} for models, {len(alive) - gpu} for jobs"
-    return Figure("Workers alive", str(len(alive)), note, "memory", "" if gpu else "danger")
 
 
 def units_per_day() -> dict[dt.date, int]:
@@ -165,47 +100,19 @@ def recent_changes() -> list[LogEntry]:
     return list(LogEntry.objects.select_related("actor", "content_type").order_by("-timestamp")[:_RECENT])
 
 
-def _known(ask: Callable[[], T]) -> T | None:
-    """The answer of Redis, or None when it gives none: the page is shown without it."""
-    try:
-        return ask()
-    except redis.FAILURES:
+def _units_chart(days: dict[dt.date, int]) -> SafeString:
+    page = reverse("admin:billing_usagerollup_changelist")
+    columns = [
+        Column(dates.day(day), f"{day.day} {day:%b}", (units,), f"{page}?day_from={day}&day_to={day}")
+        for day, units in days.items()
+    ]
+    return charts.stacked(columns, [Series("units", "plain")], label=f"Units on each of the last {DAYS} days")
+
+
+def _hours_chart() -> SafeString | None:
+    found = known(traffic.today)
+    if found is None:
         return None
-
-
-def _bars(days: dict[dt.date, int], label: str) -> str:
-    colours = ["var(--color-primary-300)"] * (len(days) - 1) + ["var(--color-primary-600)"]
-    return _chart([f"{day:%d %b}" for day in days], list(days.values()), label, colours)
-
-
-def _hours_chart() -> str:
-    counted = _known(traffic.today)
-    if counted is None:
-        return ""
-    hours = [f"{hour:02}:00" for hour in range(len(counted.per_hour))]
-    return _chart(hours, list(counted.per_hour), "Requests", ["var(--color-primary-300)"] * len(hours))
-
-
-def _chart(labels: list[str], values: list[int], label: str, colours: list[str]) -> str:
-    bars = {"label": label, "data": values, "backgroundColor": colours, "borderRadius": 4, "maxBarThickness": 28}
-    return json.dumps({"labels": labels, "datasets": [bars]})
-
-
-_CHART_OPTIONS: Final = {
-    "animation": False,
-    "maintainAspectRatio": False,
-    "plugins": {"legend": {"display": False}, "tooltip": {"displayColors": False}},
-    "scales": {
-        "x": {
-            "border": {"display": False},
-            "grid": {"display": False},
-            "ticks": {"color": "#9ca3af", "maxRotation": 0, "autoSkip": True},
-        },
-        "y": {
-            "beginAtZero": True,
-            "border": {"display": False},
-            "grid": {"drawTicks": False},
-            "ticks": {"color": "#9ca3af", "maxTicksLimit": 5, "precision": 0, "padding": 8},
-        },
-    },
-}
+    return traffic_page.chart(
+        found, label="Calls in each hour of today, by how they ended", link=traffic_page.address()
+    )

@@ -6,6 +6,8 @@ from typing import Any, Final
 from django.http import HttpRequest
 from django.urls import reverse
 
+from mlplatform import traffic_page
+
 _PAGES: Final = ("/admin/tenants/deprecationschedule/timeline/", "/admin/inference/mlmodel/workers/")
 """Pages with an entry of their own, below the address of a list."""
 
@@ -53,6 +55,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         _group(
             "Usage",
             [
+                _roof_page(request, traffic_page.TITLE, "swap_vert", traffic_page.address()),
                 _entry(request, "Daily usage", "bar_chart", "billing", "usagerollup"),
                 _entry(request, "Usage records", "receipt_long", "billing", "usagerecord"),
             ],
@@ -93,6 +96,17 @@ def _page(request: HttpRequest, title: str, icon: str, view: str) -> dict[str, A
         "link": address,
         "active": lambda _: request.path.startswith(address),
         "permission": _may_see(app, model),
+    }
+
+
+def _roof_page(request: HttpRequest, title: str, icon: str, address: str) -> dict[str, Any]:
+    """A page of no model, for all staff."""
+    return {
+        "title": title,
+        "icon": icon,
+        "link": address,
+        "active": lambda _: request.path == address,
+        "permission": lambda _: True,
     }
 
 

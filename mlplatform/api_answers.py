@@ -13,13 +13,20 @@ _answers: Final = Counter("mlplatform_api_answers_total", "API calls that were a
 _seconds: Final = Histogram(
     "mlplatform_api_seconds", "From the first to the last line of our code for an API call.", ["operation"]
 )
+_brownouts: Final = Counter(
+    "mlplatform_api_brownout_answers_total",
+    "API calls that a planned brownout refused; each is one of mlplatform_api_answers_total with status 503 too.",
+    ["operation"],
+)
 
 
-def observe(operation: str, status: int, seconds: float) -> None:
-    """One call was answered."""
+def observe(operation: str, status: int, seconds: float, *, brownout: bool = False) -> None:
+    """One call was answered; ``brownout`` tells a planned refusal from a failure of the same status."""
     tally.count(_answered(operation, status))
     tally.observe(_timed(operation), seconds)
-    traffic.count(status)
+    if brownout:
+        tally.count(_of_brownout(operation))
+    traffic.count(status, brownout=brownout)
 
 
 @lru_cache(maxsize=1)
@@ -42,3 +49,8 @@ def _answered(operation: str, status: int) -> Counter:
 @lru_cache(maxsize=64)
 def _timed(operation: str) -> Histogram:
     return _seconds.labels(operation)
+
+
+@lru_cache(maxsize=64)
+def _of_brownout(operation: str) -> Counter:
+    return _brownouts.labels(operation)

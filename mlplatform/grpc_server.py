@@ -15,9 +15,10 @@ from django.conf import settings
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from inference.grpc import metrics, streaming
+from inference.grpc import metrics, statuses, streaming
 from mlplatform import grpc_services
 from mlplatform.lib import sql_connections
+from mlplatform.lib.errors import ErrorKind
 from mlplatform.observability import traffic
 from mlplatform.observability.health import readiness
 
@@ -193,6 +194,9 @@ def _observed(method: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.Rpc
 
 _OURS: Final = frozenset({"INTERNAL", "UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED"})
 
+_OF_SEVERAL_KINDS: Final = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED"})
+_OVER_LIMIT: Final = frozenset({ErrorKind.QUOTA_EXCEEDED.name, ErrorKind.TOO_MANY_ATTEMPTS.name})
+
 
 def _ended(method: str, context: Any, seconds: float) -> None:
     code = context.code()
@@ -202,7 +206,12 @@ def _ended(method: str, context: Any, seconds: float) -> None:
         # Whatever the handler made of it, the caller saw its own end of the call.
         name = "CANCELLED" if context.time_remaining() else "DEADLINE_EXCEEDED"
     failed = name in _OURS
+    reason = statuses.reason_of(context) if name in _OF_SEVERAL_KINDS else ""
+    brownout = reason == ErrorKind.BROWNOUT.name
     metrics.answered(method, name, seconds)
+    if brownout:
+        metrics.refused_by_brownout(method)
     # The start page of the admin counts answers of all faces, in the words of HTTP.
-    traffic.count(503 if failed else 200 if name == "OK" else 400)
+    over_limit = reason in _OVER_LIMIT
+    traffic.count(503 if failed else 200 if name == "OK" else 429 if over_limit else 400, brownout=brownout)
     sql_connections.let_go(after_failure=failed)

@@ -339,6 +339,7 @@ UNFOLD: dict[str, Any] = {
         lambda request: static("platform/tokens.css"),
         lambda request: static("platform/ui.css"),
         lambda request: static("platform/admin.css"),
+        lambda request: static("platform/charts.css"),
     ],
     "DASHBOARD_CALLBACK": "mlplatform.admin_dashboard.dashboard",
     "LOGIN": {"form": "tenants.login_form.GuardedAuthenticationForm"},

@@ -75,7 +75,7 @@ class ShortWay:
             *packing,
             *reply.headers.items(),
         ]
-        api_answers.observe(match[2], reply.status, perf_counter() - started)
+        api_answers.observe(match[2], reply.status, perf_counter() - started, brownout=reply.brownout)
         start_response(self._status_lines[reply.status], headers)
         return (body,)
 

@@ -7,6 +7,7 @@ from mlplatform.api_urls import api
 from mlplatform.graphql.view import graphql
 from mlplatform.observability import health
 from mlplatform.observability.metrics import metrics
+from mlplatform.traffic_page import traffic_page
 
 
 class ApiVersionConverter:
@@ -28,6 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", metrics),
     path("", include("mlplatform.docs.urls")),
+    path("admin/traffic/", admin.site.admin_view(traffic_page), name="traffic"),
     path("admin/", admin.site.urls),
     path("graphql", graphql, name="graphql"),
     path("oip/", include("inference.oip.urls")),

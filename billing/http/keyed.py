@@ -84,6 +84,7 @@ def answer(
         reply = with_caller(call, work)
     except Exception as error:  # noqa: BLE001 - each exception has its problem; unexpected ones are logged there
         reply = render_problem(error, request_id=call.request_id)
+        reply.brownout = isinstance(error, PlatformError) and error.kind is ErrorKind.BROWNOUT
     for name, value in headers.items():
         reply.headers.setdefault(name, value)
     return reply

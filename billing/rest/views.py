@@ -64,6 +64,7 @@ class KeyedView(ApiView):
         )
         for name, value in reply.headers.items():
             response.headers[name] = value
+        reply.mark(response)
         return response  # type: ignore[no-any-return]
 
 

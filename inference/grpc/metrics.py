@@ -12,12 +12,22 @@ _seconds: Final = Histogram(
     "mlplatform_grpc_seconds", "From the first to the last line of our code for a gRPC call.", ["method"]
 )
 _items: Final = Counter("mlplatform_grpc_stream_items_total", "Inputs of streams that were answered.", ["code"])
+_brownouts: Final = Counter(
+    "mlplatform_grpc_brownout_answers_total",
+    "gRPC calls that a planned brownout refused; each is one of mlplatform_grpc_answers_total with UNAVAILABLE too.",
+    ["method"],
+)
 
 
 def answered(method: str, code: str, seconds: float) -> None:
     """One call ended with this code."""
     tally.count(_answered(method, code))
     tally.observe(_timed(method), seconds)
+
+
+def refused_by_brownout(method: str) -> None:
+    """One call was refused by a planned brownout."""
+    tally.count(_of_brownout(method))
 
 
 def items_answered(code: str, number: int) -> None:
@@ -34,6 +44,11 @@ def _answered(method: str, code: str) -> Counter:
 @lru_cache(maxsize=64)
 def _timed(method: str) -> Histogram:
     return _seconds.labels(method)
+
+
+@lru_cache(maxsize=64)
+def _of_brownout(method: str) -> Counter:
+    return _brownouts.labels(method)
 
 
 @lru_cache(maxsize=32)

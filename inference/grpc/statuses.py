@@ -86,6 +86,16 @@ def status_of(error: PlatformError, *, request_id: str) -> status_pb2.Status:
     )
 
 
+def reason_of(context: grpc.ServicerContext) -> str:
+    """The kind of error that ended the call, in capitals; empty where it ended without a status of ours."""
+    for name, value in context.trailing_metadata() or ():
+        if name == DETAILS_KEY:
+            info = error_details_pb2.ErrorInfo()
+            status_pb2.Status.FromString(value).details[0].Unpack(info)
+            return str(info.reason)
+    return ""
+
+
 def item_status(error: PlatformError) -> ml_inference_pb2.ItemStatus:
     """The same for one input of a batch or stream."""
     return ml_inference_pb2.ItemStatus(

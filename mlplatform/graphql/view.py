@@ -163,9 +163,11 @@ def _problem(error: Exception, *, request_id: str, media_type: str) -> Reply:
 
 
 def _write(reply: Reply) -> HttpResponse:
-    return HttpResponse(
+    response = HttpResponse(
         orjson.dumps(reply.body, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS),
         status=reply.status,
         content_type=f"{reply.content_type}; charset=utf-8",
         headers=reply.headers,
     )
+    reply.mark(response)
+    return response

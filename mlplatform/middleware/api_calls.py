@@ -20,6 +20,7 @@ from django.utils.cache import patch_vary_headers
 from mlplatform import api_answers
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.http import problems
+from tenants.http.call import is_brownout
 
 API_PATH: Final = re.compile(
     r"/(?:v\d[^/]*/)?(predict|batch-predict|models|usage|limits|me|users|items|likes|oip|openai|graphql)(?:/|$)"
@@ -72,7 +73,7 @@ class ApiCallsMiddleware:
             headers[name] = value
         if self._origins:
             self._allow(response, request.META.get("HTTP_ORIGIN", ""))
-        api_answers.observe(match[1], response.status_code, perf_counter() - started)
+        api_answers.observe(match[1], response.status_code, perf_counter() - started, brownout=is_brownout(response))
         return response
 
     def _answer(self, request: HttpRequest) -> HttpResponse:

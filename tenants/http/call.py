@@ -71,6 +71,17 @@ class Reply:
     content_type: str = "application/json"
     deprecations: tuple[Deprecation, ...] = ()
     """Of what the call pinned beside its API version, such as model versions."""
+    brownout: bool = False
+    """A planned brownout refused the call, so its 503 is no failure of the service."""
+
+    def mark(self, response: Any) -> None:
+        """Note on a framework's response what its status does not tell to whatever counts the answer."""
+        response.refused_by_brownout = self.brownout
+
+
+def is_brownout(response: Any) -> bool:
+    """Whether the response was marked as a planned refusal."""
+    return getattr(response, "refused_by_brownout", False)
 
 
 def problem_reply(error: Exception, *, request_id: str) -> Reply:

@@ -14,6 +14,7 @@ from inference.fleet.workers import Heartbeat, LoadedModel
 from inference.models import EndUser, Item, MLModel, ModelVersion
 from mlplatform import demo_audience
 from mlplatform.lib import clock
+from mlplatform.observability import traffic
 from tenants import trusted_documents
 from tests.conftest import Customer
 from tests.support import staff
@@ -48,6 +49,7 @@ PAGES = {
     "trusted documents": "/admin/tenants/trusteddocument/",
     "trusted document": "/admin/tenants/trusteddocument/{document}/change/",
     "new trusted document": "/admin/tenants/trusteddocument/add/",
+    "traffic": "/admin/traffic/",
     "usage": "/admin/billing/usagerollup/",
     "audit": "/admin/auditlog/logentry/",
     "roles": "/admin/auth/group/",
@@ -192,10 +194,13 @@ def test_what_is_written_into_a_page_does_not_run(tab: Watched, addresses: dict[
 
 
 def test_the_charts_of_the_start_page_are_drawn(tab: Watched, addresses: dict[str, str]) -> None:
+    traffic.count(200)
+    traffic.gather()
     tab.page.goto(addresses["start"])
-    tab.page.wait_for_function("document.querySelectorAll('canvas.chart').length == 2")
-    drawn = "[...document.querySelectorAll('canvas.chart')].every(c => Chart.getChart(c) && c.width > 100)"
-    tab.page.wait_for_function(drawn)
+    highest = "figure => Math.max(...[...figure.querySelectorAll('i')].map(bar => bar.offsetHeight))"
+    drawn = [figure.evaluate(highest) for figure in tab.page.query_selector_all(".p-bars")]
+    assert len(drawn) == 2
+    assert min(drawn) > 20
     assert tab.problems == []
 
 

@@ -1,4 +1,5 @@
 import datetime as dt
+import re
 
 import pytest
 from django.db import connection
@@ -9,6 +10,7 @@ from billing.models import Subscription, UsageRecord, UsageRollup
 from inference.fleet import workers
 from inference.fleet.workers import Heartbeat
 from inference.models import MLModel, ModelVersion
+from mlplatform.admin_figures import Figure
 from mlplatform.lib import clock, ids, redis
 from mlplatform.observability import traffic
 from tenants import api_keys, tenancy
@@ -24,8 +26,21 @@ def admin(db: None) -> Client:
     return staff.signed_in(staff.superuser())
 
 
+def shown(client: Client) -> list[Figure]:
+    context = client.get(PAGE).context
+    return [*context["outcomes"], *context["figures"]]
+
+
 def cards(client: Client) -> dict[str, tuple[str, str]]:
-    return {figure.title: (figure.value, figure.note) for figure in client.get(PAGE).context["figures"]}
+    return {figure.title: (figure.value, figure.note) for figure in shown(client)}
+
+
+def answer_calls(*statuses: int, brownouts: int = 0) -> None:
+    for status in statuses:
+        traffic.count(status)
+    for _ in range(brownouts):
+        traffic.count(503, brownout=True)
+    traffic.gather()
 
 
 def notices(client: Client) -> list[str]:
@@ -38,21 +53,49 @@ def use(customer: Customer, units: int, back: int = 0) -> None:
 
 
 def test_the_cards_show_traffic_units_queue_and_workers(admin: Client, acme: Customer) -> None:
-    for status in [200] * 97 + [429, 429, 500]:
-        traffic.count(status)
-    traffic.gather()
+    answer_calls(*[200] * 94, 404, 404, 404, 429, 429, 500)
     use(acme, 1234)
     use(acme, 99, back=1)
     for queue in ("gpu", "jobs"):
         Heartbeat(queue=queue, device="cpu").beat()
     redis.state().lpush("celery:gpu", "one", "two")
     assert cards(admin) == {
-        "Requests today": ("100", "2.0% refused (4xx)"),
-        "Error rate": ("1.00%", "1 server errors (5xx)"),
+        "Requests today": ("100", "all protocols, UTC"),
+        "Answered": ("94", "94.0 % (2xx)"),
+        "Refused": ("3", "3.0 % (4xx without 429)"),
+        "Over a limit": ("2", "2.0 % (429)"),
+        "Failed": ("1", "1.00 % (5xx)"),
         "Units today": ("1,234", "99 yesterday"),
         "Waiting": ("2", "2 in gpu, 0 in jobs"),
         "Workers alive": ("2", "1 for models, 1 for jobs"),
     }
+
+
+def test_every_card_leads_to_a_page(admin: Client, acme: Customer) -> None:
+    answer_calls(200, brownouts=1)
+    figures = shown(admin)
+    assert len(figures) == 9
+    for link in {figure.link for figure in figures}:
+        assert admin.get(link).status_code == 200, link
+
+
+def test_a_planned_brownout_is_told_apart_from_failures(admin: Client, acme: Customer) -> None:
+    answer_calls(*[200] * 20, brownouts=80)
+    failed, brownouts = shown(admin)[4:6]
+    assert (failed.title, failed.value, failed.tone) == ("Failed", "0", "")
+    assert (brownouts.title, brownouts.value, brownouts.note) == ("Brownouts", "80", "80.0 % (503, planned)")
+    assert not any("failed" in notice for notice in notices(admin))
+
+
+@pytest.mark.parametrize(("failed", "told"), [(4, False), (9, False), (10, True)])
+def test_an_error_rate_of_a_percent_needs_attention(admin: Client, failed: int, told: bool) -> None:
+    """With 1,000 calls; a handful of failures is told of only where they are a percent of all."""
+    answer_calls(*[200] * (1000 - failed), *[500] * failed, brownouts=500)
+    found = [notice for notice in admin.get(PAGE).context["notices"] if "failed" in notice.text]
+    assert bool(found) is told
+    if told:
+        assert found[0].text == "1.0 % of calls failed in the last 2 hours: 10 of 1,000 were answered with 5xx."
+        assert admin.get(found[0].link).status_code == 200
 
 
 def test_without_redis_the_page_says_unknown(admin: Client, acme: Customer, state_redis: RedisServer) -> None:
@@ -60,10 +103,10 @@ def test_without_redis_the_page_says_unknown(admin: Client, acme: Customer, stat
     state_redis.stop()
     answer = admin.get(PAGE)
     assert answer.status_code == 200
-    shown = {figure.title: figure.value for figure in answer.context["figures"]}
-    assert shown == {
+    values = {figure.title: figure.value for figure in [*answer.context["outcomes"], *answer.context["figures"]]}
+    assert values == {
         "Requests today": "unknown",
-        "Error rate": "unknown",
+        "Failed": "unknown",
         "Units today": "1,234",
         "Waiting": "unknown",
         "Workers alive": "unknown",
@@ -126,8 +169,8 @@ def test_the_chart_has_fourteen_days_and_gaps_are_zero(admin: Client, acme: Cust
     use(acme, 7)
     use(acme, 5, back=13)
     use(acme, 999, back=14)
-    chart = admin.get(PAGE).context["units_chart"]
-    assert '"data": [5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]' in chart
+    bars = re.findall(r'title="[^"]*: (\d+) units"', admin.get(PAGE).context["units_chart"])
+    assert bars == ["5", *["0"] * 12, "7"]
 
 
 def test_staff_without_a_role_see_no_customer(db: None, acme: Customer) -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 def counted() -> int:
     traffic.gather()
-    return traffic.today().requests
+    return traffic.today().total.requests
 
 
 def answers(operation: str, status: int) -> float:
@@ -49,7 +49,7 @@ def test_a_mistake_of_ours_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> No
     response = Client(raise_request_exception=False).get("/v2/me")
     assert response.status_code == 500
     traffic.gather()
-    assert traffic.today().server_errors == 1
+    assert traffic.today().total.failed == 1
 
 
 def test_pages_of_people_are_left_alone() -> None:

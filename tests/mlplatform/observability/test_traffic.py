@@ -7,6 +7,7 @@ import pytest
 
 from mlplatform.lib import clock, redis
 from mlplatform.observability import traffic
+from mlplatform.observability.traffic import Counts
 from tests.support.redis_server import RedisServer
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -24,7 +25,8 @@ def nothing_counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_calls_are_summed_by_day_hour_and_class(monkeypatch: pytest.MonkeyPatch) -> None:
     for status in (200, 204, 301, 404, 429, 500, 503):
         traffic.count(status)
-    assert traffic.today().requests == 0, "not yet gathered"
+    traffic.count(503, brownout=True)
+    assert traffic.today().total.requests == 0, "not yet gathered"
     traffic.gather()
     monkeypatch.setattr(clock, "now", lambda: NOON + dt.timedelta(hours=11, minutes=59))
     traffic.count(200)
@@ -32,11 +34,18 @@ def test_calls_are_summed_by_day_hour_and_class(monkeypatch: pytest.MonkeyPatch)
     traffic.count(503)
     traffic.gather()
     day = traffic.of_day(NOON.date())
-    assert (day.requests, day.client_errors, day.server_errors) == (8, 2, 2)
-    assert (day.per_hour[12], day.per_hour[23], sum(day.per_hour), len(day.per_hour)) == (7, 1, 8, 24)
-    assert day.error_rate == 0.25
-    assert (traffic.today().requests, traffic.today().error_rate) == (1, 1.0)
-    assert traffic.of_day(dt.date(2020, 1, 1)).error_rate == 0.0
+    assert day.total == Counts(answered=4, refused=1, over_limit=1, failed=2, brownouts=1)
+    assert (day.per_hour[12].requests, day.per_hour[23].requests, day.total.requests, len(day.per_hour)) == (
+        8,
+        1,
+        9,
+        24,
+    )
+    assert day.total.error_rate == 0.25, "two of the eight calls that no brownout was planned for"
+    assert (traffic.today().total.requests, traffic.today().total.error_rate) == (1, 1.0)
+    assert traffic.of_day(dt.date(2020, 1, 1)).total.error_rate == 0.0
+    assert traffic.latest(1) == traffic.today().total
+    assert traffic.latest(2).requests == 2, "the last hour of yesterday too"
     assert all(0 < redis.state().ttl(key) <= 3 * 86_400 for key in redis.state().keys("traffic:*"))
 
 
@@ -49,4 +58,4 @@ def test_while_redis_is_away_counts_are_kept_and_grow(state_redis: RedisServer) 
     state_redis.start()
     traffic.gather()
     traffic.gather()
-    assert traffic.today().requests == 2
+    assert traffic.today().total.requests == 2

@@ -1,9 +1,8 @@
-"""What needs the attention of staff now, each with a link to where it is put right."""
+"""What is not as it should be: workers, versions, contracts, keys, and ends that come near."""
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from django.db.models import F
 from django.urls import reverse
@@ -14,40 +13,18 @@ from inference.deprecations.impact import callers as impact
 from inference.fleet import workers
 from inference.fleet.workers import WorkerInfo
 from inference.models import MLModel, ModelVersion, VersionState
+from mlplatform.attention.notice import Notice, listed
 from mlplatform.lib import clock, redis
 from tenants.admin import formats
 from tenants.admin.api_key_states import expiring
-from tenants.models import ApiKey, Tenant, TenantStatus, User
+from tenants.models import ApiKey, Tenant, TenantStatus
 
 NEARLY: Final = 0.8
-_NAMED: Final = 3
 _SOON: Final = dt.timedelta(days=30)
 _VERY_SOON: Final = dt.timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing to look at; ``permission`` is what a person needs to see it; empty where all staff may."""
-
-    tone: Literal["danger", "warning", "info"]
-    icon: str
-    text: str
-    link: str = ""
-    permission: str = ""
-
-
-def notices(user: User) -> list[Notice]:
-    """What this person may know of, the most urgent first."""
-    checks: Sequence[Callable[[], Iterable[Notice]]] = (
-        _workers, _versions, _suspended_with_calls, _without_plan, _nearly_used_up, _keys_that_end,
-        _ends_with_callers,
-    )  # fmt: skip
-    found = [notice for check in checks for notice in check()]
-    urgency = {"danger": 0, "warning": 1, "info": 2}
-    return sorted((n for n in found if not n.permission or user.has_perm(n.permission)), key=lambda n: urgency[n.tone])
-
-
-def _workers() -> Iterable[Notice]:
+def of_workers() -> Iterable[Notice]:
     try:
         alive = workers.alive()
         drained = [order.worker for order in workers.drain_orders()]
@@ -72,7 +49,7 @@ def _workers() -> Iterable[Notice]:
         )
     if drained:
         verb = "is" if len(drained) == 1 else "are"
-        yield Notice("info", "pause_circle", f"{_names(drained)} {verb} drained by staff.", page, seen)
+        yield Notice("info", "pause_circle", f"{listed(drained)} {verb} drained by staff.", page, seen)
 
 
 def _pools_without_workers(alive: Sequence[WorkerInfo], page: str, seen: str) -> Iterable[Notice]:
@@ -81,11 +58,11 @@ def _pools_without_workers(alive: Sequence[WorkerInfo], page: str, seen: str) ->
     for pool in sorted({row.pool for row in rows}):
         if not any(info.serves(pool) for info in accepting):
             names = [row.qualified_name for row in rows if row.pool == pool]
-            text = f"No worker takes batches of the pool {pool}: {_names(names)} can only be answered from the cache."
+            text = f"No worker takes batches of the pool {pool}: {listed(names)} can only be answered from the cache."
             yield Notice("danger", "memory", text, page, seen)
 
 
-def _versions() -> Iterable[Notice]:
+def of_versions() -> Iterable[Notice]:
     page = reverse("admin:inference_modelversion_changelist")
     seen = "inference.view_modelversion"
     rows = list(ModelVersion.objects.select_related("model__owner").exclude(state=VersionState.RETIRED))
@@ -93,31 +70,31 @@ def _versions() -> Iterable[Notice]:
     greedy = [str(row) for row in rows if row.breaches]
     staged = [str(row) for row in rows if row.state == VersionState.STAGED and not row.load_error]
     if broken:
-        yield Notice("danger", "error", f"{_names(broken)} could not be loaded by a worker.", page, seen)
+        yield Notice("danger", "error", f"{listed(broken)} could not be loaded by a worker.", page, seen)
     if greedy:
-        text = f"{_names(greedy)} took more time or memory than it may; the next time a version does so it retires."
+        text = f"{listed(greedy)} took more time or memory than it may; the next time a version does so it retires."
         yield Notice("warning", "gpp_maybe", text, page, seen)
     if staged:
         verb = "is" if len(staged) == 1 else "are"
         yield Notice(
             "info",
             "rocket_launch",
-            f"{_names(staged)} {verb} staged and not yet verified.",
+            f"{listed(staged)} {verb} staged and not yet verified.",
             f"{page}?state__exact=staged",
             seen,
         )
 
 
-def _suspended_with_calls() -> Iterable[Notice]:
+def suspended_with_calls() -> Iterable[Notice]:
     since = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     recent = UsageRecord.objects.filter(occurred_at__gte=since).order_by().values("tenant")
     names = list(Tenant.objects.filter(status=TenantStatus.SUSPENDED, pk__in=recent).values_list("name", flat=True))
     if names:
         page = f"{reverse('admin:tenants_tenant_changelist')}?status__exact=suspended"
-        yield Notice("warning", "block", f"{_names(names)}: suspended, with calls today.", page, "tenants.view_tenant")
+        yield Notice("warning", "block", f"{listed(names)}: suspended, with calls today.", page, "tenants.view_tenant")
 
 
-def _without_plan() -> Iterable[Notice]:
+def without_plan() -> Iterable[Notice]:
     rows = with_contract(Tenant.objects.filter(status=TenantStatus.ACTIVE)).filter(plan_name__isnull=True)
     names = list(rows.values_list("name", flat=True))
     if names:
@@ -126,13 +103,13 @@ def _without_plan() -> Iterable[Notice]:
         yield Notice(
             "warning",
             "sell",
-            f"{_names(names)} {verb} no plan, so every call is refused.",
+            f"{listed(names)} {verb} no plan, so every call is refused.",
             page,
             "tenants.view_tenant",
         )
 
 
-def _nearly_used_up() -> Iterable[Notice]:
+def nearly_used_up() -> Iterable[Notice]:
     rows = with_contract(Tenant.objects.filter(status=TenantStatus.ACTIVE)).filter(
         plan_units__gt=0, units_month__gte=F("plan_units") * NEARLY
     )
@@ -146,13 +123,13 @@ def _nearly_used_up() -> Iterable[Notice]:
         yield Notice(
             "warning",
             "data_usage",
-            f"{_names(texts)} {verb} used over 80 % of the included units.",
+            f"{listed(texts)} {verb} used over 80 % of the included units.",
             page,
             "tenants.view_tenant",
         )
 
 
-def _keys_that_end() -> Iterable[Notice]:
+def keys_that_end() -> Iterable[Notice]:
     rows = ApiKey.objects.select_related("tenant").filter(expiring(clock.now()), tenant__status=TenantStatus.ACTIVE)
     names = [f"{key.name} of {key.tenant.name}" for key in rows]
     if names:
@@ -161,13 +138,13 @@ def _keys_that_end() -> Iterable[Notice]:
         yield Notice(
             "warning",
             "key",
-            f"{len(names)} {verb} within 14 days: {_names(names)}.",
+            f"{len(names)} {verb} within 14 days: {listed(names)}.",
             page,
             "tenants.view_apikey",
         )
 
 
-def _ends_with_callers() -> Iterable[Notice]:
+def ends_with_callers() -> Iterable[Notice]:
     now = clock.now()
     for schedule, names in impact.ending_soon(within=_SOON):
         page = reverse("admin:tenants_deprecationschedule_impact", args=[schedule.pk])
@@ -175,12 +152,7 @@ def _ends_with_callers() -> Iterable[Notice]:
         yield Notice(
             "danger" if schedule.sunset_at - now <= _VERY_SOON else "warning",
             "event_busy",
-            f"{schedule.subject} ends {formats.words(schedule.sunset_at)}, and {_names(names)} still {verb} it.",
+            f"{schedule.subject} ends {formats.words(schedule.sunset_at)}, and {listed(names)} still {verb} it.",
             page,
             "tenants.view_deprecationschedule",
         )
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
