@@ -39,7 +39,7 @@ test-all: install-test ## What `make test` leaves out: browsers, killed processe
 CHECK_ENV = env -u DATABASE_URL -u DEBUG DATA_DIR=$(abspath $(VENV))/check-data HTTPS=true ALLOWED_HOSTS=api.example.com \
   SECRET_KEY="$$($(PYTHON) -c 'import secrets; print(secrets.token_urlsafe(60))')"
 
-check: install-test ## Lint, formatting, types, floors, words, time of tests, migrations, Django's deploy check
+check: install-test ## Lint, formatting, types, floors, words, doors and time of tests, migrations, Django's deploy check
 	@mkdir -p $(VENV)/check-data
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -47,6 +47,8 @@ check: install-test ## Lint, formatting, types, floors, words, time of tests, mi
 	$(VENV)/bin/lint-imports
 	@echo "tests.support.words"
 	@$(PYTHON) -m tests.support.words
+	@echo "tests.support.doors"
+	@$(PYTHON) -m tests.support.doors
 	@echo "tests.support.budget"
 	@$(PYTHON) -m tests.support.budget
 	@echo "manage.py makemigrations --check --dry-run"

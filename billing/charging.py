@@ -138,7 +138,7 @@ def _refusal(decision: Decision) -> str:
     state, needed = _told(decision)
     return (
         f"The limit {state.limit.name!r} of {state.limit.amount:,} {state.limit.counts}, set by {state.limit.source}, has "
-        f"{state.remaining:,} left and this call needs {needed:,}. It passes in {_duration(state.wait_s)}."
+        f"{state.remaining:,} left and this call needs {needed:,}. It passes in {duration(state.wait_s)}."
     )
 
 
@@ -148,6 +148,6 @@ def _told(decision: Decision) -> tuple[LimitState, int]:
     return state, admission.asked(state.limit, decision.charges)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Such as ``0.25 s`` or ``1,209,600 s``; never rounded to a time that is too early."""
     return f"{math.ceil(seconds):,} s" if seconds >= 10 else f"{math.ceil(seconds * 100) / 100:g} s"

@@ -49,16 +49,16 @@ class Contract:
 
 
 _Versions = tuple[int, int, str, int]
-_cache: TTLCache[_Versions, Contract] = TTLCache(20_000)
+known_contracts: TTLCache[_Versions, Contract] = TTLCache(20_000)
 
 
 def contract_of(caller: Caller) -> Contract:
     """The contract of this caller, from memory if its versions are the same and it is at most 30 s old."""
     versions = (caller.tenant_id, caller.tenant_version, caller.key_uid, caller.key_version)
-    contract = _cache.get(versions)
+    contract = known_contracts.get(versions)
     if contract is None:
         contract = _load(caller)
-        _cache.put(versions, contract, ttl_s=settings.CALLER_CACHE_S)
+        known_contracts.put(versions, contract, ttl_s=settings.CALLER_CACHE_S)
     return contract
 
 
@@ -98,7 +98,7 @@ def counts_one_key(limit: Limit, key_uid: str) -> bool:
 
 def forget_all() -> None:
     """Empty the memory of this process; for tests."""
-    _cache.clear()
+    known_contracts.clear()
 
 
 def _load(caller: Caller) -> Contract:

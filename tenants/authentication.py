@@ -60,8 +60,8 @@ class WrongKey(PlatformError):
         super().__init__(ErrorKind.UNAUTHENTICATED, detail)
 
 
-_cache: TTLCache[bytes, Caller] = TTLCache(20_000)
-_refused: TTLCache[bytes, Callable[[], PlatformError]] = TTLCache(10_000)
+known_callers: TTLCache[bytes, Caller] = TTLCache(20_000)
+refused_secrets: TTLCache[bytes, Callable[[], PlatformError]] = TTLCache(10_000)
 
 
 def authenticate(secret: str, *, address: str, fresh: bool = False) -> Caller:
@@ -87,13 +87,13 @@ def check(caller: Caller, *, address: str) -> Caller:
 
 def cached(secret: str) -> Caller | None:
     """The caller if this process parsed it within the last 30 seconds."""
-    return _cache.get(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
+    return known_callers.get(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
 
 
 def forget_all() -> None:
     """Empty the in-process cache; for tests and for forked processes."""
-    _cache.clear()
-    _refused.clear()
+    known_callers.clear()
+    refused_secrets.clear()
 
 
 def _load(secret: str, *, fresh: bool) -> Caller:
@@ -103,11 +103,11 @@ def _load(secret: str, *, fresh: bool) -> Caller:
         )
     digest = api_keys.digest(secret)
     if not fresh:
-        refused = _refused.get(bytes.fromhex(digest))
+        refused = refused_secrets.get(bytes.fromhex(digest))
         if refused is not None:
             raise refused()
     # Whatever the rows say, the old answer is over: a key that was revoked must not be found in memory again.
-    _cache.drop(bytes.fromhex(digest))
+    known_callers.drop(bytes.fromhex(digest))
     row = ApiKeySecret.objects.select_related("key__tenant").filter(sha256=digest).first()
     if row is None or not hmac.compare_digest(row.sha256, digest):
         raise _refused_for_good(digest, _unknown)
@@ -136,13 +136,13 @@ def _load(secret: str, *, fresh: bool) -> Caller:
         trusted_documents_only=key.trusted_documents_only,
         operator=tenant.operator,
     )
-    _cache.put(bytes.fromhex(digest), caller, ttl_s=settings.CALLER_CACHE_S)
+    known_callers.put(bytes.fromhex(digest), caller, ttl_s=settings.CALLER_CACHE_S)
     return caller
 
 
 def _refused_for_good(digest: str, why: Callable[[], PlatformError]) -> PlatformError:
     """What refuses this secret, remembered: no key gets an old secret, and none is un-revoked."""
-    _refused.put(bytes.fromhex(digest), why, ttl_s=_REFUSED_S)
+    refused_secrets.put(bytes.fromhex(digest), why, ttl_s=_REFUSED_S)
     return why()
 
 

@@ -126,7 +126,7 @@ _NOTE: Final = (
 
 
 def _schedules(size: Size, tenants: list[int], models: tuple[Served, ...], *, staff_id: int, now: dt.datetime) -> None:
-    """v1 ends for everybody, with brownouts, extensions, notices and rehearsals; so does the older version of most models."""
+    """v1 ends for all tenants, with brownouts, extensions, notices and rehearsals; so does the older version of most models."""
     from inference.models.lifecycle import Notice, Rehearsal
     from tenants.models import Brownout, DeprecationSchedule, Extension
 

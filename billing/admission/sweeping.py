@@ -19,7 +19,7 @@ SEEN: Final = "admission:swept-at"
 _SEEN_TTL_S: Final = 86_400
 _APART_S: Final = 10
 _MOST: Final = 250
-_RUNS: Final = 2_000
+RUNS_A_LOOK: Final = 2_000
 _PAGE: Final = 1_000
 _MICRO: Final = 1_000_000
 
@@ -37,7 +37,7 @@ def sweep(*, client: redis.Redis | None = None) -> tuple[int, int]:
     ended = dropped = runs = 0
     for shard, tenant_id in _tenants(client):
         more = True
-        while more and runs < _RUNS:
+        while more and runs < RUNS_A_LOOK:
             names = keys.of_tenant(shard, tenant_id)
             answer = connection.run(client, scripts.SWEEP, names, (b"%d" % last_us, b"%d" % _MOST))
             ended, dropped, runs = ended + answer[0], dropped + answer[1], runs + 1

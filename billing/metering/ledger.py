@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 _draining: Final = threading.Lock()
 
 GROUP: Final = "ledger"
-_BATCH: Final = 500
-_CLAIM_AFTER_MS: Final = 30_000
+BATCH: Final = 500
+CLAIM_AFTER_MS: Final = 30_000
 _TRIES: Final = 3
 
 _drained = Counter("mlplatform_usage_records_drained_total", "Usage records that were stored in SQL.")
@@ -93,7 +93,7 @@ def _drain_stream(stream: str, after_commit: Callable[[], None]) -> int:
     while True:
         # First what a drainer that died has left unacknowledged, then what is new.
         _, claimed, _ = client.xautoclaim(
-            stream, GROUP, consumer, min_idle_time=_CLAIM_AFTER_MS, start_id="0-0", count=_BATCH
+            stream, GROUP, consumer, min_idle_time=CLAIM_AFTER_MS, start_id="0-0", count=BATCH
         )
         entries = claimed or _read(stream, consumer, "0") or _read(stream, consumer, ">")
         if not entries:
@@ -161,7 +161,7 @@ def _store_entries(
 
 
 def _read(stream: str, consumer: str, start: str) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-    reply = redis.state().xreadgroup(GROUP, consumer, {stream: start}, count=_BATCH)
+    reply = redis.state().xreadgroup(GROUP, consumer, {stream: start}, count=BATCH)
     if not reply:
         return []
     # RESP2 gives pairs, RESP3 a mapping whose values lie one list deeper.

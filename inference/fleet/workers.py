@@ -14,9 +14,9 @@ from mlplatform.lib import clock, redis
 from mlplatform.lib.background import Ticker
 
 BEAT_S: Final = 1.0
-_LIFETIME_S: Final = 5
+LIFETIME_S: Final = 5
 _FORGET_S: Final = 3600
-_ALIVE: Final = "workers:alive"
+ALIVE: Final = "workers:alive"
 _DRAINED: Final = "workers:drained"
 JOBS: Final = "jobs"
 QUEUES: Final = (DEFAULT_POOL, JOBS)
@@ -110,7 +110,7 @@ class Heartbeat:
         loaded = self.loaded()
         pipe = redis.state().pipeline(transaction=False)
         pipe.hexists(_DRAINED, self.name)
-        pipe.hset(_ALIVE, self.name, json.dumps(asdict(self._info(loaded))))
+        pipe.hset(ALIVE, self.name, json.dumps(asdict(self._info(loaded))))
         self.drained = bool(pipe.execute()[0])
 
     def _info(self, loaded: list[LoadedModel]) -> WorkerInfo:
@@ -134,18 +134,18 @@ class Heartbeat:
     def end(self) -> None:
         """Leave at once when the process stops in good order."""
         self._ticker.stop()
-        redis.state().hdel(_ALIVE, self.name)
+        redis.state().hdel(ALIVE, self.name)
 
 
 def alive() -> list[WorkerInfo]:
     """The workers that gave a sign of life within the last five seconds. Raises what Redis raises."""
     now = clock.now().timestamp()
-    found = redis.state().hgetall(_ALIVE)
+    found = redis.state().hgetall(ALIVE)
     infos = {name: _parse(text) for name, text in found.items()}
     faded = [name for name, info in infos.items() if info is None or now - info.seen_at > _FORGET_S]
     if faded:
-        redis.state().hdel(_ALIVE, *faded)
-    living = (info for info in infos.values() if info is not None and now - info.seen_at <= _LIFETIME_S)
+        redis.state().hdel(ALIVE, *faded)
+    living = (info for info in infos.values() if info is not None and now - info.seen_at <= LIFETIME_S)
     return sorted(living, key=lambda info: info.name)
 
 

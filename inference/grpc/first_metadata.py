@@ -19,7 +19,7 @@ Metadata = tuple[tuple[str, str], ...]
 def send(context: grpc.ServicerContext, metadata: Metadata) -> None:
     """Have the initial metadata go out with the answer of a unary call, or with its status."""
     state = getattr(context, "_state", None)
-    if state is None or not _installed:
+    if state is None or not together:
         context.send_initial_metadata(metadata)
     else:
         setattr(state, _OURS, metadata)
@@ -37,4 +37,5 @@ def _install() -> bool:
     return True
 
 
-_installed: Final = _install()
+together: Final = _install()
+"""Whether metadata goes out with the answer."""

@@ -27,7 +27,7 @@ _BROKEN: Final = (
     AttributeError, struct.error,
 )  # fmt: skip
 _WHITE: Final = (255, 255, 255, 255)
-_slots: Final = threading.BoundedSemaphore(_AT_ONCE)
+unpacking: Final = threading.BoundedSemaphore(_AT_ONCE)
 
 
 def size(data: bytes, *, field: str) -> int:
@@ -46,7 +46,7 @@ def pixels(data: bytes, schema: Mapping[str, Any], *, field: str, until: float |
     """
     height, width, channels = int(schema["height"]), int(schema["width"]), int(schema["channels"])
     mode = "L" if channels == 1 else "RGB"
-    if not _slots.acquire(timeout=max(0.0, until - clock.monotonic()) if until is not None else -1):
+    if not unpacking.acquire(timeout=max(0.0, until - clock.monotonic()) if until is not None else -1):
         raise PlatformError(
             ErrorKind.TIMEOUT, "Other images were unpacked for too long; nothing was charged.", retry_after_s=1.0
         )
@@ -63,7 +63,7 @@ def pixels(data: bytes, schema: Mapping[str, Any], *, field: str, until: float |
         except (Image.DecompressionBombError, *_BROKEN) as error:
             raise invalid(field, "The image cannot be read: the file is damaged or cut off.") from error
     finally:
-        _slots.release()
+        unpacking.release()
 
 
 def _opened(data: bytes, field: str) -> Image.Image:

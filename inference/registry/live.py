@@ -132,7 +132,7 @@ def measured(row: Measurement) -> MeasuredOption:
     )
 
 
-def _load() -> Served:
+def load() -> Served:
     shared: dict[str, ModelRef] = {}
     private: dict[int, _Found] = {}
     refs: dict[int, ModelRef] = {}
@@ -183,7 +183,7 @@ def _claims() -> Iterator[tuple[int, str, str]]:
             yield owner_id, slug, name
 
 
-_served: Snapshot[Served] = Snapshot("models", _load)
+_served: Snapshot[Served] = Snapshot("models", load)
 
 
 def current() -> Served:

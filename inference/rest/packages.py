@@ -44,7 +44,7 @@ FORM: Final = "multipart/form-data"
 _FORM_EXTRA_BYTES: Final = 64 * 1024
 _AT_ONCE: Final = 2
 _CHUNK: Final = 1024 * 1024
-_slots = threading.BoundedSemaphore(_AT_ONCE)
+permits = threading.BoundedSemaphore(_AT_ONCE)
 """A check may use a core and gigabytes for minutes; the other threads of the process have predictions to answer."""
 
 
@@ -184,14 +184,14 @@ def _owner_of(caller: Caller, model: str) -> tuple[Tenant | None, str]:
 
 @contextmanager
 def _slot() -> Iterator[None]:
-    if not _slots.acquire(blocking=False):
+    if not permits.acquire(blocking=False):
         raise PlatformError(
             ErrorKind.OVERLOADED, "Other packages are being checked; nothing was stored.", retry_after_s=5.0
         )
     try:
         yield
     finally:
-        _slots.release()
+        permits.release()
 
 
 class _Source:

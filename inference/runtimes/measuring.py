@@ -17,7 +17,7 @@ from inference.runtimes.protocol import Input, RuntimeSpec
 
 _ALONE: Final = 50
 _ROUNDS: Final = 3
-_CPU_INFO: Final = Path("/proc/cpuinfo")
+CPU_INFO: Final = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def device_name(device: str) -> str:
 def _processor() -> str:
     """As Linux tells it; empty on other systems, and on processors that have no name there, as most of ARM."""
     try:
-        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     names = (line.partition(":")[2] for line in lines if line.startswith("model name"))

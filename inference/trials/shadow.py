@@ -53,10 +53,15 @@ _under_way: set[int] = set()
 _lock = threading.Lock()
 
 
+def backlog() -> int:
+    """How many inputs wait or are computed now."""
+    return len(_waiting) + len(_under_way)
+
+
 def offer(mirrored: Mirrored) -> None:
     """Have it computed some time soon, or drop it; returns at once."""
     with _lock:
-        full = len(_waiting) + len(_under_way) >= MAX_UNDER_WAY
+        full = backlog() >= MAX_UNDER_WAY
         if not full:
             _waiting.append(mirrored)
     if full:

@@ -22,7 +22,7 @@ from mlplatform.lib.background import start_watched
 
 logger = logging.getLogger(__name__)
 
-_LINE: Final = 4
+LINE: Final = 4
 _FULL_S: Final = 0.002
 _YIELD_S: Final = 0.00005
 _PATIENCE_S: Final = 20.0
@@ -76,7 +76,7 @@ class ReportingThread:
         """Returns at once, unless four batches wait already."""
         if self._thread is None:
             self._thread = start_watched(self._run, name="batch-reports")
-        while self._line.qsize() >= _LINE:
+        while self._line.qsize() >= LINE:
             time.sleep(_FULL_S)
         self._line.put(report)
         # Lets the other thread have the interpreter now. Else the answer would leave only when this one next waits for

@@ -23,7 +23,7 @@ _REPLY_LIFETIME_S: Final = 60
 _TRIES: Final = 2
 
 _late = Counter("mlplatform_worker_settlements_late_total", "Replies that Redis came to only after their deadline.")
-_server_clock = ServerClock()
+server_clock = ServerClock()
 
 
 def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMessage]) -> bool:
@@ -35,7 +35,7 @@ def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMes
     failure is tried once more, because a repetition settles nothing twice and a second reply is passed over.
     """
     for attempt in range(1, _TRIES + 1):
-        deadline_us = _server_clock.deadline_us(patience_s=settings.REDIS_TIMEOUT_S)
+        deadline_us = server_clock.deadline_us(patience_s=settings.REDIS_TIMEOUT_S)
         pipe = connection.Pipeline(redis.state())
         for (tenant_id, shard), hold_ids in _by_tenant(done).items():
             holds = [admission.Settlement(hold_id=hold_id) for hold_id in hold_ids]
@@ -48,7 +48,7 @@ def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMes
                 raise
             continue
         # Anew when it was late, for then the estimate may be wrong: the server's clock can have been set forward.
-        _server_clock.learn(server_us, anew=not pushed)
+        server_clock.learn(server_us, anew=not pushed)
         if pushed:
             return True
         _late.inc()

@@ -13,7 +13,7 @@ MAX_CHARACTERS: Final = 100_000
 MAX_NESTING: Final = 60
 """Of all brackets. Fields have a limit of their own; arguments, lists and inline fragments nest as well."""
 
-_TOKEN: Final = re.compile(
+TOKEN: Final = re.compile(
     r'"""(?:[^"\\]|\\"""|\\(?!""")|"(?!""))*(?:"""|\Z)'  # a block string
     r'|"(?:[^"\\\n\r]|\\.)*"?'
     r"|\#[^\n\r]*"  # a comment, which the parser keeps as a token
@@ -34,7 +34,7 @@ def scan(text: str, *, max_tokens: int) -> int:
             limit=MAX_CHARACTERS,
         )
     tokens = nesting = 0
-    for match in _TOKEN.finditer(text):
+    for match in TOKEN.finditer(text):
         tokens += 1
         if tokens > max_tokens:
             raise _too_many(max_tokens)

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Any, Final
 
-_FIRST: Final = (
+FIRST: Final = (
     ("v1", dt.datetime(2026, 11, 1, tzinfo=dt.UTC), "The best label of a classification and how sure the model is."),
     (
         "v1.1",
@@ -24,6 +24,6 @@ def ensure_rows(**_: Any) -> None:
 
     # In bulk, past the audit log, whose own tables may not be ready at this moment.
     ApiVersion.objects.bulk_create(
-        [ApiVersion(name=name, released_at=released_at, summary=summary) for name, released_at, summary in _FIRST],
+        [ApiVersion(name=name, released_at=released_at, summary=summary) for name, released_at, summary in FIRST],
         ignore_conflicts=True,
     )

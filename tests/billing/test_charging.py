@@ -86,4 +86,4 @@ def test_a_refusal_takes_nothing(acme: Customer, contract: Contract) -> None:
     [(0.0001, "0.01 s"), (0.25, "0.25 s"), (9.991, "10 s"), (10.2, "11 s"), (1_209_599.5, "1,209,600 s")],
 )
 def test_a_wait_is_never_said_too_short(seconds: float, text: str) -> None:
-    assert charging._duration(seconds) == text
+    assert charging.duration(seconds) == text

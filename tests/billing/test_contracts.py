@@ -124,9 +124,9 @@ def test_the_memory_is_keyed_by_versions_and_bounded(
     assert contract_of(caller) is contract
     contracts.plan_changed(plan=acme.plan)
     assert "extra" in limits_of(contract_of(caller_of(acme)))
-    monkeypatch.setattr(contracts._cache, "most", 1)
+    monkeypatch.setattr(contracts.known_contracts, "most", 1)
     contract_of(caller_of(acme, secret=api_keys.issue(tenant=acme.tenant, name="Other").secret))
-    assert len(contracts._cache) == 1
+    assert len(contracts.known_contracts) == 1
 
 
 @pytest.mark.django_db(transaction=True)

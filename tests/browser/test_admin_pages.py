@@ -82,7 +82,7 @@ def addresses(acme: Customer, live_server: LiveServer, monkeypatch: pytest.Monke
         accuracy=0.97,
     )
     # Their sign of life is given once and must last as long as somebody looks at pages.
-    monkeypatch.setattr(workers, "_LIFETIME_S", 3600)
+    monkeypatch.setattr(workers, "LIFETIME_S", 3600)
     busy_workers()
     today = clock.now().date()
     UsageRollup.objects.create(day=today, tenant=acme.tenant, key_uid=acme.key.uid, model="digits", units=5000)

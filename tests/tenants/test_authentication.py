@@ -66,7 +66,7 @@ def test_a_refused_key_is_forgotten(acme: Customer) -> None:
 
 
 def test_the_memory_is_bounded(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authentication._cache, "most", 3)
+    monkeypatch.setattr(authentication.known_callers, "most", 3)
     secrets = [api_keys.issue(tenant=acme.tenant, name=f"Key {number}").secret for number in range(5)]
     for secret in secrets:
         authenticate(secret, address=HERE)
@@ -158,7 +158,7 @@ def test_an_unknown_secret_costs_one_look_up_in_five_seconds_and_a_revoked_one_t
 def test_the_memory_of_refused_secrets_is_bounded(
     db: None, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authentication._refused, "most", 2)
+    monkeypatch.setattr(authentication.refused_secrets, "most", 2)
     heads = [f"mlp_live_{ids.base62_token(22)}" for _ in range(3)]
     guesses = [f"{head}_{ids.base62_checksum(head, 6)}" for head in heads]
     for guess in guesses:

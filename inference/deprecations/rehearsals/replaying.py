@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S: Final = 5.0
 _PAUSE_S: Final = 0.05
-_TIMEOUT_S: Final = 30.0
+TIMEOUT_S: Final = 30.0
 
 
 class WorkersAwayError(Exception):
@@ -130,12 +130,12 @@ def _compute(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictRequ
         payload,
         tenant_id=tenant.pk,
         shard=tenant.shard,
-        deadline=clock.monotonic() + _TIMEOUT_S,
+        deadline=clock.monotonic() + TIMEOUT_S,
         truncate=request.truncate,
     )
     if not work.wait(work.deadline):
         work.leave()
-        raise WorkersAwayError(f"No GPU worker answered within {_TIMEOUT_S:.0f} s.")
+        raise WorkersAwayError(f"No GPU worker answered within {TIMEOUT_S:.0f} s.")
     if work.length is not None and work.scores is None:
         raise truncation.too_long(work.length, model=ref.name, field=f"{request.path}input")
     if work.scores is None:

@@ -40,7 +40,7 @@ KEPT_DAYS: Final = 30
 KEPT_A_SUBJECT: Final = 50
 EVERY: Final = dt.timedelta(minutes=1)
 LARGEST_WHOLE_BYTES: Final = 10_000
-_WAITING: Final = 500
+MOST_WAITING: Final = 500
 _REMEMBERED: Final = 10_000
 _AT_ONCE: Final = 200
 _CLIENT_CHARS: Final = 120
@@ -139,7 +139,7 @@ def offer(
         _dropped.labels("unreadable").inc()
         return
     with _lock:
-        if len(_waiting) >= _WAITING:
+        if len(_waiting) >= MOST_WAITING:
             _dropped.labels("full").inc()
             return
         _waiting.append(sample)

@@ -57,7 +57,7 @@ def test_every_tenant_of_every_shard_is_looked_at_and_other_keys_are_left_alone(
 def test_one_run_of_the_script_is_bounded_and_a_look_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.admit([MONTH], *[1] * 600, ttl_s=1.0)
     world.pass_us(SECOND)
-    monkeypatch.setattr(sweeping, "_RUNS", 2)
+    monkeypatch.setattr(sweeping, "RUNS_A_LOOK", 2)
     assert world.sweep() == (500, 0)
     assert world.sweep() == (100, 0)
     assert world.remaining(MONTH) == [5000]

@@ -54,7 +54,7 @@ def test_every_module_is_found_oldest_first_and_has_its_row() -> None:
     folder = Path(inference.api_versions.__file__).parent
     files = {path.stem for path in folder.glob("v*.py")}
     assert files == {name.replace(".", "_") for name in VERSIONS}
-    assert list(VERSIONS) == [name for name, *_ in released._FIRST]
+    assert list(VERSIONS) == [name for name, *_ in released.FIRST]
 
 
 def test_each_change_has_its_sentence() -> None:

@@ -41,13 +41,13 @@ def test_a_worker_is_alive_while_it_says_so_and_fades_in_seconds(monkeypatch: py
 def test_what_faded_long_ago_or_cannot_be_read_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     Heartbeat(queue="jobs", device="cpu").beat()
-    redis.state().hset(workers._ALIVE, "old", json.dumps({"name": "old", "an": "older release"}))
-    redis.state().hset(workers._ALIVE, "broken", b"\xff")
+    redis.state().hset(workers.ALIVE, "old", json.dumps({"name": "old", "an": "older release"}))
+    redis.state().hset(workers.ALIVE, "broken", b"\xff")
     assert [info.queue for info in workers.alive()] == ["jobs"]
-    assert redis.state().hlen(workers._ALIVE) == 1
+    assert redis.state().hlen(workers.ALIVE) == 1
     at(monkeypatch, 3601)
     assert workers.alive() == []
-    assert redis.state().hlen(workers._ALIVE) == 0
+    assert redis.state().hlen(workers.ALIVE) == 0
 
 
 def test_queue_depths_are_those_of_the_broker_with_all_priorities() -> None:

@@ -45,7 +45,7 @@ def test_metadata_arrives_whichever_way_grpcio_lets_it(
     api: Grpc, grpc_target: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = api.predict(model_name="tiny", text="x").headers
-    monkeypatch.setattr(first_metadata, "_installed", False)
+    monkeypatch.setattr(first_metadata, "together", False)
     ahead = api.predict(model_name="tiny", text="x").headers
     assert set(ahead) - {"age"} == set(together) >= {"x-request-id", "traceparent", "ratelimit", "x-cache"}
     with Grpc(grpc_target) as nobody, pytest.raises(Problem) as refused:

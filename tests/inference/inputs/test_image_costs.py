@@ -126,14 +126,14 @@ def test_a_damaged_image_is_not_paid_and_its_neighbours_are_answered(acme: Custo
 
 
 def test_an_image_that_waits_too_long_to_be_unpacked_is_refused_in_time(acme: Customer, kinds: Kinds) -> None:
-    taken = [images._slots.acquire(blocking=False) for _ in range(2)]
+    taken = [images.unpacking.acquire(blocking=False) for _ in range(2)]
     assert taken == [True, True]
     try:
         body = {"model": "photos", "input": {"image": base64.b64encode(file_of(picture())).decode()}}
         answer = Api(acme).post("/v2/predict", body, headers={"x-request-timeout": "1"})
     finally:
         for _ in taken:
-            images._slots.release()
+            images.unpacking.release()
     assert_problem(answer, ErrorKind.TIMEOUT)
     ledger.assert_untouched(acme)
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_measured_says_why(
 
 def test_a_processor_without_a_name_is_told_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "cpuinfo"
-    monkeypatch.setattr(measuring, "_CPU_INFO", info)
+    monkeypatch.setattr(measuring, "CPU_INFO", info)
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert measuring.device_name(devices.resolve("cpu")) == "aarch64"

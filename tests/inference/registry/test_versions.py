@@ -84,7 +84,7 @@ def test_a_version_from_staging_to_its_end(folder: Path) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_other_processes_follow_at_their_next_tick() -> None:
     first, second = make_version(version="1.0.0"), make_version(version="2.0.0", state="ready")
-    other = Snapshot("models", live_versions._load)
+    other = Snapshot("models", live_versions.load)
     assert other.get().by_reference["tiny"].version == "1.0.0"
     versions.promote(version=second)
     other.renew()

@@ -163,12 +163,12 @@ def test_bodies_that_are_not_taken(acme: Customer, settings: Settings, asked: li
 
 def test_checks_do_not_take_every_thread(acme: Customer) -> None:
     for _ in range(2):
-        assert face._slots.acquire(blocking=False)
+        assert face.permits.acquire(blocking=False)
     try:
         assert_problem(push(Api(acme)), ErrorKind.OVERLOADED)
     finally:
         for _ in range(2):
-            face._slots.release()
+            face.permits.release()
     assert push(Api(acme)).status == 201
 
 

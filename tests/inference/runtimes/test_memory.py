@@ -1,7 +1,9 @@
 """What becomes of memory that batches and models free."""
 
+import ctypes
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,6 +60,6 @@ def test_the_trim_threshold_is_told_only_with_another_threshold_that_is_taken(
         calls.append((option, value))
         return int(option == -1 or value <= most)
 
-    monkeypatch.setattr(memory, "_c_function", lambda name: mallopt)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
     memory.keep_freed()
     assert calls == told

@@ -138,7 +138,7 @@ def test_a_full_queue_drops_a_shadow(acme: Customer, pair: Pair, monkeypatch: py
 
     monkeypatch.setattr(batcher(), "submit", full)
     seen(row, dropped=1)
-    assert not shadow._under_way
+    assert not shadow.backlog()
 
 
 def test_a_shadow_stands_behind_everything_that_somebody_waits_for(
@@ -161,7 +161,7 @@ def test_a_share_of_the_inputs_is_mirrored(
     trials.start_shadow(version=pair.candidate, percent=10)
     monkeypatch.setattr("random.random", lambda: drawn)
     ask(acme, "hello")
-    assert len(shadow._waiting) == mirrored
+    assert shadow.backlog() == mirrored
 
 
 def patiently(condition: Callable[[], object]) -> None:
@@ -174,7 +174,7 @@ def patiently(condition: Callable[[], object]) -> None:
 def test_the_path_of_a_request_only_puts_it_on_a_list(acme: Customer, pair: Pair) -> None:
     trials.start_shadow(version=pair.candidate)
     ask(acme, "hello")
-    assert (len(shadow._waiting), pair.of_candidate.computed) == (1, [])
+    assert (shadow.backlog(), pair.of_candidate.computed) == (1, [])
     shadow.send()
     patiently(lambda: pair.of_candidate.computed == ["hello"])
 

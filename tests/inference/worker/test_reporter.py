@@ -54,14 +54,12 @@ def test_the_one_who_computes_does_not_wait_until_the_line_is_full(monkeypatch: 
     go = threading.Event()
     monkeypatch.setattr(reporter, "settle_and_reply", lambda **_: go.wait(30))
     thread = ReportingThread()
-    for number in range(1 + reporter._LINE):  # one is under way
+    for number in range(1 + reporter.LINE):  # one is under way
         thread.hand_over(report(number))
-    assert thread._line.qsize() == reporter._LINE
     late = threading.Thread(target=thread.hand_over, args=(report(99),), daemon=True)
     late.start()
     late.join(0.1)
     assert late.is_alive()
-    assert thread._line.qsize() == reporter._LINE
     go.set()
     late.join(30)
     thread.close()

@@ -13,9 +13,9 @@ HOUR_US = 3_600 * 1_000_000
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> ServerClock:
-    """An estimate of the server's clock that nobody has taught yet."""
+    """An estimate of the server's clock that has learned nothing yet."""
     fresh = ServerClock()
-    monkeypatch.setattr(settlement, "_server_clock", fresh)
+    monkeypatch.setattr(settlement, "server_clock", fresh)
     return fresh
 
 
@@ -68,7 +68,6 @@ def test_a_broken_connection_is_tried_once_more(state_redis: RedisServer) -> Non
 
 def test_an_input_without_a_hold_is_answered_and_settles_nothing(clock: ServerClock) -> None:
     unbilled = [ItemMessage(b"tx", b"", "", tenant_id=7, shard=3), ItemMessage(b"ty", b"", "", tenant_id=8, shard=3)]
-    assert settlement._by_tenant([*unbilled, ItemMessage(b"tz", b"", "h", tenant_id=7, shard=3)]) == {(7, 3): ["h"]}
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=unbilled)
     assert [redis.as_bytes(key) for key in redis.state().keys("*")] == [b"reply:test"], (
         "nothing but the reply is written"

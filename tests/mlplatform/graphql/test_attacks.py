@@ -8,13 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from graphql import FieldNode, GraphQLNamedType, GraphQLSyntaxError, Source, TokenKind, get_introspection_query
+from graphql import (
+    FieldNode,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    Source,
+    TokenKind,
+    get_introspection_query,
+)
+from graphql.execution.execute import get_field_def
 from graphql.language import Lexer
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from mlplatform.graphql import measuring, scanning
-from mlplatform.graphql.cost import Cost, _Adding
+from mlplatform.graphql import cost, measuring, scanning
 from mlplatform.graphql.documents import Documents
 from mlplatform.graphql.operations import the_schema
 from mlplatform.graphql.refusals import Refusal
@@ -157,13 +166,12 @@ def test_the_fan_out_of_the_pitfalls(acme: Customer) -> None:
 
 def test_a_huge_expansion_is_added_up_in_the_time_of_its_text(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[str] = []
-    real = _Adding._field
 
-    def counted(self: _Adding, parent: GraphQLNamedType, node: FieldNode, *, free: bool) -> Cost:
+    def counted(schema: GraphQLSchema, parent: GraphQLObjectType, node: FieldNode) -> GraphQLField | None:
         looked_at.append(node.name.value)
-        return real(self, parent, node, free=free)
+        return get_field_def(schema, parent, node)
 
-    monkeypatch.setattr(_Adding, "_field", counted)
+    monkeypatch.setattr(cost, "get_field_def", counted)
     assert_refused(ask(Api(acme), _wide(8, 10**9)), "COST_TOO_HIGH")
     assert_refused(ask(Api(acme), ATTACKS["free fields without end"][0]), "COST_TOO_HIGH")
     assert len(looked_at) < 40
@@ -235,8 +243,8 @@ def test_no_more_tokens_are_read_than_allowed(monkeypatch: pytest.MonkeyPatch) -
                 read.append(match)
                 yield match
 
-    real = scanning._TOKEN
-    monkeypatch.setattr(scanning, "_TOKEN", Counting())
+    real = scanning.TOKEN
+    monkeypatch.setattr(scanning, "TOKEN", Counting())
     with pytest.raises(Refusal):
         scan("a " * 40_000, max_tokens=100)
     assert len(read) == 101

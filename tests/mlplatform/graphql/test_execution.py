@@ -5,6 +5,7 @@ from typing import Any
 import graphene
 import pytest
 from graphql import parse
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from billing.models import LimitKind, LimitRule, Price
 from mlplatform.graphql import operations
@@ -195,11 +196,14 @@ def test_an_operation_with_predictions_fits_into_one_place(acme: Customer, tiny:
     assert "errors" not in answer.body, answer.body
 
 
-def test_a_key_that_changed_is_read_anew_and_charged_once(acme: Customer) -> None:
+def test_a_key_that_changed_is_read_anew_and_charged_once(
+    acme: Customer, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
     api = Api(acme)
     assert ask(api, "{ hello }").status == 200
-    ApiKey.objects.update(scopes=["predict"], version=7)
-    guards._publish({guards.key_guard(acme.tenant.shard, acme.key.uid): 7})
+    ApiKey.objects.update(scopes=["predict"])
+    with django_capture_on_commit_callbacks(execute=True):
+        guards.key_changed(acme.key.pk)
     RAN.clear()
     batch = [{"query": "{ dear }"}, {"query": "{ things { edges { node { number } } } dear }"}]
     answer = api.post("/graphql", batch)

@@ -4,12 +4,14 @@ import datetime as dt
 from typing import Any
 
 from billing.models import VersionUse
+from inference.deprecations.notices import sending as notices
 from inference.engine.predict import Answer
+from inference.models import Notice
 from inference.types import LabelScore, PredictResult
 from mlplatform.lib import clock
 from tenants.authentication import Caller, authenticate
 from tenants.deprecations import schedules
-from tenants.models import DeprecationSchedule
+from tenants.models import DeprecationSchedule, Event
 from tests.conftest import Customer
 from tests.support.tiny_model import make_version
 
@@ -74,3 +76,20 @@ def answer(*, label: str = "yes", score: float = 0.75, model: str = "tiny", vers
         latency_ms=8.4,
     )
     return Answer((result,), 1, None)
+
+
+def deliver(tasks: list[dict[str, Any]]) -> int:
+    """Run what waits; the number of mails that went out."""
+    waiting, tasks[:] = list(tasks), []
+    return sum(notices.send(**task) for task in waiting)
+
+
+def told(customer: Customer) -> list[str]:
+    return list(
+        Notice.objects.filter(tenant=customer.tenant).order_by("created_at", "pk").values_list("moment", flat=True)
+    )
+
+
+def event_types(customer: Customer) -> list[str]:
+    rows = Event.objects.filter(tenant=customer.tenant).order_by("occurred_at", "id")
+    return list(rows.values_list("type", flat=True))

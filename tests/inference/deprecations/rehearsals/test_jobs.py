@@ -1,6 +1,7 @@
 """Rehearsed migrations: real answers of real models, nothing of the customer's touched, and no attempt lost or doubled."""
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -224,45 +225,89 @@ def test_a_lost_message_is_sent_again(asked: Rehearsal, django_capture_on_commit
     assert (by_beat["task"], by_beat["schedule"]) == (deprecation_tasks.sweep_rehearsals.name, 30.0)
 
 
+class Killed(BaseException):
+    """Ends an attempt as a killed process does: the lease stays."""
+
+
+Step = Callable[[], None]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
+    """What happens while attempts are at work: each takes the first step from the list, and then replays no call."""
+    steps: list[Step] = []
+
+    def replayable(**_: object) -> list[CallSample]:
+        if steps:
+            steps.pop(0)()
+        return []
+
+    monkeypatch.setattr(samples, "replayable", replayable)
+    return steps
+
+
+def killed() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError("too late")])
 def test_a_lost_worker_gives_its_place_to_the_next_attempt_and_can_write_nothing_more(
-    asked: Rehearsal, monkeypatch: pytest.MonkeyPatch
+    asked: Rehearsal, monkeypatch: pytest.MonkeyPatch, meanwhile: list[Step], failure: Exception | None
 ) -> None:
-    lost = rehearsal_jobs._claim(asked.pk)
-    assert lost is not None
-    assert rehearsal_jobs._claim(asked.pk) is None, "somebody is at it"
-    assert rehearsal_jobs.sweep() == 0
-    later(monkeypatch, rehearsal_jobs.LEASE + dt.timedelta(seconds=1))
-    assert rehearsal_jobs.sweep() == 1
-    heir = rehearsal_jobs._claim(asked.pk)
-    assert heir is not None
-    assert (lost.attempt, heir.attempt) == (1, 2)
-    with pytest.raises(rehearsal_jobs.FencedError):
-        rehearsal_jobs._finish(lost, report.of([]))
-    rehearsal_jobs._give_back(lost, "too late")
+    written: list[Rehearsal] = []
+
+    def another_takes_over() -> None:
+        rehearsal_jobs.run(asked.pk)
+        asked.refresh_from_db()
+        assert (asked.state, asked.attempt) == ("processing", 1), "one attempt is at work, and no other begins"
+        assert rehearsal_jobs.sweep() == 0
+        later(monkeypatch, rehearsal_jobs.LEASE + dt.timedelta(seconds=1))
+        assert rehearsal_jobs.sweep() == 1
+        rehearsal_jobs.run(asked.pk)
+        written.append(Rehearsal.objects.get(pk=asked.pk))
+        later(monkeypatch, 2 * rehearsal_jobs.LEASE)
+        if failure is not None:
+            raise failure
+
+    meanwhile.append(another_takes_over)
+    rehearsal_jobs.run(asked.pk)
+    (heirs,) = written
+    assert (heirs.state, heirs.attempt, heirs.error) == ("succeeded", 2, "")
     asked.refresh_from_db()
-    assert (asked.state, asked.attempt, asked.report, asked.error) == ("processing", 2, {}, "")
+    assert (asked.state, asked.attempt, asked.report, asked.error) == ("succeeded", 2, heirs.report, "")
+    assert asked.finished_at == heirs.finished_at
 
 
-def test_only_one_rehearsal_is_at_work(asked: Rehearsal, globex: Customer) -> None:
+def test_only_one_rehearsal_is_at_work(asked: Rehearsal, globex: Customer, meanwhile: list[Step]) -> None:
     globex.tenant.keeps_calls = True
     globex.tenant.save()
     second = rehearsal_jobs.request(schedule_id=asked.schedule_id, tenant=globex.tenant)
-    claim = rehearsal_jobs._claim(asked.pk)
-    assert claim is not None
-    rehearsal_jobs.run(second.pk)
-    second.refresh_from_db()
-    assert (second.state, second.attempt) == ("queued", 0)
-    rehearsal_jobs._finish(claim, report.of([]))
+
+    def the_second_is_tried() -> None:
+        rehearsal_jobs.run(second.pk)
+        second.refresh_from_db()
+        assert (second.state, second.attempt) == ("queued", 0)
+
+    meanwhile.append(the_second_is_tried)
+    rehearsal_jobs.run(asked.pk)
+    asked.refresh_from_db()
+    assert (asked.state, meanwhile) == ("succeeded", [])
     rehearsal_jobs.run(second.pk)
     second.refresh_from_db()
     assert second.state == "succeeded"
 
 
-def test_after_three_lost_workers_it_fails_with_the_reason(asked: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_three_lost_workers_it_fails_with_the_reason(
+    asked: Rehearsal, monkeypatch: pytest.MonkeyPatch, meanwhile: list[Step]
+) -> None:
     for _ in range(MAX_ATTEMPTS):
-        assert rehearsal_jobs._claim(asked.pk) is not None
+        meanwhile.append(killed)
+        with pytest.raises(Killed):
+            rehearsal_jobs.run(asked.pk)
         later(monkeypatch, rehearsal_jobs.LEASE + dt.timedelta(seconds=1))
-    assert rehearsal_jobs._claim(asked.pk) is None
+    meanwhile.append(killed)
+    rehearsal_jobs.run(asked.pk)
+    assert meanwhile == [killed], "no fourth attempt begins"
     assert rehearsal_jobs.sweep() == 1
     asked.refresh_from_db()
     assert (asked.state, asked.verdict) == ("failed", "")
@@ -275,7 +320,7 @@ def test_after_three_lost_workers_it_fails_with_the_reason(asked: Rehearsal, mon
 def test_without_a_gpu_worker_it_is_tried_three_times_and_fails_with_the_reason(
     acme: Customer, demo_models: None, asked: Rehearsal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(replaying, "TIMEOUT_S", 0.1)
     monkeypatch.setattr(replaying, "wait_for_idle_workers", lambda: False)
     states = []
     for _ in range(MAX_ATTEMPTS + 1):

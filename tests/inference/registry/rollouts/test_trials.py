@@ -71,10 +71,15 @@ def test_customers_that_a_canary_takes_hear_of_it_and_others_do_not(candidate: M
     assert heard(acme.tenant) == ["canary_started 2.0.0", "canary_stopped 2.0.0"]
     trials.start_shadow(version=candidate)
     assert len(heard(acme.tenant)) == 2
-    later = Rollout(pk=row.pk, model=candidate.model, candidate=candidate, kind=RolloutKind.CANARY, percent=1)
-    assert trials._taken(later) == (
-        {acme.tenant.pk} if share.takes(rollout_id=row.pk, percent=1, tenant_id=acme.tenant.pk) else set()
+    least = next(
+        percent
+        for percent in range(1, 101)
+        if share.takes(rollout_id=row.pk, percent=percent, tenant_id=acme.tenant.pk)
     )
+    for percent, told in ((least - 1, []), (least, ["canary_failed 2.0.0"])):
+        row.percent = percent
+        trials.end(row, state=RolloutState.ROLLED_BACK, reason="Too slow.")
+        assert heard(acme.tenant)[2:] == told
 
 
 @pytest.mark.parametrize(
