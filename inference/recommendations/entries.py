@@ -1,23 +1,21 @@
 """What a tenant sends of its audience, read into frozen entries: known fields, right types, lengths, and which characters."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from inference.models.audience import MAX_ID
 from inference.recommendations import messages
-from inference.recommendations.messages import ID_PATTERN
+from inference.recommendations.messages import ID_PATTERN, EndUsersRequest, ItemsRequest, LikesRequest
 from mlplatform.lib.errors import invalid
-from tenants.http.messages import only, read, required
+from tenants.http.messages import read
 
 _ID: Final = re.compile(ID_PATTERN)
 _ID_TEXT: Final = (
     f"An id has 1 to {MAX_ID} characters: it begins with a letter or digit (a–z, A–Z, 0–9), then also . _ : @ + | ~ = , -."
     " No other characters fit its address."
 )
-
-Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +47,23 @@ class LikeEntry:
     path: str = ""
 
 
-def users(body: Mapping[str, Any], *, at_most: int) -> list[UserEntry]:
-    """``{"users": [{"external_id", "name", "preferences": {"categories"}}, …]}``. Raises INVALID_INPUT that names the field."""
-    found = _entries(body, "users", at_most, _user)
+def users(body: Mapping[str, Any]) -> list[UserEntry]:
+    """The users of an :class:`EndUsersRequest`. Raises INVALID_INPUT that names the field."""
+    found = [_user(said, f"users[{index}].") for index, said in enumerate(read(body, EndUsersRequest).users)]
     _unique([entry.external_id for entry in found], "users", "external_id")
     return found
 
 
-def items(body: Mapping[str, Any], *, at_most: int) -> list[ItemEntry]:
-    """``{"items": [{"external_id", "title", "description", "categories"}, …]}``. Raises INVALID_INPUT that names the field."""
-    found = _entries(body, "items", at_most, _item)
+def items(body: Mapping[str, Any]) -> list[ItemEntry]:
+    """The items of an :class:`ItemsRequest`. Raises INVALID_INPUT that names the field."""
+    found = [_item(said, f"items[{index}].") for index, said in enumerate(read(body, ItemsRequest).items)]
     _unique([entry.external_id for entry in found], "items", "external_id")
     return found
 
 
-def likes(body: Mapping[str, Any], *, at_most: int) -> list[LikeEntry]:
-    """``{"likes": [{"user_id", "item_id"}, …]}``; the same like twice is one. Raises INVALID_INPUT that names the field."""
-    return _entries(body, "likes", at_most, _like)
+def likes(body: Mapping[str, Any]) -> list[LikeEntry]:
+    """The likes of a :class:`LikesRequest`; the same like twice is one. Raises INVALID_INPUT that names the field."""
+    return [_like(said, f"likes[{index}].") for index, said in enumerate(read(body, LikesRequest).likes)]
 
 
 def external_id(value: Any, *, field: str) -> str:
@@ -75,8 +73,7 @@ def external_id(value: Any, *, field: str) -> str:
     return value
 
 
-def _user(body: Mapping[str, Any], path: str) -> UserEntry:
-    said = read(body, messages.EndUserEntry, path=path)
+def _user(said: messages.EndUserEntry, path: str) -> UserEntry:
     return UserEntry(
         external_id(said.external_id, field=f"{path}external_id"),
         _line(said.name, field=f"{path}name"),
@@ -84,8 +81,7 @@ def _user(body: Mapping[str, Any], path: str) -> UserEntry:
     )
 
 
-def _item(body: Mapping[str, Any], path: str) -> ItemEntry:
-    said = read(body, messages.ItemEntry, path=path)
+def _item(said: messages.ItemEntry, path: str) -> ItemEntry:
     if not said.title.strip():
         raise invalid(f"{path}title", "The title is empty; recommendations are made from it.")
     return ItemEntry(
@@ -97,27 +93,10 @@ def _item(body: Mapping[str, Any], path: str) -> ItemEntry:
     )
 
 
-def _like(body: Mapping[str, Any], path: str) -> LikeEntry:
-    said = read(body, messages.LikeEntry, path=path)
+def _like(said: messages.LikeEntry, path: str) -> LikeEntry:
     return LikeEntry(
         external_id(said.user_id, field=f"{path}user_id"), external_id(said.item_id, field=f"{path}item_id"), path
     )
-
-
-def _entries(
-    body: Mapping[str, Any], name: str, at_most: int, read: Callable[[Mapping[str, Any], str], Entry]
-) -> list[Entry]:
-    values = required(only(body, (name,)), name)
-    if not isinstance(values, list) or not values:
-        raise invalid(name, f"The {name} are a list of at least one object.")
-    if len(values) > at_most:
-        raise invalid(name, f"A call takes at most {at_most:,} {name}, not {len(values):,}.")
-    found = []
-    for index, value in enumerate(values):
-        if not isinstance(value, dict):
-            raise invalid(f"{name}[{index}]", f"Each of the {name} is an object.")
-        found.append(read(value, f"{name}[{index}]."))
-    return found
 
 
 def _unique(ids: Sequence[str], name: str, field: str) -> None:

@@ -2,19 +2,16 @@
 
 import base64
 import binascii
-from collections.abc import Callable
 from typing import Any, Final
 
 from inference.models import EndUser
 from inference.recommendations import audience, entries
-from inference.recommendations.audience import Kept, Page
+from inference.recommendations.audience import Page
 from mlplatform.lib.errors import PlatformError, invalid
 from tenants.authentication import Caller
 from tenants.http.call import RestCall
 
 READ, WRITE = "endusers:read", "endusers:write"
-MAX_USERS_A_CALL: Final = 1_000
-MAX_LIKES_A_CALL: Final = 1_000
 MAX_PAGE: Final = 1_000
 DEFAULT_PAGE: Final = 100
 DEFAULT_LIMIT: Final = 10
@@ -62,10 +59,5 @@ def cursor(call: RestCall) -> str:
         raise invalid("cursor", "The cursor is the next_cursor of the page before; this is none.") from error
 
 
-def page_of(name: str, page: Page[Any], render: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    cursor = base64.urlsafe_b64encode(page.next.encode()).decode() if page.next else None
-    return {name: [render(row) for row in page.rows], "next_cursor": cursor}
-
-
-def kept_of(kept: Kept) -> dict[str, Any]:
-    return {"created": kept.created, "updated": kept.updated}
+def next_cursor(page: Page[Any]) -> str | None:
+    return base64.urlsafe_b64encode(page.next.encode()).decode() if page.next else None

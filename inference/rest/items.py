@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any, Final
 
-from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,7 +15,9 @@ from inference.calls.context import context
 from inference.inputs import truncation
 from inference.models import Item
 from inference.recommendations import audience, entries, items, recommendations
+from inference.recommendations.messages import ItemsRequest
 from inference.recommendations.recommendations import MAX_LIMIT, Recommendations
+from inference.rest import audience_answers as answers
 from inference.rest.audience_calls import (
     DEFAULT_LIMIT,
     READ,
@@ -24,9 +25,8 @@ from inference.rest.audience_calls import (
     cursor,
     flag,
     id_of,
-    kept_of,
+    next_cursor,
     number,
-    page_of,
     page_size,
     the_user,
 )
@@ -40,7 +40,6 @@ from tenants.rest.declarations import (
     ApiOperation,
     documented,
     query,
-    ref,
 )
 
 _CHARGED: Final = (
@@ -60,7 +59,7 @@ _CHARGED: Final = (
         description="The items that the user has not liked and that fit its taste best. One call of the scope `predict` beside "
         f"`{READ}`: each 128 items that are looked at are one input of the model `recommender`, at the price of "
         "`predict`. Items without a vector of the present embedding model get one first, free of charge.",
-        answer=ref("Recommendations"),
+        answer=answers.Recommendations,
         kinds=_CHARGED,
         parameters=[
             EXTERNAL_ID,
@@ -90,8 +89,8 @@ class RecommendationsView(KeyedView):
             result = answer.results[0]
             if isinstance(result, PlatformError):
                 raise result
-            body = _recommendations(result) | {"usage": {"units": answer.units, "embedded_items": answer.embedded}}
-            return {"user_id": external_id} | body, answer.decision
+            usage = answers.EmbeddingUsage(answer.units, answer.embedded)
+            return _recommendations(external_id, result, usage), answer.decision
 
         return self.answer(request, handle)
 
@@ -102,7 +101,7 @@ class RecommendationsView(KeyedView):
         tag=TAG,
         summary="Items",
         description=f"In the order of their ids. {READS}",
-        answer=ref("Items"),
+        answer=answers.Items,
         kinds=(ErrorKind.INVALID_INPUT,),
         parameters=PAGING,
     ),
@@ -123,8 +122,8 @@ class RecommendationsView(KeyedView):
             ),
             CUT,
         ],
-        request=ref("ItemsRequest"),
-        answer=ref("ItemsUpserted"),
+        request=ItemsRequest,
+        answer=answers.ItemsUpserted,
         kinds=(*BODY, *_CHARGED, ErrorKind.CONFLICT),
         examples=example(
             {
@@ -146,9 +145,9 @@ class ItemsView(KeyedView):
     def get(self, request: Request, path_version: str = "") -> Response:
         call = self.call(request)
 
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Items:
             page = audience.item_page(tenant_id=caller.tenant_id, after=cursor(call), limit=page_size(call))
-            return page_of("items", page, _item)
+            return answers.Items([_item(row) for row in page.rows], next_cursor(page))
 
         return self.read(request, READ, handle)
 
@@ -157,7 +156,7 @@ class ItemsView(KeyedView):
 
         def handle(caller: Caller, api_version: str) -> tuple[Any, Decision | None]:
             scopes.require(caller.scopes, WRITE)
-            found = entries.items(call.json_object(), at_most=settings.MAX_BATCH_REQUESTS)
+            found = entries.items(call.json_object())
             # The guard first: a call that embeds nothing is not admitted anywhere, and a revoked key must change nothing.
             before = peek(contract_of(caller))
             made = items.upsert_items(
@@ -166,8 +165,12 @@ class ItemsView(KeyedView):
                 context=context(call, Operation.BATCH, api_version),
                 dry_run=flag(call, "dry_run"),
             )
-            usage = {"units": made.units, "embedded_items": made.embedded}
-            body = kept_of(made.kept) | {"usage": usage, "quote": asdict(made.quote)}
+            body = answers.ItemsUpserted(
+                created=made.kept.created,
+                updated=made.kept.updated,
+                usage=answers.EmbeddingUsage(made.units, made.embedded),
+                quote=answers.ItemsQuote(**asdict(made.quote)),
+            )
             return Reply(body, headers=truncation.told(made.truncated)), made.decision or before
 
         return self.answer(request, handle)
@@ -179,7 +182,7 @@ class ItemsView(KeyedView):
         tag=TAG,
         summary="One item",
         description=READS,
-        answer=ref("Item"),
+        answer=answers.Item,
         kinds=(ErrorKind.INVALID_INPUT,),
         parameters=[EXTERNAL_ID],
     ),
@@ -188,7 +191,7 @@ class ItemsView(KeyedView):
         tag=TAG,
         summary="Forget an item",
         description=f"And all likes of it. {WRITES}",
-        answer=ref("Deleted"),
+        answer=answers.Deleted,
         kinds=(ErrorKind.INVALID_INPUT,),
         parameters=[EXTERNAL_ID],
     ),
@@ -197,7 +200,7 @@ class ItemView(KeyedView):
     """One item."""
 
     def get(self, request: Request, external_id: str, path_version: str = "") -> Response:
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Item:
             item = audience.item(tenant_id=caller.tenant_id, external_id=id_of(external_id))
             if item is None:
                 raise audience.no_item(external_id)
@@ -206,33 +209,35 @@ class ItemView(KeyedView):
         return self.read(request, READ, handle)
 
     def delete(self, request: Request, external_id: str, path_version: str = "") -> Response:
-        def handle(caller: Caller, api_version: str) -> dict[str, bool]:
+        def handle(caller: Caller, api_version: str) -> answers.Deleted:
             audience.remove_item(tenant_id=caller.tenant_id, external_id=id_of(external_id))
-            return {"deleted": True}
+            return answers.Deleted(True)
 
         return self.read(request, WRITE, handle)
 
 
-def _item(item: Item) -> dict[str, Any]:
-    return {
-        "external_id": item.external_id,
-        "title": item.title,
-        "description": item.description,
-        "categories": item.categories,
-        "embedded_by": item.embedded_by or None,
-        "created_at": item.created_at.isoformat(),
-        "updated_at": item.updated_at.isoformat(),
-    }
+def _item(item: Item) -> answers.Item:
+    return answers.Item(
+        external_id=item.external_id,
+        title=item.title,
+        description=item.description,
+        categories=item.categories,
+        embedded_by=item.embedded_by or None,
+        created_at=item.created_at.isoformat(),
+        updated_at=item.updated_at.isoformat(),
+    )
 
 
-def _recommendations(result: Recommendations) -> dict[str, Any]:
-    return {
-        "items": [
-            {"item_id": one.item_id, "title": one.title, "score": one.score, "categories": list(one.categories)}
+def _recommendations(user_id: str, result: Recommendations, usage: answers.EmbeddingUsage) -> answers.Recommendations:
+    return answers.Recommendations(
+        user_id=user_id,
+        items=[
+            answers.RecommendedItem(item_id=one.item_id, title=one.title, score=one.score, categories=one.categories)
             for one in result.items
         ],
-        "basis": result.basis,
-        "model": result.model,
-        "model_version": result.model_version,
-        "cached": result.cached,
-    }
+        basis=result.basis,
+        model=result.model,
+        model_version=result.model_version,
+        cached=result.cached,
+        usage=usage,
+    )

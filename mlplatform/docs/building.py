@@ -8,7 +8,6 @@ from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
 
 from inference.rest import (
-    schema_audience,
     schema_components,
     schema_deprecations,
     schema_packages,
@@ -21,11 +20,7 @@ from tenants.http.problems import Problem
 from tenants.rest.openapi import SECURITY_SCHEMES, api_version_of
 
 _SCHEMAS: Final = (
-    schema_components.SCHEMAS
-    | schema_audience.SCHEMAS
-    | schema_deprecations.SCHEMAS
-    | schema_packages.SCHEMAS
-    | schema_rollouts.SCHEMAS
+    schema_components.SCHEMAS | schema_deprecations.SCHEMAS | schema_packages.SCHEMAS | schema_rollouts.SCHEMAS
 )
 
 

@@ -75,7 +75,7 @@ def written(mallory: Customer, tiny_worker: TinyWorker, models_dir: Path, monkey
     assert api.post("/v2/users", {"users": [user]}, headers=headers).status == 200
     item = {"external_id": "g1", "title": _line(), "description": f"{EVIL}\n{LINK}", "categories": [_line(60)]}
     # Parsed as the API does; no model is here that would embed its text.
-    (entry,) = entries.items({"items": [item]}, at_most=1)
+    (entry,) = entries.items({"items": [item]})
     Item.objects.create(
         tenant=mallory.tenant,
         external_id=entry.external_id,

@@ -119,7 +119,6 @@ def test_acme_sells_books_to_readers_and_globex_has_none(data_dir: Path) -> None
                     }
                 ]
             },
-            at_most=1,
         )
     EndUser.objects.get(external_id="reader-1").delete()
     (data_dir / "demo.json").unlink()

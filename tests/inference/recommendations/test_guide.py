@@ -9,7 +9,7 @@ import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from inference.models import audience as kept
-from inference.recommendations import audience, candidates, items, recommendations
+from inference.recommendations import audience, candidates, items, messages, recommendations
 from inference.rest import audience_calls as rest
 from tests.conftest import Customer
 from tests.support import guides, venvs
@@ -46,8 +46,8 @@ def test_every_example_works(
 def test_its_numbers_are_those_of_the_code() -> None:
     text = " ".join(GUIDE.read_text().split())
     for number in (
-        f"up to {rest.MAX_USERS_A_CALL:,} users",
-        f"up to {rest.MAX_LIKES_A_CALL:,} likes",
+        f"up to {messages.MAX_USERS_A_CALL:,} users",
+        f"up to {messages.MAX_LIKES_A_CALL:,} likes",
         f"{rest.DEFAULT_PAGE} at a time (`limit`, up to {rest.MAX_PAGE:,})",
         f"1 to {kept.MAX_ID} characters",
         f"`title` ({kept.MAX_TITLE} characters), a `description` ({kept.MAX_DESCRIPTION:,}) and up to {kept.MAX_CATEGORIES}",

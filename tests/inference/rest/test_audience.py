@@ -9,8 +9,7 @@ from pytest_django import Settings
 
 from billing.models import LimitRule
 from inference.models import EndUser, Item, Like
-from inference.recommendations import items
-from inference.rest import audience_calls as rest
+from inference.recommendations import items, messages
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tests.conftest import Customer
@@ -153,7 +152,7 @@ USERS: list[tuple[Any, str]] = [
         [{"external_id": "a", "preferences": {"categories": [f"c{number}" for number in range(33)]}}],
         "users[0].preferences.categories",
     ),
-    ([{"external_id": f"u{number}"} for number in range(rest.MAX_USERS_A_CALL + 1)], "users"),
+    ([{"external_id": f"u{number}"} for number in range(messages.MAX_USERS_A_CALL + 1)], "users"),
 ]
 ITEMS: list[tuple[Any, str]] = [
     ([{"external_id": "a"}], "items[0].title"),
@@ -171,7 +170,7 @@ LIKES: list[tuple[Any, str]] = [
     ([{"user_id": "ada", "item_id": "g1", "weight": 2}], "likes[0].weight"),
     ([{"user_id": "nobody", "item_id": "g1"}], "likes[0].user_id"),
     ([{"user_id": "ada", "item_id": "g3"}, {"user_id": "ada", "item_id": "nothing"}], "likes[1].item_id"),
-    ([{"user_id": "ada", "item_id": "g1"}] * (rest.MAX_LIKES_A_CALL + 1), "likes"),
+    ([{"user_id": "ada", "item_id": "g1"}] * (messages.MAX_LIKES_A_CALL + 1), "likes"),
 ]
 
 

@@ -148,3 +148,64 @@ def test_its_schema_says_the_same() -> None:
     }
     jsonschema.Draft202012Validator.check_schema(schema)
     assert json_schemas.component(EmptyRequest)["properties"] == {}
+
+
+class Basket(Message, frozen=True):
+    """Several orders."""
+
+    orders: Annotated[tuple[Order, ...], Meta(min_length=1, max_length=2)]
+    note: Any = None
+
+
+def test_messages_in_a_list_are_read_with_it() -> None:
+    expected = Basket((Order("tea"), Order("milk", address=Address(("A",)))))
+    assert (
+        messages.read({"orders": [{"name": "tea"}, {"name": "milk", "address": {"lines": ["A"]}}]}, Basket) == expected
+    )
+    with_nulls = {"name": "milk", "count": None, "address": {"lines": ["A"]}, "urgent": None}
+    assert messages.read({"orders": [{"name": "tea", "address": None}, with_nulls]}, Basket) == expected
+
+
+@pytest.mark.parametrize(
+    ("orders", "field", "words"),
+    [
+        (None, "orders", "The field 'orders' is missing."),
+        ([], "orders", "The field 'orders' is a list of 1 to 2 entries; it has 0."),
+        ([{"name": "tea"}] * 3, "orders", "The field 'orders' is a list of 1 to 2 entries; it has 3."),
+        ({"name": "tea"}, "orders", "The field 'orders' is a list of 1 to 2 entries."),
+        ([{"name": "tea"}, 5], "orders[1]", "The field 'orders[1]' is an object."),
+        ([{"name": "tea"}, None], "orders[1]", "The field 'orders[1]' is an object."),
+        ([{"name": "tea"}, {}], "orders[1].name", "The field 'name' is missing."),
+        ([{"name": "tea", "nmae": None}], "orders[0].nmae", "Unknown field 'nmae'"),
+        ([{"name": "tea", "address": {"lines": [5]}}], "orders[0].address.lines[0]", "The field 'lines[0]' is text"),
+    ],
+)
+def test_what_does_not_fit_in_a_list_names_its_place(orders: Any, field: str, words: str) -> None:
+    with pytest.raises(PlatformError) as raised:
+        messages.read({"orders": orders}, Basket)
+    assert (raised.value.kind, raised.value.field) == (ErrorKind.INVALID_INPUT, field)
+    assert words in raised.value.detail
+
+
+def test_entries_of_a_list_can_be_read_one_by_one() -> None:
+    found = messages.entries({"orders": [{"name": ""}, 5], "note": None}, Basket, "orders")
+    assert list(found) == [({"name": ""}, "orders[0]."), (5, "orders[1].")]
+    with pytest.raises(PlatformError) as raised:
+        messages.read(5, Order, path="orders[1].")
+    assert (raised.value.field, raised.value.detail) == ("orders[1]", "The field 'orders[1]' is an object.")
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({}, "orders", "The field 'orders' is missing."),
+        ({"orders": []}, "orders", "The field 'orders' is a list of 1 to 2 entries; it has 0."),
+        ({"orders": [1, 2, 3]}, "orders", "The field 'orders' is a list of 1 to 2 entries; it has 3."),
+        ({"orders": "tea"}, "orders", "The field 'orders' is a list of 1 to 2 entries."),
+        ({"orders": [1], "more": 1}, "more", "Unknown field 'more'; there are note, orders."),
+    ],
+)
+def test_a_list_to_be_read_one_by_one_has_its_bounds(body: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(PlatformError) as raised:
+        messages.entries(body, Basket, "orders")
+    assert (raised.value.field, raised.value.detail) == (field, words)
