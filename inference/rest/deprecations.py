@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from django.conf import settings
 from msgspec import Meta
@@ -16,7 +16,9 @@ from inference.deprecations.impact.concerns import Concern
 from inference.deprecations.notices import banners
 from inference.deprecations.notices.banners import Banner
 from inference.deprecations.rehearsals import jobs as rehearsal_jobs
+from inference.deprecations.rehearsals import report
 from inference.models import Rehearsal
+from inference.rest import deprecation_answers as answers
 from inference.rest.auditing import audited
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
@@ -28,10 +30,9 @@ from tenants.http.call import Reply
 from tenants.http.json_schemas import Schema
 from tenants.http.messages import Message
 from tenants.models import Tenant
-from tenants.rest.declarations import ApiOperation, Example, documented, header, in_path, ref
+from tenants.rest.declarations import ApiOperation, Example, documented, header, in_path
 
 READ, WRITE = "lifecycle:read", "lifecycle:write"
-NOT_REHEARSED = "not_rehearsed"
 _ID = re.compile(r"[1-9][0-9]{0,17}")
 _TAG: Final = "Deprecations"
 _TEXT: Final[Schema] = {"type": "string"}
@@ -49,7 +50,7 @@ class BrownoutRequest(Message, frozen=True):
 
 
 class RehearsalRequest(Message, frozen=True):
-    """Nothing: the address says it all."""
+    """Nothing; the address says which migration."""
 
 
 @documented(
@@ -59,17 +60,17 @@ class RehearsalRequest(Message, frozen=True):
         summary="What ends, and when",
         description="Every API version and model version whose end was announced and that concerns your tenant: dates, your "
         f"use, brownouts, and whether you are ready. The one that ends first comes first. {_READ}",
-        answer=ref("Deprecations"),
+        answer=answers.Deprecations,
     )
 )
 class DeprecationsView(KeyedView):
     """Everything announced that concerns the tenant."""
 
     def get(self, request: Request, path_version: str = "") -> Response:
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Deprecations:
             found = concerns.of_tenant(tenant_id=caller.tenant_id)
             shown = _banners(caller)
-            return {"deprecations": [_body(one, shown.get(one.schedule.id)) for one in found]}
+            return answers.Deprecations([_deprecation(one, shown.get(one.schedule.id)) for one in found])
 
         return self.read(request, READ, handle)
 
@@ -80,7 +81,7 @@ class DeprecationsView(KeyedView):
         tag=_TAG,
         summary="One deprecation",
         description=f"One of those that GET /v2/deprecations lists. {_READ}",
-        answer=ref("Deprecation"),
+        answer=answers.Deprecation,
         parameters=[_BY_ID],
     )
 )
@@ -88,9 +89,9 @@ class DeprecationView(KeyedView):
     """One of them."""
 
     def get(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Deprecation:
             concern = _concern(caller, deprecation_id)
-            return _body(concern, _banners(caller).get(concern.schedule.id))
+            return _deprecation(concern, _banners(caller).get(concern.schedule.id))
 
         return self.read(request, READ, handle)
 
@@ -103,8 +104,8 @@ class DeprecationView(KeyedView):
         description="From now on, for some minutes, a share of your tenant's calls of the ending version fails as in a "
         "planned brownout, uncharged; other tenants notice nothing. A rehearsal that runs is replaced. "
         f"{_WRITE}",
-        request=ref("BrownoutRequest"),
-        answer=ref("Brownout"),
+        request=BrownoutRequest,
+        answer=answers.Brownout,
         kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
         parameters=[_BY_ID],
         examples=[Example("Half of the calls", {"minutes": 10, "share": 50})],
@@ -114,7 +115,7 @@ class DeprecationView(KeyedView):
         tag=_TAG,
         summary="Stop the rehearsed brownout",
         description=f"At once; calls are answered again within a second everywhere. {_WRITE}",
-        answer=ref("BrownoutStopped"),
+        answer=answers.BrownoutStopped,
         parameters=[_BY_ID],
     ),
 )
@@ -124,7 +125,7 @@ class BrownoutView(KeyedView):
     def post(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
         call = self.call(request)
 
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Brownout:
             concern = _concern(caller, deprecation_id)
             said = messages.read(call.json_object(), BrownoutRequest)
             with audited(call, caller):
@@ -138,11 +139,11 @@ class BrownoutView(KeyedView):
     def delete(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
         call = self.call(request)
 
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.BrownoutStopped:
             concern = _concern(caller, deprecation_id)
             with audited(call, caller):
                 stopped = schedules.stop_rehearsal(schedule_id=concern.schedule.id, tenant=_tenant(caller))
-            return {"stopped": stopped}
+            return answers.BrownoutStopped(stopped)
 
         return self.read(request, WRITE, handle)
 
@@ -153,7 +154,7 @@ class BrownoutView(KeyedView):
         tag=_TAG,
         summary="The report of the rehearsed migration",
         description=f"Of the latest rehearsal, whatever its state. {_READ}",
-        answer=ref("Rehearsal"),
+        answer=answers.Rehearsal,
         parameters=[_BY_ID],
     ),
     post=ApiOperation(
@@ -162,8 +163,8 @@ class BrownoutView(KeyedView):
         summary="Rehearse the migration",
         description="Replay your tenant's sampled calls of the ending version on its successor, unbilled and after "
         f"all other work, and report what would change. Your tenant must have opted in to keep calls. {_WRITE}",
-        request=ref("RehearsalRequest"),
-        answer=ref("Rehearsal"),
+        request=RehearsalRequest,
+        answer=answers.Rehearsal,
         status=202,
         kinds=(*_BODY_KINDS, ErrorKind.CONFLICT),
         parameters=[_BY_ID, header("Location", "Where the report will be.", _TEXT, codes=[202])],
@@ -174,7 +175,7 @@ class RehearsalView(KeyedView):
     """The migration, rehearsed with the tenant's sampled calls: ask for it, and read its report."""
 
     def get(self, request: Request, deprecation_id: str, path_version: str = "") -> Response:
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Rehearsal:
             concern = _concern(caller, deprecation_id)
             if concern.rehearsal is None:
                 raise PlatformError(ErrorKind.NOT_FOUND, "This migration was not rehearsed yet; POST to this address.")
@@ -210,48 +211,48 @@ def _banners(caller: Caller) -> dict[int, Banner]:
     return {banner.schedule_id: banner for banner in banners.banners_of(tenant_id=caller.tenant_id)}
 
 
-def _body(concern: Concern, banner: Banner | None) -> dict[str, Any]:
+def _deprecation(concern: Concern, banner: Banner | None) -> answers.Deprecation:
     schedule = concern.schedule
-    return {
-        "id": schedule.id,
-        "kind": schedule.kind,
-        "subject": schedule.subject,
-        "state": concern.state.value,
-        "successor": schedule.successor,
-        "guide": f"{settings.BASE_URL}{schedule.guide}",
-        "reason": concern.reason,
-        "announced_at": schedule.announce_at.isoformat(),
-        "deprecated_at": schedule.deprecate_at.isoformat(),
-        "sunset_at": schedule.sunset_at.isoformat(),
-        "own_sunset_at": concern.sunset_at.isoformat(),
-        "use": {"days": LOOKED_BACK_DAYS, "calls": concern.calls, "last_call_at": _moment(concern.last_call_at)},
-        "brownouts": [_brownout(window) for window in concern.brownouts],
-        "banner": {"severity": banner.severity.value, "title": banner.title, "text": banner.text} if banner else None,
-        "rehearsal": {
-            "verdict": concern.verdict or NOT_REHEARSED,
-            "state": concern.rehearsal.state if concern.rehearsal is not None else None,
-        },
-    }
+    return answers.Deprecation(
+        id=schedule.id,
+        kind=schedule.kind,
+        subject=schedule.subject,
+        state=concern.state.value,
+        successor=schedule.successor,
+        guide=f"{settings.BASE_URL}{schedule.guide}",
+        reason=concern.reason,
+        announced_at=schedule.announce_at.isoformat(),
+        deprecated_at=schedule.deprecate_at.isoformat(),
+        sunset_at=schedule.sunset_at.isoformat(),
+        own_sunset_at=concern.sunset_at.isoformat(),
+        use=answers.DeprecationUse(LOOKED_BACK_DAYS, concern.calls, _moment(concern.last_call_at)),
+        brownouts=[_brownout(window) for window in concern.brownouts],
+        banner=answers.Banner(banner.severity.value, banner.title, banner.text) if banner else None,
+        rehearsal=answers.LatestRehearsal(
+            verdict=concern.verdict or answers.NOT_REHEARSED,
+            state=concern.rehearsal.state if concern.rehearsal is not None else None,
+        ),
+    )
 
 
-def _brownout(window: Window) -> dict[str, Any]:
-    return {
-        "starts_at": window.starts_at.isoformat(),
-        "ends_at": window.ends_at.isoformat(),
-        "share": window.share,
-        "own": window.tenant_id is not None,
-    }
+def _brownout(window: Window) -> answers.Brownout:
+    return answers.Brownout(
+        starts_at=window.starts_at.isoformat(),
+        ends_at=window.ends_at.isoformat(),
+        share=window.share,
+        own=window.tenant_id is not None,
+    )
 
 
-def _rehearsal(row: Rehearsal) -> dict[str, Any]:
-    return {
-        "state": row.state,
-        "verdict": row.verdict or None,
-        "error": row.error or None,
-        "requested_at": row.created_at.isoformat(),
-        "finished_at": _moment(row.finished_at),
-        "report": row.report or None,
-    }
+def _rehearsal(row: Rehearsal) -> answers.Rehearsal:
+    return answers.Rehearsal(
+        state=row.state,
+        verdict=row.verdict or None,
+        error=row.error or None,
+        requested_at=row.created_at.isoformat(),
+        finished_at=_moment(row.finished_at),
+        report=report.read(row.report),
+    )
 
 
 def _moment(moment: dt.datetime | None) -> str | None:

@@ -27,15 +27,17 @@ from inference.registry import names, versions
 from inference.registry.packages import push, storage, turns
 from inference.registry.rollouts.managing import can_be_asked, model_of, version_of
 from inference.rest.auditing import audited
+from inference.rest.rollout_answers import PushedVersion
 from mlplatform.lib import clock, request_body
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
 from tenants.http import messages
+from tenants.http.answers import UNSET, Absent
 from tenants.http.call import Reply
 from tenants.http.json_schemas import Schema
 from tenants.http.messages import EmptyRequest
 from tenants.models import Tenant
-from tenants.rest.declarations import ApiOperation, documented, header, in_path, ref
+from tenants.rest.declarations import ApiOperation, documented, header, in_path
 
 SCOPE: Final = "models:write"
 FIELD: Final = "package"
@@ -69,7 +71,7 @@ _SCOPED: Final = "Needs the scope `models:write`, of a key of the tenant that ow
             ZIP: _ZIP,
             FORM: {"type": "object", "required": [FIELD], "properties": {FIELD: _ZIP}},
         },
-        answer=ref("PushedVersion"),
+        answer=PushedVersion,
         status=201,
         kinds=(
             ErrorKind.PAYLOAD_TOO_LARGE,
@@ -97,7 +99,7 @@ class VersionsView(KeyedView):
             with source.arrived() as zipped, _slot(), alone, audited(call, caller):
                 version = push.push(source=zipped, owner=owner, by=None, operator=caller.operator, name=name)
             place = f"/v2/models/{model}/versions/{version.version}"
-            return Reply(shown(version) | {"notices": push.notices(version)}, status=201, headers={"Location": place})
+            return Reply(_shown(version, notices=push.notices(version)), status=201, headers={"Location": place})
 
         return self.read(request, SCOPE, handle)
 
@@ -108,7 +110,7 @@ class VersionsView(KeyedView):
         tag=_TAG,
         summary="The state of a version",
         description=f"What became of a pushed version. {_SCOPED}",
-        answer=ref("PushedVersion"),
+        answer=PushedVersion,
         parameters=[_MODEL, _VERSION],
     )
 )
@@ -117,7 +119,7 @@ class VersionView(KeyedView):
 
     def get(self, request: Request, model: str, version: str, path_version: str = "") -> Response:
         return self.read(
-            request, SCOPE, lambda caller, api_version: shown(version_of(model_of(caller, model), version))
+            request, SCOPE, lambda caller, api_version: _shown(version_of(model_of(caller, model), version))
         )
 
 
@@ -129,8 +131,8 @@ class VersionView(KeyedView):
         description="Stop answering calls that pin a staged or ready version, for good; answers with the version as it is then. "
         "A live one, one that is tried, and one that callers were promised by a schedule stay: 409 says what to do first. "
         f"{_SCOPED} Costs nothing.",
-        request=ref("EmptyRequest"),
-        answer=ref("PushedVersion"),
+        request=EmptyRequest,
+        answer=PushedVersion,
         kinds=(
             ErrorKind.PAYLOAD_TOO_LARGE,
             ErrorKind.UNSUPPORTED_MEDIA_TYPE,
@@ -146,29 +148,29 @@ class RetireView(KeyedView):
     def post(self, request: Request, model: str, version: str, path_version: str = "") -> Response:
         call = self.call(request)
 
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> PushedVersion:
             messages.read(call.json_object(), EmptyRequest)
             row = version_of(model_of(caller, model), version)
             with audited(call, caller):
                 versions.retire(version=row)
             row.refresh_from_db()
-            return shown(row)
+            return _shown(row)
 
         return self.read(request, SCOPE, handle)
 
 
-def shown(version: ModelVersion) -> dict[str, Any]:
-    """A version as its managers see it."""
-    return {
-        "model": version.model.name,
-        "version": version.version,
-        "state": version.state,
-        "load_error": version.load_error or None,
-        "task": version.runtime,
-        "sha256": version.sha256,
-        "size_bytes": version.size_bytes,
-        "created_at": version.created_at.isoformat().replace("+00:00", "Z"),
-    }
+def _shown(version: ModelVersion, *, notices: list[str] | Absent = UNSET) -> PushedVersion:
+    return PushedVersion(
+        model=version.model.name,
+        version=version.version,
+        state=version.state,
+        load_error=version.load_error or None,
+        task=version.runtime,
+        sha256=version.sha256,
+        size_bytes=version.size_bytes,
+        created_at=version.created_at.isoformat().replace("+00:00", "Z"),
+        notices=notices,
+    )
 
 
 def _owner_of(caller: Caller, model: str) -> tuple[Tenant | None, str]:

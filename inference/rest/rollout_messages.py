@@ -7,7 +7,7 @@ from msgspec import Meta
 from tenants.http.messages import Message
 
 _Version: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, examples=["1.2.0"])]
-_ErrorRate: TypeAlias = Annotated[
+ErrorRate: TypeAlias = Annotated[
     float,
     Meta(
         ge=0,
@@ -15,10 +15,10 @@ _ErrorRate: TypeAlias = Annotated[
         description="Share of the canary's inputs that may fail, as long as the live version's do not fail as well.",
     ),
 ]
-_LatencyRatio: TypeAlias = Annotated[
+LatencyRatio: TypeAlias = Annotated[
     float, Meta(ge=1, le=100, description="How many times the live version's median latency the canary's may be.")
 ]
-_Calls: TypeAlias = Annotated[
+Calls: TypeAlias = Annotated[
     int, Meta(ge=1, le=1_000_000, description="How many inputs must be seen before the bounds count.")
 ]
 
@@ -41,9 +41,9 @@ class CanaryRequest(Message, frozen=True):
 
     version: _Version
     percent: Annotated[int, Meta(ge=1, le=100, description="Of the tenants; of a private model 100.")]
-    max_error_rate: _ErrorRate | None = None
-    max_latency_ratio: _LatencyRatio | None = None
-    min_calls: _Calls | None = None
+    max_error_rate: ErrorRate | None = None
+    max_latency_ratio: LatencyRatio | None = None
+    min_calls: Calls | None = None
 
 
 class ShadowRequest(Message, frozen=True):

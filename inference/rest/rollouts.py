@@ -7,6 +7,7 @@ model's rollouts as they are after it.
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,23 +17,22 @@ from inference.models import MLModel, ModelVersion, Rollout, RolloutKind, Rollou
 from inference.registry import versions
 from inference.registry.rollouts import promotions, trials
 from inference.registry.rollouts.managing import model_of, version_of
+from inference.rest import rollout_answers as answers
 from inference.rest.auditing import audited
 from inference.rest.rollout_messages import CanaryRequest, PromoteRequest, ShadowRequest, UpdateModelRequest
 from mlplatform.lib.errors import ErrorKind
 from tenants.authentication import Caller
 from tenants.http import messages
-from tenants.http.messages import EmptyRequest, M
+from tenants.http.messages import EmptyRequest, M, Message
 from tenants.rest.declarations import (
     ApiOperation,
     Example,
     documented,
     in_path,
-    ref,
 )
 
 SCOPE: Final = "models:write"
 _HISTORY: Final = 20
-_BOUNDS: Final = ("max_error_rate", "max_latency_ratio")
 _TAG: Final = "Rollouts"
 _MODEL: Final = in_path("model", "The model's name, without a version.", {"type": "string"})
 _WRITE: Final = (
@@ -42,15 +42,15 @@ _BODY_KINDS: Final = (ErrorKind.PAYLOAD_TOO_LARGE, ErrorKind.UNSUPPORTED_MEDIA_T
 _ALL_KINDS: Final = (*_BODY_KINDS, ErrorKind.CONFLICT)
 
 
-def _posted(id: str, summary: str, description: str, request: str, *examples: dict[str, Any]) -> ApiOperation:  # noqa: A002
+def _posted(id: str, summary: str, description: str, request: type[Message], *examples: dict[str, Any]) -> ApiOperation:  # noqa: A002
     named = [Example(f"Example {number}", one) for number, one in enumerate(examples, 1)]
     return ApiOperation(
         id=id,
         tag=_TAG,
         summary=summary,
         description=f"{description} {_WRITE}",
-        request=ref(request),
-        answer=ref("Rollouts"),
+        request=request,
+        answer=answers.Rollouts,
         kinds=_ALL_KINDS,
         parameters=[] if id == "updateModel" else [_MODEL],
         examples=named,
@@ -63,7 +63,7 @@ def _deleted(id: str, summary: str) -> ApiOperation:  # noqa: A002
         tag=_TAG,
         summary=summary,
         description=f"At once; where none runs, nothing changes. {_WRITE}",
-        answer=ref("Rollouts"),
+        answer=answers.Rollouts,
         parameters=[_MODEL],
     )
 
@@ -76,7 +76,7 @@ class _ManagedView(KeyedView):
         address names, else the one that the message does."""
         call = self.call(request)
 
-        def handle(caller: Caller, api_version: str) -> dict[str, Any]:
+        def handle(caller: Caller, api_version: str) -> answers.Rollouts:
             said = messages.read(call.json_object() if request.method != "DELETE" else {}, message)
             managed = model_of(caller, said.model if isinstance(said, UpdateModelRequest) else model)
             with audited(call, caller), transaction.atomic():
@@ -92,7 +92,7 @@ class _ManagedView(KeyedView):
         tag=_TAG,
         summary="What is live and what is tried",
         description=f"The live version, the running canary and shadow with what was observed, and the history. {_WRITE}",
-        answer=ref("Rollouts"),
+        answer=answers.Rollouts,
         parameters=[_MODEL],
     )
 )
@@ -110,7 +110,7 @@ class RolloutsView(KeyedView):
         "From now on the ready version answers every call that names the model alone. No call fails, and each answer names "
         "the version that gave it. Where no worker holds the version any more, one is asked to load it, and this answers 409: "
         "send it again in some seconds.",
-        "PromoteRequest",
+        PromoteRequest,
         {"version": "2.0.0"},
     )
 )
@@ -129,7 +129,7 @@ class PromoteView(_ManagedView):
         "rollBack",
         "Roll back",
         "Make that version live again which was live before. Two in a row go back two promotions.",
-        "EmptyRequest",
+        EmptyRequest,
         {},
     )
 )
@@ -145,7 +145,7 @@ class RollbackView(_ManagedView):
         "startCanary",
         "Start or change a canary",
         "Let a ready version answer a share of the tenants, always the same ones. It ends by itself when it breaks a bound.",
-        "CanaryRequest",
+        CanaryRequest,
         {"version": "2.0.0", "percent": 5},
     ),
     delete=_deleted("stopCanary", "Stop the canary"),
@@ -177,7 +177,7 @@ class CanaryView(_ManagedView):
         "Start or change a shadow",
         "Compute a share of the inputs once more with a ready version and compare the answers. No answer changes, and "
         "nothing is charged.",
-        "ShadowRequest",
+        ShadowRequest,
         {"version": "2.0.0", "percent": 10},
     ),
     delete=_deleted("stopShadow", "Stop the shadow"),
@@ -199,7 +199,7 @@ class ShadowView(_ManagedView):
 
 @documented(
     post=_posted(
-        "purgeModel", "Purge the cache", "Forget every cached answer of the model's versions.", "EmptyRequest", {}
+        "purgeModel", "Purge the cache", "Forget every cached answer of the model's versions.", EmptyRequest, {}
     )
 )
 class PurgeView(_ManagedView):
@@ -214,7 +214,7 @@ class PurgeView(_ManagedView):
         "updateModel",
         "Promote and purge",
         "Promote a version and forget every cached answer of the model, both or neither.",
-        "UpdateModelRequest",
+        UpdateModelRequest,
         {"model": "sentiment", "version": "2.0.0"},
     )
 )
@@ -229,45 +229,44 @@ class UpdateModelView(_ManagedView):
         return self.change(request, UpdateModelRequest, act)
 
 
-def shown(model: MLModel) -> dict[str, Any]:
-    """The rollouts of a model as answers have them."""
+def shown(model: MLModel) -> answers.Rollouts:
+    """The rollouts of a model as they are now."""
     live = ModelVersion.objects.filter(model=model, state=VersionState.LIVE).first()
     back = promotions.target_of_rollback(model, live=live)
     running = {
         row.kind: row
         for row in Rollout.objects.select_related("candidate").filter(model=model, state=RolloutState.RUNNING)
     }
-    return {
-        "model": model.name,
-        "live_version": live.version if live else None,
-        "rollback_version": back.version if back else None,
-        "canary": _canary(running.get(RolloutKind.CANARY)),
-        "shadow": _trial(running.get(RolloutKind.SHADOW)),
-        "history": [
-            {
-                "version": one.version.version,
-                "reason": one.reason,
-                "at": one.at.isoformat(),
-            }
+    canary, shadow = running.get(RolloutKind.CANARY), running.get(RolloutKind.SHADOW)
+    return answers.Rollouts(
+        model=model.name,
+        live_version=live.version if live else None,
+        rollback_version=back.version if back else None,
+        canary=_canary(canary) if canary else None,
+        shadow=_shadow(shadow) if shadow else None,
+        history=[
+            answers.LiveSwitch(one.version.version, one.reason, one.at.isoformat())
             for one in promotions.history(model, most=_HISTORY)
         ],
-    }
+    )
 
 
-def _canary(row: Rollout | None) -> dict[str, Any] | None:
-    body = _trial(row)
-    if row is None or body is None:
-        return None
-    bounds = {name: getattr(row, name) for name in (*_BOUNDS, "min_calls")}
-    return body | bounds
+def _canary(row: Rollout) -> answers.Canary:
+    return answers.Canary(
+        version=row.candidate.version,
+        percent=row.percent,
+        started_at=row.started_at.isoformat(),
+        observed=msgspec.convert(row.observed, answers.ObservedCanary) if row.observed else None,
+        max_error_rate=row.max_error_rate,
+        max_latency_ratio=row.max_latency_ratio,
+        min_calls=row.min_calls,
+    )
 
 
-def _trial(row: Rollout | None) -> dict[str, Any] | None:
-    if row is None:
-        return None
-    return {
-        "version": row.candidate.version,
-        "percent": row.percent,
-        "started_at": row.started_at.isoformat(),
-        "observed": row.observed or None,
-    }
+def _shadow(row: Rollout) -> answers.Shadow:
+    return answers.Shadow(
+        version=row.candidate.version,
+        percent=row.percent,
+        started_at=row.started_at.isoformat(),
+        observed=msgspec.convert(row.observed, answers.ObservedShadow) if row.observed else None,
+    )

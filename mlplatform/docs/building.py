@@ -7,21 +7,14 @@ from django.urls import URLPattern, URLResolver
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
 
-from inference.rest import (
-    schema_components,
-    schema_deprecations,
-    schema_packages,
-    schema_rollouts,
-)
+from inference.rest import schema_components
 from mlplatform.docs.nulls import admit_null
 from mlplatform.docs.sharing import share
 from tenants.http.json_schemas import Shape, components
 from tenants.http.problems import Problem
 from tenants.rest.openapi import SECURITY_SCHEMES, api_version_of
 
-_SCHEMAS: Final = (
-    schema_components.SCHEMAS | schema_deprecations.SCHEMAS | schema_packages.SCHEMAS | schema_rollouts.SCHEMAS
-)
+_SCHEMAS: Final = schema_components.SCHEMAS
 
 
 class _DeclaredOnly(EndpointEnumerator):

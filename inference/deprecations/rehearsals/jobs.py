@@ -170,7 +170,7 @@ def _replay(claim: _Claim) -> list[CallOutcome]:
     return outcomes
 
 
-def _finish(claim: _Claim, made: report.Report) -> None:
+def _finish(claim: _Claim, made: report.RehearsalReport) -> None:
     _update(
         claim,
         state=RehearsalState.SUCCEEDED,

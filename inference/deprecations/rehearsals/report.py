@@ -3,11 +3,16 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
 
 from inference.deprecations.rehearsals.comparing import Difference, FieldChange
 from inference.models.lifecycle import Verdict
+from tenants.http.answers import Answer, Count
+from tenants.http.json_schemas import one_of
 
 TOLERANCE: Final = 0.05
 """How far a score may move before the report calls it a difference."""
@@ -35,93 +40,77 @@ class CallOutcome:
     new_units: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FailureLine:
-    """Calls that would be refused for one reason. ``field`` is the part of the call, or empty."""
+class RehearsalFailure(Answer, frozen=True):
+    """Calls that would be refused for one reason; `field` is the part of the call, or empty."""
 
     kind: str
     detail: str
     field: str
-    calls: int
+    calls: Count
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeLine:
+class RehearsalChange(Answer, frozen=True):
     """A field of the request or the answer that comes, goes or takes another shape, and in how many calls."""
 
-    part: str
-    path: str
-    change: str
-    before: str
+    part: Annotated[str, one_of(["request", "answer"])]
+    path: Annotated[str, Meta(examples=["predictions[].label"])]
+    change: Annotated[str, one_of(["added", "removed", "changed"])]
+    before: Annotated[str, Meta(description="The shape, such as `text`.")]
     after: str
-    calls: int
+    calls: Count
 
 
-@dataclass(frozen=True, slots=True)
-class DifferenceLine:
-    """Answers that disagree at one place: ``what`` is label, score or unsayable; ``largest`` is how far a score moved."""
+class RehearsalDifference(Answer, frozen=True):
+    """Answers that disagree at one place."""
 
-    what: str
+    what: Annotated[str, one_of(["label", "score", "unsayable"])]
     path: str
-    largest: float | None
+    largest: Annotated[float | None, Meta(description="How far a score moved at most.")]
     example: str
-    calls: int
+    calls: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a migration would do to a tenant's calls.
+class RehearsalReport(Answer, frozen=True):
+    """What a migration would do to a tenant's calls, computed old and new one by one under the same conditions."""
 
-    Latencies are medians in milliseconds of both, computed one by one under the same conditions; None where the old
-    one does not answer any more. Units are the sums of what the calls would cost, computed and billed.
-    """
-
-    verdict: str
+    verdict: Annotated[str, one_of(Verdict.values)]
     summary: str
-    calls: int
-    failed: int
-    tolerance: float
-    failures: tuple[FailureLine, ...]
-    changes: tuple[ChangeLine, ...]
-    differences: tuple[DifferenceLine, ...]
-    old_latency_ms: float | None
+    calls: Annotated[Count, Meta(description="Sampled calls that were replayed.")]
+    failed: Count
+    tolerance: Annotated[float, Meta(description="How far a score may move before it counts.")]
+    failures: tuple[RehearsalFailure, ...]
+    changes: tuple[RehearsalChange, ...]
+    differences: tuple[RehearsalDifference, ...]
+    old_latency_ms: Annotated[float | None, Meta(description="Median; null where the old one does not answer.")]
     new_latency_ms: float | None
-    old_units: int | None
-    new_units: int | None
+    old_units: Annotated[Count | None, Meta(description="What the calls would cost.")]
+    new_units: Count | None
 
     def as_json(self) -> dict[str, Any]:
         """The form in which it is kept."""
-        return asdict(self)
+        kept: dict[str, Any] = msgspec.to_builtins(self)
+        return kept
 
 
-def read(kept: Mapping[str, Any]) -> Report | None:
+def read(kept: Mapping[str, Any]) -> RehearsalReport | None:
     """The report that was kept; None where there is none yet."""
-    if not kept:
-        return None
-    return Report(
-        **dict(kept)
-        | {
-            "failures": tuple(FailureLine(**line) for line in kept["failures"]),
-            "changes": tuple(ChangeLine(**line) for line in kept["changes"]),
-            "differences": tuple(DifferenceLine(**line) for line in kept["differences"]),
-        }
-    )
+    return msgspec.convert(kept, RehearsalReport) if kept else None
 
 
-def of(outcomes: Sequence[CallOutcome], *, tolerance: float = TOLERANCE) -> Report:
+def of(outcomes: Sequence[CallOutcome], *, tolerance: float = TOLERANCE) -> RehearsalReport:
     """The report of these calls: ready when none fails and no label differs."""
     failures = Counter(one.failure for one in outcomes if one.failure is not None)
     lines = _differences(outcomes, tolerance)
     bad = {line.what for line in lines} & {"label", "unsayable"}
     ready = bool(outcomes) and not failures and not bad
-    return Report(
+    return RehearsalReport(
         verdict=(Verdict.READY if ready else Verdict.NEEDS_WORK).value,
         summary=_summary(len(outcomes), failures.total(), lines),
         calls=len(outcomes),
         failed=failures.total(),
         tolerance=tolerance,
         failures=tuple(
-            FailureLine(kind, detail, field, calls) for (kind, detail, field), calls in failures.most_common()
+            RehearsalFailure(kind, detail, field, calls) for (kind, detail, field), calls in failures.most_common()
         ),
         changes=(
             *_changes("request", (one.request_changes for one in outcomes)),
@@ -135,15 +124,15 @@ def of(outcomes: Sequence[CallOutcome], *, tolerance: float = TOLERANCE) -> Repo
     )
 
 
-def _changes(part: str, calls: Iterable[tuple[FieldChange, ...]]) -> list[ChangeLine]:
+def _changes(part: str, calls: Iterable[tuple[FieldChange, ...]]) -> list[RehearsalChange]:
     counted = Counter(change for changes in calls for change in changes)
     return [
-        ChangeLine(part, change.path, change.change, change.before, change.after, number)
+        RehearsalChange(part, change.path, change.change, change.before, change.after, number)
         for change, number in counted.items()
     ]
 
 
-def _differences(outcomes: Sequence[CallOutcome], tolerance: float) -> tuple[DifferenceLine, ...]:
+def _differences(outcomes: Sequence[CallOutcome], tolerance: float) -> tuple[RehearsalDifference, ...]:
     found: dict[tuple[str, str], list[Difference]] = {}
     for one in outcomes:
         for difference in one.differences:
@@ -152,16 +141,16 @@ def _differences(outcomes: Sequence[CallOutcome], tolerance: float) -> tuple[Dif
     lines = []
     for (what, path), group in sorted(found.items()):
         largest = round(max(one.by for one in group), 6) if what == "score" else None
-        lines.append(DifferenceLine(what, path, largest, group[0].example, len(group)))
+        lines.append(RehearsalDifference(what, path, largest, group[0].example, len(group)))
     unsayable = sum(one.unsayable for one in outcomes)
     if unsayable:
         lines.append(
-            DifferenceLine("unsayable", "", None, "the old API version has no words for the answer", unsayable)
+            RehearsalDifference("unsayable", "", None, "the old API version has no words for the answer", unsayable)
         )
     return tuple(lines)
 
 
-def _summary(calls: int, failed: int, lines: Sequence[DifferenceLine]) -> str:
+def _summary(calls: int, failed: int, lines: Sequence[RehearsalDifference]) -> str:
     if not calls:
         return _NO_SAMPLES
     labels = sum(line.calls for line in lines if line.what == "label")

@@ -59,7 +59,7 @@ def keep(customer: Customer, answer: Any, *, text: str = TEXT, **fields: Any) ->
     )
 
 
-def rehearse(customer: Customer, schedule: DeprecationSchedule) -> tuple[Rehearsal, report.Report]:
+def rehearse(customer: Customer, schedule: DeprecationSchedule) -> tuple[Rehearsal, report.RehearsalReport]:
     """Ask for a rehearsal and work on it, as the jobs worker does when the message comes."""
     row = rehearsal_jobs.request(schedule_id=schedule.pk, tenant=customer.tenant, by=customer.owner)
     deprecation_tasks.rehearse(rehearsal_id=row.pk)
