@@ -6,7 +6,7 @@ it concerns, so the guards make every process ask here anew; the 30 seconds only
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db.models import Q
@@ -17,7 +17,7 @@ from mlplatform.lib import clock
 from mlplatform.lib.ttl_cache import TTLCache
 from tenants import guards
 from tenants.authentication import Caller
-from tenants.models import Tenant
+from tenants.models import ApiKey, Tenant
 
 INCLUDED = "included"
 
@@ -62,6 +62,33 @@ def contract_of(caller: Caller) -> Contract:
     return contract
 
 
+def of_key(key: ApiKey) -> Contract:
+    """The contract of a key, read anew, to look at rather than to call with."""
+    tenant = key.tenant
+    return _read(
+        Subject(
+            tenant_id=tenant.pk,
+            shard=tenant.shard,
+            key_id=key.uid,
+            tenant_version=tenant.version,
+            key_version=key.version,
+        )
+    )
+
+
+def of_tenant(tenant: Tenant) -> Contract:
+    """What all keys of a tenant share: limits that count each key by itself are not in it. To look at only."""
+    no_key = Subject(
+        tenant_id=tenant.pk,
+        shard=tenant.shard,
+        key_id="",
+        tenant_version=tenant.version,
+        key_version=-1,  # below every version, so that the script sets no guard for it
+    )
+    contract = _read(no_key)
+    return replace(contract, limits=tuple(limit for limit in contract.limits if not counts_one_key(limit, "")))
+
+
 def plan_now(tenant_id: int, *, at: dt.datetime | None = None) -> Plan | None:
     """The plan that the tenant is on at a moment, by default now."""
     running = Subscription.objects.select_related("plan").filter(tenant_id=tenant_id, starts_at__lte=at or clock.now())
@@ -102,19 +129,24 @@ def forget_all() -> None:
 
 
 def _load(caller: Caller) -> Contract:
-    subject = Subject(
-        tenant_id=caller.tenant_id,
-        shard=caller.shard,
-        key_id=caller.key_uid,
-        tenant_version=caller.tenant_version,
-        key_version=caller.key_version,
+    return _read(
+        Subject(
+            tenant_id=caller.tenant_id,
+            shard=caller.shard,
+            key_id=caller.key_uid,
+            tenant_version=caller.tenant_version,
+            key_version=caller.key_version,
+        )
     )
-    plan = plan_now(caller.tenant_id)
-    owner = Q(tenant_id=caller.tenant_id) | Q(key__uid=caller.key_uid)
+
+
+def _read(subject: Subject) -> Contract:
+    plan = plan_now(subject.tenant_id)
+    owner = Q(tenant_id=subject.tenant_id) | Q(key__uid=subject.key_id)
     if plan is not None:
         owner |= Q(plan=plan)
     rules = LimitRule.objects.select_related("plan", "tenant", "key").filter(owner).order_by("pk")
-    limits = [_limit(rule, caller) for rule in rules]
+    limits = [_limit(rule, subject.key_id) for rule in rules]
     included = _included(plan)
     if included is not None:
         limits.append(included)
@@ -127,11 +159,11 @@ def _load(caller: Caller) -> Contract:
     )
 
 
-def _limit(rule: LimitRule, caller: Caller) -> Limit:
+def _limit(rule: LimitRule, key_uid: str) -> Limit:
     key_owned = rule.key_id is not None
     scope = LimitScope.KEY if key_owned and rule.scope == LimitScope.TENANT else rule.scope
     # The field of the limit's state: the rule's row, and the key where each key is counted by itself.
-    suffix = f":{caller.key_uid}" if key_owned or scope == LimitScope.KEY else ""
+    suffix = f":{key_uid}" if key_owned or scope == LimitScope.KEY else ""
     return Limit(
         id=f"r{rule.pk}{suffix}",
         name=rule.name,

@@ -7,6 +7,7 @@ from auditlog.models import LogEntry
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
+from billing.admin.key_limits import ApiKeyWithLimitsAdmin
 from billing.admin.limits import LimitInline
 from billing.admin.prices import PriceAdmin
 from billing.models import Price
@@ -14,7 +15,6 @@ from inference.admin.tenant_quotas import TenantWithQuotasAdmin
 from inference.models import MLModel
 from inference.registry import names
 from mlplatform.graphql.trusting import judge
-from tenants.admin.api_keys import ApiKeyAdmin
 from tenants.admin.audit_log import AuditLogAdmin
 from tenants.admin.roles import RoleAdmin
 from tenants.admin.trusted_documents import TrustedDocumentAdmin
@@ -43,7 +43,7 @@ class PlatformTenantAdmin(TenantWithQuotasAdmin):
 
 
 @admin.register(ApiKey)
-class PlatformApiKeyAdmin(ApiKeyAdmin):
+class PlatformApiKeyAdmin(ApiKeyWithLimitsAdmin):
     """API keys with the limits of each, and the models that it may be limited to."""
 
     inlines = [LimitInline]

@@ -8,7 +8,11 @@ from django.urls import reverse
 
 from mlplatform import traffic_page
 
-_PAGES: Final = ("/admin/tenants/deprecationschedule/timeline/", "/admin/inference/mlmodel/workers/")
+_PAGES: Final = (
+    "/admin/tenants/deprecationschedule/timeline/",
+    "/admin/inference/mlmodel/workers/",
+    "/admin/billing/usagerecord/find/",
+)
 """Pages with an entry of their own, below the address of a list."""
 
 
@@ -58,6 +62,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _roof_page(request, traffic_page.TITLE, "swap_vert", traffic_page.address()),
                 _entry(request, "Daily usage", "bar_chart", "billing", "usagerollup"),
                 _entry(request, "Usage records", "receipt_long", "billing", "usagerecord"),
+                _page(request, "Find a call", "search", "billing_usagerecord_find"),
             ],
         ),
         _group(

@@ -7,12 +7,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from billing.admin.find_call import FindCallPage
 from billing.admin.usage_days import with_key_names
 from billing.metering import reports as usage_reports
 from billing.models import UsageRecord
 from mlplatform.lib import dates
 from tenants.admin import formats
-from tenants.admin.kit import FactsAdmin, display
+from tenants.admin.kit import display
 
 if TYPE_CHECKING:
     from django.contrib.admin import (
@@ -26,7 +27,7 @@ else:
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(FactsAdmin[UsageRecord]):
+class UsageRecordAdmin(FindCallPage):
     list_display = [
         "when",
         "tenant",

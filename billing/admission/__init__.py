@@ -6,7 +6,7 @@ Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
 """
 
 from billing.admission.deciding import MonthToDate, admit, peek
-from billing.admission.explaining import explain
+from billing.admission.explaining import explain, find, recent
 from billing.admission.failures import Unanswered
 from billing.admission.settling import parse_settled, release, settle, settle_commands, void
 from billing.admission.sweeping import sweep
@@ -21,6 +21,7 @@ from billing.admission.types import (
     LimitKind,
     LimitState,
     Refusal,
+    Refusals,
     RefusedLimit,
     Settled,
     Settlement,
@@ -39,6 +40,7 @@ __all__ = [
     "LimitState",
     "MonthToDate",
     "Refusal",
+    "Refusals",
     "RefusedLimit",
     "Settled",
     "Settlement",
@@ -48,8 +50,10 @@ __all__ = [
     "admit",
     "asked",
     "explain",
+    "find",
     "parse_settled",
     "peek",
+    "recent",
     "release",
     "settle",
     "settle_commands",

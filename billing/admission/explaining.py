@@ -2,6 +2,8 @@
 
 import datetime as dt
 import math
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -9,11 +11,13 @@ import redis
 
 from billing.admission import keys
 from billing.admission.failures import closed_on_failure
-from billing.admission.types import LimitKind, Refusal, RefusedLimit
-from mlplatform.lib.redis import state
+from billing.admission.types import LimitKind, Refusal, Refusals, RefusedLimit
+from mlplatform.lib.redis import as_bytes, state
 
 _KEPT_US: Final = 86_400_000_000
 _MICRO: Final = 1_000_000
+_AT_ONCE: Final = 500
+_LOOKED_THROUGH: Final = 1000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -38,6 +42,8 @@ class _Stored(msgspec.Struct, array_like=True, frozen=True):
     limits: list[_Limit]
     takes: list[int]
     answer: list[int]
+    key_id: str = ""
+    models: list[str] = []
 
 
 _decoder = msgspec.msgpack.Decoder(_Stored)
@@ -53,16 +59,78 @@ def explain(*, shard: int, tenant_id: int, request_id: str, client: redis.Redis 
         pipe.hget(keys.refusals(shard, tenant_id), request_id)
         pipe.time()
         packed, (now_s, _) = pipe.execute()
-    if packed is None:
-        return None
+    return None if packed is None else _kept(request_id, packed, now_s * _MICRO)
+
+
+def find(
+    *, request_id: str, tenants: Iterable[tuple[int, int]], client: redis.Redis | None = None
+) -> dict[int, Refusal]:
+    """The refusals of calls with this request id, by tenant; ``tenants`` are pairs of shard and tenant id.
+
+    Clients may choose their request ids, so several tenants may have the same. Raises as :func:`explain` does.
+    """
+    found: dict[int, Refusal] = {}
+    rest = iter(tenants)
+    while some := list(islice(rest, _AT_ONCE)):
+        with closed_on_failure():
+            pipe = (client or state()).pipeline(transaction=False)
+            for shard, tenant_id in some:
+                pipe.hget(keys.refusals(shard, tenant_id), request_id)
+            pipe.time()
+            *answers, (now_s, _) = pipe.execute()
+        for (_, tenant_id), packed in zip(some, answers, strict=True):
+            refusal = None if packed is None else _kept(request_id, packed, now_s * _MICRO)
+            if refusal is not None:
+                found[tenant_id] = refusal
+    return found
+
+
+def recent(*, shard: int, tenant_id: int, newest: int, key_id: str = "", client: redis.Redis | None = None) -> Refusals:
+    """The newest refusals of a tenant within 24 hours, or of one key of it, and how many there were.
+
+    Of one key they are looked for among the tenant's newest 1,000. Raises as :func:`explain` does.
+    """
+    with closed_on_failure():
+        client = client or state()
+        now_s, _ = client.time()
+        since = now_s * _MICRO - _KEPT_US
+        order = keys.refusals_in_order(shard, tenant_id)
+        looked_through = _LOOKED_THROUGH if key_id else newest
+        pipe = client.pipeline(transaction=False)
+        pipe.zcount(order, f"({since}", "+inf")
+        pipe.zrevrangebyscore(order, "+inf", f"({since}", start=0, num=looked_through)
+        count, names = pipe.execute()
+        packed = client.hmget(keys.refusals(shard, tenant_id), names) if names else []
+    kept = [
+        refusal
+        for name, value in zip(names, packed, strict=True)
+        if value is not None
+        and (refusal := _kept(as_bytes(name).decode(), as_bytes(value), now_s * _MICRO)) is not None
+    ]
+    if not key_id:
+        return Refusals(count=count, newest=tuple(kept))
+    of_key = [refusal for refusal in kept if refusal.key_id == key_id]
+    return Refusals(count=len(of_key), newest=tuple(of_key[:newest]))
+
+
+def _kept(request_id: str, packed: bytes, now_us: int) -> Refusal | None:
+    """What is stored of a refusal; None when it is older than a day."""
     stored = _decoder.decode(packed)
-    if now_s * _MICRO - stored.at >= _KEPT_US:
+    if now_us - stored.at >= _KEPT_US:
         return None
     limits = tuple(_limit(stored, position) for position in range(len(stored.limits)))
     at = _EPOCH + dt.timedelta(microseconds=stored.at)
     wait_s = max(limit.wait_s for limit in limits)
     passes = None if math.isinf(wait_s) else at + dt.timedelta(seconds=wait_s)
-    return Refusal(request_id=request_id, at=at, limits=limits, wait_s=wait_s, would_pass_at=passes)
+    return Refusal(
+        request_id=request_id,
+        at=at,
+        limits=limits,
+        wait_s=wait_s,
+        would_pass_at=passes,
+        key_id=stored.key_id,
+        models=tuple(stored.models),
+    )
 
 
 def _limit(stored: _Stored, position: int) -> RefusedLimit:

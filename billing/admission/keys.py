@@ -40,7 +40,7 @@ def of_caller(shard: int, tenant_id: int, key_id: str) -> tuple[bytes, ...]:
     return (
         *of_tenant(shard, tenant_id),
         refusals(shard, tenant_id).encode(),
-        f"{{s{shard}}}:refused-order:{tenant_id}".encode(),
+        refusals_in_order(shard, tenant_id).encode(),
         guards.key_guard(shard, key_id).encode(),
         guards.tenant_guard(shard, tenant_id).encode(),
     )
@@ -49,3 +49,8 @@ def of_caller(shard: int, tenant_id: int, key_id: str) -> tuple[bytes, ...]:
 def refusals(shard: int, tenant_id: int) -> str:
     """The hash of a tenant's refusals, by request id."""
     return f"{{s{shard}}}:refused:{tenant_id}"
+
+
+def refusals_in_order(shard: int, tenant_id: int) -> str:
+    """The request ids of a tenant's refusals, by their moments in microseconds."""
+    return f"{{s{shard}}}:refused-order:{tenant_id}"

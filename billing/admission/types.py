@@ -208,7 +208,8 @@ class RefusedLimit:
 class Refusal:
     """A refused call of the last 24 hours: when, and every limit at that moment.
 
-    ``would_pass_at`` is None when it never would.
+    ``would_pass_at`` is None when it never would. ``key_id`` is the key's public id, and ``models`` are the first models that
+    the call named; both are empty for a refusal that was kept before they were.
     """
 
     request_id: str
@@ -216,3 +217,13 @@ class Refusal:
     limits: tuple[RefusedLimit, ...]
     wait_s: float
     would_pass_at: dt.datetime | None
+    key_id: str = ""
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Refused calls of the last 24 hours, the newest first: how many are kept, and those of them that were asked for."""
+
+    count: int
+    newest: tuple[Refusal, ...]

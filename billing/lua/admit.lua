@@ -15,6 +15,7 @@ local SELDOM = 16 -- Marks are the clockwork's work; small calls look after it o
 local PEEKED = 1000 -- A look at the limits counts no hold that has ended.
 local REFUSALS_KEPT = 10000
 local REFUSALS_DROPPED = 100 -- at most so many in one run
+local MODELS_NAMED = 8 -- in what is kept of a refusal
 
 local limits = cmsgpack.unpack(ARGV[1])
 local tenant_version, key_version, request_id, ttl, settle_now, deadline, charges, lifetime =
@@ -164,10 +165,24 @@ local function hold_or_meter(written, opened, now)
   end
 end
 
--- Keeps the refusal for a day, so that it can be explained. The value is one msgpack array of four: the moment, the
--- limits as they came (spliced in unread; 148 is msgpack's head of an array of four), takes, and the answer.
+local function models_named()
+  local names, seen = {}, {}
+  for _, charge in ipairs(charges) do
+    local model = charge[2]
+    if model ~= '' and not seen[model] and #names < MODELS_NAMED then
+      seen[model] = true
+      names[#names + 1] = model
+    end
+  end
+  return names
+end
+
+-- Keeps the refusal for a day, so that it can be explained. The value is one msgpack array of six: the moment, the limits
+-- as they came (spliced in unread; 150 is msgpack's head of an array of six), takes, the answer, the key and the models.
 local function store_refusal(now, takes, answer)
-  redis.call('HSET', REFUSED, request_id, '\148' .. cmsgpack.pack(now) .. ARGV[1] .. cmsgpack.pack(takes) .. cmsgpack.pack(answer))
+  local key_id = string.match(KEY_GUARD, ':key:(.*)$')
+  local call = cmsgpack.pack(key_id) .. cmsgpack.pack(models_named())
+  redis.call('HSET', REFUSED, request_id, '\150' .. cmsgpack.pack(now) .. ARGV[1] .. cmsgpack.pack(takes) .. cmsgpack.pack(answer) .. call)
   redis.call('ZADD', REFUSED_ORDER, now, request_id)
   local excess = math.min(redis.call('ZCARD', REFUSED_ORDER) - REFUSALS_KEPT, REFUSALS_DROPPED)
   local old = excess > 0 and redis.call('ZRANGE', REFUSED_ORDER, 0, excess - 1)

@@ -25,7 +25,12 @@ from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import action, display
 from tenants.admin.secret_page import SecretPage, hand_over
 from tenants.models import ApiKey, ApiKeySecret, User
+from tenants.scopes import SCOPES
 
+_FACTS = ["state", "uid", "secrets_in_full", "last_used", "created_by", "created_at"]
+_IN_WORDS = ["scopes_in_words", "models_in_words", "networks_in_words", "pin_in_words"]
+_RIGHTS = ["scopes", "allowed_models", "allowed_cidrs", "pinned_api_version", "trusted_documents_only", "expires_at"]
+_RIGHTS_TO_READ = [*_IN_WORDS, "trusted_documents_only", "expires_at"]
 _ISSUED = "_issued_secret"
 _MANAGES_MODELS = "inference.change_mlmodel"
 
@@ -54,22 +59,13 @@ class ApiKeyAdmin(SecretPage):
 
     def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         who = ["tenant", "name", "mode"]
-        rights = [
-            "scopes",
-            "allowed_models",
-            "allowed_cidrs",
-            "pinned_api_version",
-            "trusted_documents_only",
-            "expires_at",
-        ]
         if obj is None:
-            return [(None, {"fields": who}), ("What it may do", {"fields": rights})]
-        facts = ["state", "uid", "secrets_in_full", "last_used", "created_by", "created_at"]
-        return [(None, {"fields": [*who]}), ("What it may do", {"fields": rights}), ("The key", {"fields": facts})]
+            return [(None, {"fields": who}), ("What it may do", {"fields": _RIGHTS})]
+        rights = _RIGHTS if self.has_change_permission(request, obj) else _RIGHTS_TO_READ
+        return [(None, {"fields": who}), ("What it may do", {"fields": rights}), ("The key", {"fields": _FACTS})]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        facts = ["state", "uid", "secrets_in_full", "last_used", "created_by", "created_at"]
-        return facts if obj is None else ["tenant", "mode", *facts]
+        return _FACTS if obj is None else ["tenant", "mode", *_FACTS, *_IN_WORDS]
 
     def get_inlines(self, request: HttpRequest, obj: ApiKey | None) -> Any:
         return [] if obj is None else super().get_inlines(request, obj)
@@ -140,6 +136,23 @@ class ApiKeyAdmin(SecretPage):
         return format_html_join(
             "", "<div>{} {}</div>", ((formats.code(str(secret)), _life(secret)) for secret in key.secrets.all())
         )
+
+    @display(description="Scopes")
+    def scopes_in_words(self, key: ApiKey) -> SafeString:
+        lines = ((scope, SCOPES.get(scope, "")) for scope in key.scopes)
+        return format_html_join("", '<div>{} <span class="p-subtle">{}</span></div>', lines)
+
+    @display(description="Allowed models")
+    def models_in_words(self, key: ApiKey) -> str:
+        return ", ".join(key.allowed_models) or "every model"
+
+    @display(description="Allowed networks")
+    def networks_in_words(self, key: ApiKey) -> str:
+        return ", ".join(key.allowed_cidrs) or "every address"
+
+    @display(description="Pinned API version")
+    def pin_in_words(self, key: ApiKey) -> str:
+        return key.pinned_api_version or "none: the platform's default"
 
     @display(description="Scopes")
     def scope_list(self, key: ApiKey) -> str:

@@ -72,6 +72,11 @@ class StaffAdmin(_ModelAdmin[M]):
     actions_detail: Sequence[Any] = ()
     actions_list: Sequence[Any] = ()
 
+    @property
+    def add_words(self) -> str:
+        """On the button that leads to the form of a new row."""
+        return f"Add {self.opts.verbose_name}"
+
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """The audit log of the row: it knows before and after, and changes that were made outside the admin too."""
         if not (request.user.has_perm("auditlog.view_logentry") and auditlog.contains(self.model)):

@@ -35,12 +35,13 @@ LISTS = {
     "timeline": "/admin/tenants/deprecationschedule/timeline/",
     "days": "/admin/billing/usagerollup/",
     "records": "/admin/billing/usagerecord/",
+    "a call": "/admin/billing/usagerecord/find/",
     "roles": "/admin/auth/group/",
     "audit": "/admin/auditlog/logentry/",
 }
 READ = {
     "tenants", "keys", "documents", "plans", "limits", "subscriptions", "prices", "models", "versions", "workers", "API versions",
-    "ends", "timeline", "days", "records",
+    "ends", "timeline", "days", "records", "a call",
 }  # fmt: skip
 SEES = {
     "support": READ | {"people", "audit", "end users", "items"},

@@ -19,6 +19,7 @@ from tenants import api_keys, authentication
 from tenants.models import ApiKey, ApiKeySecret
 from tests.conftest import Customer
 from tests.support import staff
+from tests.support.refusing import refuse
 
 LIST = "/admin/tenants/apikey/"
 NO_LIMITS = {"limits-TOTAL_FORMS": "0", "limits-INITIAL_FORMS": "0"}
@@ -184,6 +185,25 @@ def test_revoking_asks_first_and_is_for_good(admin: Client, acme: Customer) -> N
     assert answer.status_code in {200, 403}
     assert acme.key.secrets.count() == 1
     assert admin.post(f"{LIST}{acme.key.pk}/change/", {"name": "Back"}).status_code == 403
+
+
+def test_a_revoked_key_is_told_in_words(admin: Client, acme: Customer) -> None:
+    ApiKey.objects.filter(pk=acme.key.pk).update(scopes=["predict"], allowed_cidrs=["203.0.113.0/24"])
+    api_keys.revoke(key=acme.key)
+    page = admin.get(f"{LIST}{acme.key.pk}/change/").content.decode()
+    for told in ("Allowed networks", "203.0.113.0/24", "every model", "platform&#x27;s default"):
+        assert told in page, told
+    for raw in ("allowed cidrs", "Allowed cidrs", "[&#x27;"):
+        assert raw not in page, raw
+
+
+def test_the_page_of_a_key_tells_its_limits_and_what_they_refused(admin: Client, acme: Customer) -> None:
+    other = api_keys.issue(tenant=acme.tenant, name="Nightly")
+    refuse(acme, "req-42")
+    page = admin.get(f"{LIST}{acme.key.pk}/change/").content.decode()
+    assert "1,000 units, refilled 100 a second" in page
+    assert "/admin/billing/usagerecord/find/?request_id=req-42" in page
+    assert "req-42" not in admin.get(f"{LIST}{other.key.pk}/change/").content.decode()
 
 
 def test_a_key_cannot_be_deleted(admin: Client, acme: Customer) -> None:

@@ -4,7 +4,11 @@ import datetime as dt
 import math
 import time
 
+import msgspec
+
+from billing import admission
 from billing.admission import LimitKind
+from mlplatform.lib.redis import as_bytes
 from tests.billing.admission.world import DAY, SECOND, SHARD, TENANT, World, limit
 
 BURST = limit(LimitKind.TOKEN_BUCKET, 100, source="plan Pro", name="burst")
@@ -106,3 +110,32 @@ def test_ten_thousand_refusals_are_kept_and_the_oldest_go_first(world: World) ->
     assert world.client.hmget(hash_name, "old-00002", "old-00003") == [None, b""]
     assert world.explain("new-0") is not None
     assert world.explain("new-2") is not None
+
+
+def test_a_refusal_names_its_key_and_the_models_of_its_call(world: World) -> None:
+    today(world)
+    world.admit([BURST], 101, request_id="new")
+    refusal = world.explain("new")
+    assert refusal is not None
+    assert refusal.key_id
+    packed = world.client.hget(f"{{s{SHARD}}}:refused:{TENANT}", "new")
+    head, *rest = msgspec.msgpack.decode(as_bytes(packed or b""))
+    world.client.hset(f"{{s{SHARD}}}:refused:{TENANT}", "old", msgspec.msgpack.encode([head, *rest[:3]]))
+    kept_before = world.explain("old")
+    assert kept_before is not None
+    assert (kept_before.key_id, kept_before.models) == ("", ())
+    assert kept_before.limits == refusal.limits
+
+
+def test_the_newest_refusals_come_first_and_are_counted_for_a_day(world: World) -> None:
+    now = today(world)
+    for ago, name in ((DAY + SECOND, "gone"), (600 * SECOND, "first"), (0, "second")):
+        world.at(now - ago)
+        world.admit([BURST], 101, request_id=name)
+    found = admission.recent(shard=SHARD, tenant_id=TENANT, newest=1, client=world.client)
+    assert (found.count, [one.request_id for one in found.newest]) == (2, ["second"])
+    everything = admission.recent(shard=SHARD, tenant_id=TENANT, newest=10, client=world.client)
+    assert [one.request_id for one in everything.newest] == ["second", "first"]
+    assert (
+        admission.recent(shard=SHARD, tenant_id=TENANT, newest=10, key_id="key_other", client=world.client).count == 0
+    )
