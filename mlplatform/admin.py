@@ -3,14 +3,18 @@
 Django imports this after the admin modules of the apps, so the pages of libraries can be replaced by ours.
 """
 
+from typing import Any
+
 from auditlog.models import LogEntry
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
+from billing.admin import model_choice
 from billing.admin.key_limits import ApiKeyWithLimitsAdmin
-from billing.admin.limits import LimitInline
+from billing.admin.limits import LimitAdmin, LimitInline
+from billing.admin.plans import PlanAdmin
 from billing.admin.prices import PriceAdmin
-from billing.models import Price
+from billing.models import LimitRule, Plan, Price
 from inference.admin.tenant_quotas import TenantWithQuotasAdmin
 from inference.models import MLModel
 from inference.registry import names
@@ -34,9 +38,34 @@ def meter_names() -> list[str]:
     return sorted(MLModel.objects.annotate(meter=names.sql()).values_list("meter", flat=True))
 
 
+class PlatformLimitInline(LimitInline):
+    """Limits of one owner, which name models that its calls can name."""
+
+    def model_names(self, owner: Any) -> list[str]:
+        tenant = owner.tenant if isinstance(owner, ApiKey) else owner
+        return model_choice.of_tenant(meter_names(), tenant.slug) if isinstance(tenant, Tenant) else meter_names()
+
+
+@admin.register(LimitRule)
+class PlatformLimitAdmin(LimitAdmin):
+    """Limits, with every model."""
+
+    def model_names(self) -> list[str]:
+        return meter_names()
+
+
+@admin.register(Plan)
+class PlatformPlanAdmin(PlanAdmin):
+    """Plans, with limits on every model."""
+
+    inlines = [PlatformLimitInline]
+
+
 @admin.register(Tenant)
 class PlatformTenantAdmin(TenantWithQuotasAdmin):
     """Tenants with their contracts, sampled calls and quotas, and the models that can be their default."""
+
+    limit_inline = PlatformLimitInline
 
     def model_names(self) -> list[str]:
         return model_names()
@@ -46,7 +75,7 @@ class PlatformTenantAdmin(TenantWithQuotasAdmin):
 class PlatformApiKeyAdmin(ApiKeyWithLimitsAdmin):
     """API keys with the limits of each, and the models that it may be limited to."""
 
-    inlines = [LimitInline]
+    inlines = [PlatformLimitInline]
 
     def model_names(self) -> list[str]:
         return model_names()

@@ -1,6 +1,5 @@
 """Plans with their limits."""
 
-from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
@@ -21,8 +20,9 @@ def running_plan() -> Subquery:
     return Subquery(started.values("plan")[:1])
 
 
-@admin.register(Plan)
 class PlanAdmin(StaffAdmin[Plan]):
+    """Registered by the roof, which knows the models that limits name."""
+
     list_display = [
         "name",
         "fee",

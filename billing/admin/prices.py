@@ -1,15 +1,20 @@
 """Prices in units, and what a sample call would cost on each plan."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, QueryDict
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 
 from billing import pricing
+from billing.admin import model_choice, price_effects
+from billing.admin.model_choice import ModelChoiceForm
 from billing.models import Operation, Plan, Price
 from tenants.admin.kit import StaffAdmin, display
 
@@ -20,6 +25,17 @@ else:
     from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
 
 _PREFIX = "sample"
+
+
+class PriceForm(ModelChoiceForm):
+    """A price of a model that is chosen, or of all others."""
+
+    no_model = "Any other model"
+    about_model = "Models without a price of their own cost what “Any other model” costs."
+
+    class Meta:
+        model = Price
+        fields = ("operation", "model", "per_call", "per_input", "cached_per_input")
 
 
 class SampleCallForm(forms.Form):
@@ -36,7 +52,7 @@ class SampleCallForm(forms.Form):
         super().__init__(data, prefix=_PREFIX)
         names = self.fields["model"]
         assert isinstance(names, forms.ChoiceField)  # noqa: S101 - declared above
-        names.choices = [("", "Any other model"), *((name, name) for name in model_names)]
+        names.choices = model_choice.choices(model_names, none=PriceForm.no_model)
 
     def clean(self) -> dict[str, Any] | None:
         cached = self.cleaned_data.get("cached") or 0
@@ -75,15 +91,60 @@ def money(amount: Decimal) -> str:
 class PriceAdmin(StaffAdmin[Price]):
     """Registered by the roof, which knows the models on sale."""
 
+    form = PriceForm
     list_display = ["title", "operation", "per_call", "per_input", "cached_per_input"]
     list_filter = ["operation"]
     search_fields = ["model"]
     search_help_text = "Name of the model"
     list_before_template = "admin/billing/price/sample_call.html"
     fieldsets = [
-        (None, {"fields": [("operation", "model")]}),
-        ("Units", {"fields": [("per_call", "per_input", "cached_per_input")]}),
+        (None, {"fields": ["operation", "model"]}),
+        ("Units", {"fields": ["per_call", "per_input", "cached_per_input"]}),
     ]
+
+    class Media:
+        js = ("platform/price_quote.js",)
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [path("effect/", self.admin_site.admin_view(self.effect_view), name="billing_price_effect")]
+        return [*own, *super().get_urls()]
+
+    def get_form(self, request: HttpRequest, obj: Price | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.model_names = self.model_names()  # type: ignore[attr-defined]  # PriceForm's
+        return form
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        """With the effect of what is saved beside the form; the script asks anew while it is changed."""
+        price = kwargs.get("obj")
+        if price is not None:
+            saved = Price.objects.get(pk=price.pk)  # ``price`` may have what was entered and refused
+            context = {**context, "effect": self._effect(price, saved), "days": price_effects.DAYS}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def effect_view(self, request: HttpRequest) -> HttpResponse:
+        """What the price of the query would change, as a part of the page; nothing is saved."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        chosen = request.GET.get("price", "")
+        old = Price.objects.filter(pk=chosen).first() if chosen.isascii() and chosen.isdecimal() else None
+        form_class = self.get_form(request, old, change=old is not None)
+        form = form_class(request.GET, instance=copy(old))
+        context: dict[str, Any] = {"days": price_effects.DAYS, "errors": []}
+        if form.is_valid():
+            context["effect"] = self._effect(form.instance, old)
+        else:
+            context["errors"] = [
+                f"{form[name].label}: {error}" if name in form.fields else error
+                for name, errors in form.errors.items()
+                for error in errors
+            ]
+        return TemplateResponse(request, "admin/billing/price/effect.html", context)
+
+    @staticmethod
+    def _effect(price: Price, replaces: Price | None) -> price_effects.Effect:
+        after = pricing.Tariff(price.per_call, price.per_input, price.cached_per_input)
+        return price_effects.of(operation=price.operation, model=price.model, after=after, replaces=replaces)
 
     def publish(self, obj: Price) -> None:
         pricing.changed()

@@ -1,6 +1,6 @@
 """What billing adds to the page of tenants: the plan now, and the units of this month against what it includes."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db.models import OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
@@ -59,6 +59,7 @@ class PlanNowFilter(DropdownFilter):
 class TenantWithContractAdmin(TenantAdmin):
     """Registered by the roof. Its limits and subscriptions are published together with the tenant itself."""
 
+    limit_inline: ClassVar[type[LimitInline]] = LimitInline
     list_display = ["title", "status_badge", "plan_now", "units", "keys", "last_used"]
     list_filter = ["status", PlanNowFilter]
 
@@ -67,7 +68,7 @@ class TenantWithContractAdmin(TenantAdmin):
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         members = super().get_inlines(request, obj)
-        return [*members, SubscriptionInline] if obj is None else [*members, SubscriptionInline, LimitInline]
+        return [*members, SubscriptionInline] if obj is None else [*members, SubscriptionInline, self.limit_inline]
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         own = super().get_fieldsets(request, obj)

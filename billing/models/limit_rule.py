@@ -84,13 +84,23 @@ class LimitRule(models.Model):
             case LimitKind.TOKEN_BUCKET:
                 return f"{what}, refilled {self.rate:g} a second"
             case LimitKind.FIXED_WINDOW:
-                return f"{what} in each {self.window_s} s"
+                return f"{what} in each {self.window_s:,} s"
             case LimitKind.SLIDING_WINDOW:
-                return f"{what} in any {self.window_s} s"
+                return f"{what} in any {self.window_s:,} s"
             case LimitKind.MONTHLY:
                 return f"{what} a calendar month"
             case _:
                 return f"{self.amount:,} requests at a time"
+
+    def in_full(self) -> str:
+        """The same, and what it counts together: ``200 units, refilled 20 a second, for each key by itself``."""
+        match self.scope:
+            case LimitScope.KEY:
+                return f"{self.describe()}, for each key by itself"
+            case LimitScope.MODEL:
+                return f"{self.describe()}, on calls of {self.model or 'a model'}"
+            case _:
+                return f"{self.describe()}, for the {'key' if self.key_id else 'tenant'} as a whole"
 
     def clean(self) -> None:
         """Each kind needs its own numbers; the message names the field and what to enter."""

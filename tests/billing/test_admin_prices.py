@@ -7,6 +7,7 @@ from billing import pricing
 from billing.admin.prices import money
 from billing.models import Plan, Price
 from inference.models import MLModel
+from tests.conftest import Customer
 from tests.support import staff
 
 LIST = "/admin/billing/price/"
@@ -63,12 +64,38 @@ def test_the_list_keeps_its_own_filters_beside_the_sample(admin: Client) -> None
 
 @pytest.mark.django_db(transaction=True)
 def test_a_saved_price_holds_for_the_next_call(admin: Client) -> None:
+    MLModel.objects.create(name="small")
     assert pricing.quote(operation="predict", model="small", inputs=1).total == 1
     form = {"operation": "predict", "model": "small", "per_call": "3", "per_input": "4", "cached_per_input": "0"}
     assert admin.post(f"{LIST}add/", form).status_code == 302
     assert pricing.quote(operation="predict", model="small", inputs=1).total == 7
     admin.post(f"{LIST}{Price.objects.get(model='small').pk}/delete/", {"post": "yes"})
     assert pricing.quote(operation="predict", model="small", inputs=1).total == 1
+
+
+def price_form(**more: str) -> dict[str, str]:
+    return {"operation": "predict", "model": "", "per_call": "0", "per_input": "1", "cached_per_input": "0"} | more
+
+
+def test_a_price_is_of_a_model_that_exists(admin: Client, acme: Customer) -> None:
+    MLModel.objects.create(name="sentiment")
+    MLModel.objects.create(name="sentiment", owner=acme.tenant)
+    before = set(Price.objects.values_list("model", flat=True))
+    answer = admin.post(f"{LIST}add/", price_form(model="sentimant"))
+    assert "not one of the available choices" in answer.content.decode()
+    assert set(Price.objects.values_list("model", flat=True)) == before
+    for name in ("sentiment", "acme/sentiment"):
+        assert admin.post(f"{LIST}add/", price_form(model=name)).status_code == 302
+    assert set(Price.objects.values_list("model", flat=True)) - before == {"sentiment", "acme/sentiment"}
+
+
+def test_a_price_of_a_model_that_was_removed_can_still_be_changed(admin: Client) -> None:
+    price = Price.objects.create(operation="predict", model="gone", per_input=5)
+    page = f"{LIST}{price.pk}/change/"
+    assert "gone (no such model)" in admin.get(page).content.decode()
+    assert admin.post(page, price_form(model="gone", per_input="7")).status_code == 302
+    price.refresh_from_db()
+    assert (price.model, price.per_input) == ("gone", 7)
 
 
 @pytest.mark.parametrize(
