@@ -62,7 +62,7 @@ class LimitThen:
 
 @dataclass(frozen=True, slots=True)
 class RefusedCall:
-    """A call that limits refused. ``passes`` is when it would have passed, in words."""
+    """A call that limits refused. ``passes`` is such as ``would pass after 9.95 s``."""
 
     request_id: str
     at: dt.datetime
@@ -209,9 +209,16 @@ def _refused(refusal: Refusal, names: dict[str, str]) -> RefusedCall:
         key=names.get(refusal.key_id, refusal.key_id),
         models=", ".join(refusal.models),
         refused_by=tightest.name,
-        passes=f"after {words_of(refusal.wait_s)}" if refusal.would_pass_at else "never: it asked for more than fits",
+        passes=_passes(refusal),
         limits=tuple(_then(limit) for limit in refusal.limits),
     )
+
+
+def _passes(refusal: Refusal) -> str:
+    if refusal.would_pass_at is not None:
+        return f"would pass after {words_of(refusal.wait_s)}"
+    nothing = any(limit.refused and limit.amount == 0 for limit in refusal.limits)
+    return "can never pass: nothing is included" if nothing else "can never pass: it asks for more than fits"
 
 
 def _then(limit: RefusedLimit) -> LimitThen:

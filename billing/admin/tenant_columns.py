@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from billing.admin import cache_effect
+from billing.admin import cache_effect, tenant_overview
 from billing.admin.limits import LimitInline
 from billing.admin.subscriptions import SubscriptionInline
 from billing.models import Plan, Subscription, UsageRollup
@@ -65,6 +65,9 @@ class TenantWithContractAdmin(TenantAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         return with_contract(super().get_queryset(request))
+
+    def overview(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
+        return tenant_overview.extended(super().overview(request, tenant), request, tenant)
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> Any:
         members = super().get_inlines(request, obj)

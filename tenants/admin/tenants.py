@@ -15,7 +15,8 @@ from mlplatform.lib import clock
 from tenants import tenancy
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask, do
-from tenants.admin.kit import ModelForm, StaffAdmin, StaffTabularInline, action, display
+from tenants.admin.kit import ModelForm, StaffTabularInline, action, display
+from tenants.admin.tenant_page import TenantPage
 from tenants.models import ApiKey, Membership, Tenant, TenantStatus
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class TenantForm(ModelForm[Tenant]):
         fields = ["name", "slug", "default_model", "operator"]
 
 
-class TenantAdmin(StaffAdmin[Tenant]):
+class TenantAdmin(TenantPage):
     form = TenantForm
     list_display = ["title", "status_badge", "keys", "last_used"]
     list_filter = ["status"]

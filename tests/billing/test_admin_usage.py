@@ -100,9 +100,9 @@ def test_a_tenants_page_tells_what_caches_did_for_it(admin: Client, acme: Custom
     for back in (0, 29, 31):
         day(acme, back, "digits", 1000)
     UsageRollup.objects.update(cached_inputs=635, saved_units=5715)
-    page = admin.get(f"/admin/tenants/tenant/{acme.tenant.pk}/change/").content.decode()
+    page = admin.get(f"/admin/tenants/tenant/{acme.tenant.pk}/edit/").content.decode()
     assert "<strong>63.5 %</strong> of 2,000 inputs came from a cache, which saved 11,430 units" in page
-    assert "No inputs yet." in admin.get(f"/admin/tenants/tenant/{globex.tenant.pk}/change/").content.decode()
+    assert "No inputs yet." in admin.get(f"/admin/tenants/tenant/{globex.tenant.pk}/edit/").content.decode()
 
 
 def test_the_csv_is_of_everything_that_is_filtered(admin: Client, acme: Customer, globex: Customer) -> None:

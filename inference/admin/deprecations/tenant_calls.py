@@ -7,6 +7,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from billing.admin.tenant_columns import TenantWithContractAdmin
+from inference.admin.deprecations.tenant_ends import ends_of
 from inference.deprecations.samples import store as samples
 from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import action
@@ -17,6 +18,12 @@ class TenantWithCallsAdmin(TenantWithContractAdmin):
     """Staff enter what the tenant has decided; opting out redacts at once what was kept."""
 
     actions_detail = [*TenantWithContractAdmin.actions_detail, "keep_calls", "redact_calls"]
+
+    def overview(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
+        found = super().overview(request, tenant)
+        if request.user.has_perm("tenants.view_deprecationschedule"):
+            found["ends"] = [*found["ends"], *ends_of(tenant.pk)]
+        return found
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         fieldsets = list(super().get_fieldsets(request, obj))

@@ -90,7 +90,7 @@ def test_staff_see_what_a_tenant_occupies(
 
 
 def shown(client: Client, customer: Customer) -> list[str]:
-    page = client.get(f"/admin/tenants/tenant/{customer.tenant.pk}/change/").content.decode()
+    page = client.get(f"/admin/tenants/tenant/{customer.tenant.pk}/edit/").content.decode()
     _, _, rest = page.partition("<div>Model versions: ")
     text = "Model versions: " + rest.partition("</div></div>")[0]
     lines = text.replace("<b>", "").replace("</b>", "").split("</div><div>")
