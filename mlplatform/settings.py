@@ -221,6 +221,7 @@ MAX_WAITING_CALLS = env.int("MAX_WAITING_CALLS", 0) or max(1, env.int("WEB_THREA
 LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)
 MAX_CACHED_ENTRY_BYTES = env.int("MAX_CACHED_ENTRY_BYTES", 1024 * 1024)
 DEFAULT_API_VERSION = env.str("DEFAULT_API_VERSION", "v2")
+BROWNOUT_NOTICE_H = env.float("BROWNOUT_NOTICE_H", 24.0)  # less needs a confirmation of staff
 
 # --- The HTTP front: what a client may take of a web process ----------------------------------------------------------
 WEB_HEADERS_S = env.float("WEB_HEADERS_S", 10.0)

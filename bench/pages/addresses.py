@@ -86,7 +86,7 @@ def _filtered(tenant: int) -> Iterator[Page]:
     lists = (
         ("items of a tenant", "inference_item", f"tenant__id__exact={tenant}"),
         ("end users of a tenant", "inference_enduser", f"tenant__id__exact={tenant}"),
-        ("items by likes", "inference_item", "o=-4"),
+        ("items by title", "inference_item", "o=1"),
         ("models by calls", "inference_mlmodel", "o=-5"),
         ("audit log of a tenant", "auditlog_logentry", f"object_pk={tenant}"),
         ("audit log of one day", "auditlog_logentry", "timestamp_from_0=2026-06-01&timestamp_to_0=2026-06-02"),

@@ -1,6 +1,6 @@
 """Model versions: staged with an artefact, verified by a worker, promoted, retired."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet, Value
@@ -15,7 +15,7 @@ from inference.admin.measurements import MeasurementInline
 from inference.admin.states import accuracy, state_badge
 from inference.admin.uploads import UploadPage
 from inference.admin.version_form import CONTRACT, MEASURED, RUNNING, VersionForm
-from inference.models import ModelVersion, VersionState
+from inference.models import MLModel, ModelVersion, VersionState
 from inference.registry import names, versions
 from mlplatform.lib.errors import unavailable
 from tenants.admin import formats
@@ -23,12 +23,24 @@ from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import action, display
 from tenants.models import User
 
+if TYPE_CHECKING:
+    from django.contrib.admin import RelatedFieldListFilter as RelatedDropdownFilter
+else:
+    from unfold.contrib.filters.admin import RelatedDropdownFilter
+
 _POSSIBLE = {
     VersionState.STAGED: {"verify", "retire"},
     VersionState.READY: {"verify", "promote", "retire"},
     VersionState.LIVE: {"verify"},
     VersionState.RETIRED: set(),
 }
+
+
+class ModelFilter(RelatedDropdownFilter):
+    """Models by name; a private one's name is its owner's, too, which is read with it."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        return [(str(row.pk), str(row)) for row in MLModel.objects.select_related("owner").order_by("name", "pk")]
 
 
 @admin.register(ModelVersion)
@@ -43,7 +55,7 @@ class ModelVersionAdmin(UploadPage):
         "digest",
         "created",
     ]
-    list_filter = ["state", "model", "runtime"]
+    list_filter = ["state", ("model", ModelFilter), "runtime"]
     list_select_related = ["model"]
     search_fields = ["reference", "=sha256"]
     search_help_text = "Model, version, both such as acme/sentiment@1.0.0, or the SHA-256 of an artefact in full"

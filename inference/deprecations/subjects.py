@@ -6,7 +6,6 @@ from inference.models import VersionState
 from inference.registry import names
 from inference.registry.versions import ANSWERING
 from tenants.deprecations import catalogue, rules
-from tenants.deprecations.rules import State
 from tenants.models import DeprecationSchedule, SubjectKind
 
 
@@ -76,7 +75,7 @@ def _successor_problems(row: DeprecationSchedule) -> dict[str, str]:
     end = catalogue.current().models.get(row.successor)
     if (
         rules.state(released_at=version.created_at, schedule=end, at=max(row.sunset_at, version.created_at))
-        is not State.ACTIVE
+        not in rules.RECOMMENDABLE
     ):
         return {"successor": f"{row.successor} must be active when {row.subject} ends, without an end of its own."}
     return {}

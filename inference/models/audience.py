@@ -64,7 +64,10 @@ class Item(models.Model):
     class Meta:
         ordering = ["pk"]
         constraints = [models.UniqueConstraint(fields=["tenant", "external_id"], name="one_item_a_tenant_and_id")]
-        indexes = [models.Index(fields=["tenant", "-id"], name="item_tenant_newest")]
+        indexes = [
+            models.Index(fields=["tenant", "-id"], name="item_tenant_newest"),
+            models.Index(fields=["title", "external_id"], name="item_searched"),
+        ]
 
     def __str__(self) -> str:
         return self.external_id

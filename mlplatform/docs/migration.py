@@ -86,10 +86,8 @@ def _announced(schedule: Schedule | None) -> Schedule | None:
 
 
 def _state(schedule: Schedule | None) -> str:
-    """``open`` without an announcement, then ``announced``, ``deprecated``, ``sunset``."""
-    now = clock.now()
+    """``open`` without an announcement, then the state of what ends."""
     if schedule is None:
         return "open"
-    if now >= schedule.sunset_at:
-        return "sunset"
-    return "deprecated" if now >= schedule.deprecate_at else "announced"
+    # It answers since before its end was announced.
+    return rules.state(released_at=schedule.announce_at, schedule=schedule, at=clock.now()).value

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlplatform.lib import clock
 from mlplatform.lib.snapshot import Snapshot
@@ -70,8 +70,8 @@ def guide_path(kind: str, subject: str, successor: str) -> str:
     return f"/docs/migrate/{subject}-{target}"
 
 
-def frozen(row: DeprecationSchedule) -> Schedule:
-    """A row as the rules see it; reads its brownouts and extensions."""
+def dated(row: DeprecationSchedule) -> Schedule:
+    """A row with its dates as the rules see it, without brownouts and extensions; reads nothing."""
     return Schedule(
         id=row.pk,
         kind=row.kind,
@@ -81,6 +81,13 @@ def frozen(row: DeprecationSchedule) -> Schedule:
         sunset_at=row.sunset_at,
         successor=row.successor,
         guide=guide_path(row.kind, row.subject, row.successor),
+    )
+
+
+def frozen(row: DeprecationSchedule) -> Schedule:
+    """A row as the rules see it; reads its brownouts and extensions."""
+    return replace(
+        dated(row),
         brownouts=tuple(
             Window(one.pk, one.starts_at, one.ends_at, one.share, one.tenant_id) for one in row.brownouts.all()
         ),

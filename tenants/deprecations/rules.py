@@ -1,6 +1,7 @@
 """The rules of retirement, pure: a schedule and a moment in, a state or a refusal out. No face, no database, no clock.
 
-A subject goes ``preview → active → deprecated → sunset`` and never back. A tenant's extension only postpones its sunset.
+A subject goes ``preview → active → announced → deprecated → sunset`` and never back. A tenant's extension only postpones its
+sunset.
 """
 
 import datetime as dt
@@ -17,12 +18,20 @@ MAINTAINED: Final = dt.timedelta(days=182)
 
 
 class State(StrEnum):
-    """Where a version stands at a moment, in the order in which it gets there."""
+    """Where a version stands at a moment, in the order in which it gets there; every page and face says it by these words.
+
+    ``announced`` is active with an end that the public knows.
+    """
 
     PREVIEW = "preview"
     ACTIVE = "active"
+    ANNOUNCED = "announced"
     DEPRECATED = "deprecated"
     SUNSET = "sunset"
+
+
+RECOMMENDABLE: Final = frozenset({State.ACTIVE, State.ANNOUNCED})
+"""States of what another version may send its callers to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +116,21 @@ def state(
     *, released_at: dt.datetime | None, schedule: Schedule | None, at: dt.datetime, tenant_id: int | None = None
 ) -> State:
     """The state at a moment, for a tenant where one is given."""
-    if schedule is not None and at >= schedule.sunset_for(tenant_id):
-        return State.SUNSET
-    if schedule is not None and at >= schedule.deprecate_at:
-        return State.DEPRECATED
+    reached = _reached(schedule, at, tenant_id) if schedule is not None else None
+    if reached in {State.DEPRECATED, State.SUNSET}:
+        return reached
     if released_at is None or at < released_at:
         return State.PREVIEW
-    return State.ACTIVE
+    return reached or State.ACTIVE
+
+
+def _reached(schedule: Schedule, at: dt.datetime, tenant_id: int | None) -> State | None:
+    """The last step of the schedule that has come; None before its announcement."""
+    if at >= schedule.sunset_for(tenant_id):
+        return State.SUNSET
+    if at >= schedule.deprecate_at:
+        return State.DEPRECATED
+    return State.ANNOUNCED if schedule.announced(at) else None
 
 
 def judge(

@@ -10,10 +10,11 @@ from django.db import transaction
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.deprecations import catalogue, rules
-from tenants.deprecations.rules import State
 from tenants.models import Brownout, DeprecationSchedule, Extension, SubjectKind, Tenant, User
 
 LONGEST_REHEARSAL_MIN: Final = 120
+SHORTEST_NOTICE: Final = dt.timedelta(minutes=15)
+"""The clock tells of a brownout within a minute, and mail servers take their time."""
 
 
 def validate(row: DeprecationSchedule) -> None:
@@ -50,7 +51,7 @@ def _api_version_problems(row: DeprecationSchedule) -> dict[str, str]:
     newer = [*known][[*known].index(row.subject) + 1 :]
     if successor is None or row.successor not in newer:
         return {"successor": f"The successor is a newer API version: {', '.join(newer) or 'there is none yet'}."}
-    if successor.state(at=row.sunset_at) is not State.ACTIVE:
+    if successor.state(at=row.sunset_at) not in rules.RECOMMENDABLE:
         return {"successor": f"{row.successor} must be active when {row.subject} ends, without an end of its own."}
     return {}
 
@@ -122,6 +123,22 @@ def validate_brownout(row: Brownout) -> None:
         raise ValidationError({"starts_at": "A brownout needs a deprecated version; start it after the deprecation."})
     if row.ends_at > row.schedule.sunset_at:
         raise ValidationError({"ends_at": "A brownout ends before the sunset."})
+
+
+def check_notice(starts_at: dt.datetime, *, confirmed: bool) -> None:
+    """Raises ValidationError where a brownout comes too soon after its letter: less than ``BROWNOUT_NOTICE_H`` hours need a
+    confirmation, and nothing allows less than a quarter of an hour."""
+    now = clock.now()
+    if starts_at < now + SHORTEST_NOTICE:
+        least = SHORTEST_NOTICE // dt.timedelta(minutes=1)
+        raise ValidationError(
+            {"starts_at": f"Start it at least {least} minutes from now: the letter leaves before it."}
+        )
+    usual = dt.timedelta(hours=settings.BROWNOUT_NOTICE_H)
+    # Forms know whole minutes.
+    if starts_at < now.replace(second=0, microsecond=0) + usual and not confirmed:
+        told = f"Tenants have less than {settings.BROWNOUT_NOTICE_H:g} hours to read of it: confirm, or start later."
+        raise ValidationError({"short_notice": told})
 
 
 @transaction.atomic

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -23,11 +23,11 @@ from inference.deprecations.notices.moments import MomentKind
 from inference.deprecations.rehearsals import jobs as rehearsal_jobs
 from inference.deprecations.rehearsals import report
 from inference.models.lifecycle import Notice
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import StaffAdmin, action
-from tenants.models import DeprecationSchedule, Tenant, User
+from tenants.models import Brownout, DeprecationSchedule, Tenant, User
 
 if TYPE_CHECKING:
     from django.forms import Textarea as UnfoldAdminTextareaWidget
@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 else:
     from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-_A_PAGE: Final = 100
+_A_PAGE: Final = 50
+_DIGITS: Final = 7
+_PAST_SHOWN: Final = 5
+"""Brownouts that are over; those to come are all shown."""
 _NAMED: Final = 12
 _PARTS: Final = 3
 """Keys and clients of a tenant that are shown at once; the others fold away."""
@@ -69,9 +72,9 @@ class ImpactPages(StaffAdmin[DeprecationSchedule]):
     @action(description="Impact", permissions=["view"], icon="groups")
     def impact(self, request: HttpRequest, object_id: str) -> HttpResponse:
         schedule = get_object_or_404(DeprecationSchedule, pk=object_id)
-        found = impacts.impact(schedule=schedule)
-        page = Paginator(found.rows, _A_PAGE).get_page(request.GET.get("page"))
+        found, page = _page_of(schedule, request.GET.get("page", ""))
         now = clock.now()
+        may_write = self.has_change_permission(request, schedule)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -88,10 +91,11 @@ class ImpactPages(StaffAdmin[DeprecationSchedule]):
             "needs_work": found.count("needs_work"),
             "rehearsed": found.count("ready") + found.count("needs_work"),
             "page": page,
-            "rows": [_shown(row, found) for row in page],
+            "rows": [_shown(row, found) for row in found.rows],
+            **_brownouts(schedule, may_stop=may_write and request.user.has_perm("tenants.change_brownout")),
             "sunset": states.date(schedule.sunset_at),
             "days_left": (schedule.sunset_at - now).days if schedule.sunset_at > now else None,
-            "may_write": self.has_change_permission(request, schedule),
+            "may_write": may_write,
             "may_extend": request.user.has_perm("tenants.add_extension") and schedule.canceled_at is None,
             "may_brown_out": request.user.has_perm("tenants.add_brownout")
             and states.state_of(schedule) not in {"sunset", "canceled"},
@@ -167,7 +171,7 @@ class ImpactPages(StaffAdmin[DeprecationSchedule]):
         if request.method == "POST":
             given = request.POST.get("tenants", "").split(",")
         elif request.GET.get("all"):
-            return [row.tenant.pk for row in impacts.impact(schedule=schedule).callers]
+            return impacts.callers_of(schedule=schedule)
         else:
             given = request.GET.getlist("tenant")
         wanted = [int(one) for one in given if one.isdecimal() and len(one) < 19]
@@ -204,6 +208,44 @@ class ImpactPages(StaffAdmin[DeprecationSchedule]):
             back=back,
             hidden=[("subject", subject), ("text", text), ("tenants", ",".join(map(str, ids)))],
         )
+
+
+def _page_of(schedule: DeprecationSchedule, asked: str) -> tuple[Impact, Page[int]]:
+    """The rows of one page, and the pages that there are; what is beyond them is the last one."""
+    number = int(asked) if asked.isdecimal() and len(asked) < _DIGITS else 1
+    found = impacts.impact(schedule=schedule, page=number, per_page=_A_PAGE)
+    return found, Paginator(range(found.tenants), _A_PAGE).get_page(number)
+
+
+def _brownouts(schedule: DeprecationSchedule, *, may_stop: bool) -> dict[str, Any]:
+    """Those of all tenants: what runs and comes, soonest first, and the latest that are over; with how many tenants were told."""
+    now = clock.now()
+    rows = [row for row in schedule.brownouts.filter(tenant__isnull=True) if row.ends_at > row.starts_at]
+    coming = [row for row in rows if row.ends_at > now]
+    over = [row for row in rows if row.ends_at <= now]
+    told = notices.told_of_brownouts(schedule_id=schedule.pk)
+    return {
+        "brownouts": [
+            {
+                "when": dates.moment(row.starts_at),
+                "until": dates.moment(row.ends_at),
+                "minutes": round((row.ends_at - row.starts_at).total_seconds() / 60),
+                "share": row.share,
+                "badge": states.brownout(row, at=now),
+                "told": told.get(row.pk, 0),
+                "letters": dates.moment(row.starts_at - moments.BEFORE_BROWNOUT),
+                "told_later": now < row.starts_at - moments.BEFORE_BROWNOUT,
+                "stop": _stop_address(row) if may_stop and row.ends_at > now else "",
+                "stop_text": "Stop" if row.starts_at <= now else "Call off",
+            }
+            for row in [*coming, *reversed(over[-_PAST_SHOWN:])]
+        ],
+        "more_brownouts": max(0, len(over) - _PAST_SHOWN),
+    }
+
+
+def _stop_address(row: Brownout) -> str:
+    return reverse("admin:tenants_deprecationschedule_stop_brownout", args=[row.schedule_id, row.pk])
 
 
 def _shown(row: Row, found: Impact) -> dict[str, Any]:

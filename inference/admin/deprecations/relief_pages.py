@@ -1,7 +1,7 @@
 """Small forms that ease the way: plan or stop a brownout, grant one tenant an extension."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from inference.admin.deprecations.inlines import check_brownout
+from inference.deprecations.notices import moments
 from mlplatform.lib import clock, dates
 from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import StaffAdmin, action
@@ -20,11 +20,17 @@ from tenants.deprecations import schedules
 from tenants.models import Brownout, DeprecationSchedule, Extension, Tenant, User
 
 if TYPE_CHECKING:
+    from django.forms import CheckboxInput as UnfoldBooleanWidget
     from django.forms import NumberInput as UnfoldAdminIntegerFieldWidget
     from django.forms import Textarea as UnfoldAdminTextareaWidget
     from django.forms import TextInput as UnfoldAdminTextInputWidget
 else:
-    from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+    from unfold.widgets import (
+        UnfoldAdminIntegerFieldWidget,
+        UnfoldAdminTextareaWidget,
+        UnfoldAdminTextInputWidget,
+        UnfoldBooleanWidget,
+    )
 
 _LOCAL: Final = "%Y-%m-%dT%H:%M"
 _USUAL_EXTENSION: Final = dt.timedelta(days=90)
@@ -49,6 +55,9 @@ class BrownoutForm(forms.Form):
         label="Share of calls that fail (%)",
         widget=UnfoldAdminIntegerFieldWidget,
         help_text="They get 503 with a problem type of its own, and are not charged. A retry with the same id fails, too.",
+    )
+    short_notice = forms.BooleanField(
+        required=False, label="Plan it all the same, with less notice", widget=UnfoldBooleanWidget
     )
 
 
@@ -80,8 +89,7 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
         def act() -> str:
             given = form.cleaned_data
             ends_at = given["starts_at"] + dt.timedelta(minutes=given["minutes"])
-            planned = Brownout(schedule=schedule, starts_at=given["starts_at"], ends_at=ends_at, share=given["share"])
-            check_brownout(planned, before=None)
+            schedules.check_notice(given["starts_at"], confirmed=given["short_notice"])
             row = schedules.plan_brownout(
                 schedule=schedule,
                 starts_at=given["starts_at"],
@@ -100,9 +108,11 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
             notes=[
                 f"{schedule.subject} is deprecated on {dates.day(schedule.deprecate_at)} and ends on "
                 f"{dates.day(schedule.sunset_at)}; a brownout lies between.",
-                "Tenants that use it are told before it begins.",
+                "Tenants that use it are told by letter "
+                f"{moments.BEFORE_BROWNOUT // dt.timedelta(hours=1)} hours before it begins, or at once where that has passed.",
             ],
             button="Plan it",
+            only_asked=("short_notice",),
         )
 
     def extension(self, request: HttpRequest, pk: int, tenant_id: int) -> HttpResponse:
@@ -170,8 +180,12 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
         title: str,
         notes: list[str],
         button: str,
+        only_asked: Sequence[str] = (),
     ) -> HttpResponse:
-        """Show the form, or do it and go to the impact page; what the service refuses stands at its field."""
+        """Show the form, or do it and go to the impact page; what the service refuses stands at its field.
+
+        Fields that are ``only_asked`` are a confirmation: they are shown once the service has asked for it.
+        """
         back = reverse("admin:tenants_deprecationschedule_impact", args=[schedule.pk])
         if request.method == "POST" and form.is_valid():
             try:
@@ -186,7 +200,7 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
             "object": schedule,
             "title": title,
             "form": form,
-            "fields": list(form),
+            "fields": [field for field in form if field.name not in only_asked or field.errors or field.data],
             "notes": notes,
             "back": back,
             "button": button,

@@ -147,4 +147,4 @@ class ScheduleForm(ModelForm[DeprecationSchedule]):
 def _not_taken(row: DeprecationSchedule) -> None:
     same = DeprecationSchedule.objects.filter(kind=row.kind, subject=row.subject, canceled_at__isnull=True)
     if row._state.adding and same.exists():
-        raise ValidationError({"subject": f"{row.subject} has a schedule already; change or cancel that one."})
+        raise ValidationError({"subject": f"{row.subject} has a schedule already: change that one, or call it off."})

@@ -22,7 +22,7 @@ from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import StaffAdmin, action, display
 from tenants.deprecations import catalogue, schedules
-from tenants.models import Brownout, DeprecationSchedule, Extension, User
+from tenants.models import DeprecationSchedule, Extension, User
 
 
 @admin.register(DeprecationSchedule)
@@ -55,7 +55,7 @@ class ScheduleAdmin(TimelinePage, ImpactPages, ReliefPages, StaffAdmin[Deprecati
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: DeprecationSchedule | None = None) -> list[str]:
-        # Another subject is another schedule: cancel this one.
+        # Another subject is another schedule: call this one off.
         return [] if obj is None else ["state", "subject", "guide_address"]
 
     def get_inlines(self, request: HttpRequest, obj: DeprecationSchedule | None) -> Any:
@@ -75,19 +75,16 @@ class ScheduleAdmin(TimelinePage, ImpactPages, ReliefPages, StaffAdmin[Deprecati
         return super().has_change_permission(request, obj) and not canceled
 
     def has_delete_permission(self, request: HttpRequest, obj: DeprecationSchedule | None = None) -> bool:
-        # People were told of it: cancel it instead.
+        # People were told of it: it is called off instead.
         return False
 
     def save_model(self, request: HttpRequest, obj: DeprecationSchedule, form: Any, change: bool) -> None:
         schedules.save(obj, by=_person(request))
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        rows: Iterable[Brownout | Extension] = formset.save(commit=False)
+        rows: Iterable[Extension] = formset.save(commit=False)
         for row in rows:
-            if isinstance(row, Extension):
-                row.approved_by = _person(request)
-            elif row._state.adding:
-                row.created_by = _person(request)
+            row.approved_by = _person(request)
             row.save()
 
     def publish(self, obj: DeprecationSchedule) -> None:
@@ -130,7 +127,7 @@ class ScheduleAdmin(TimelinePage, ImpactPages, ReliefPages, StaffAdmin[Deprecati
     def guide_address(self, row: DeprecationSchedule) -> SafeString:
         return formats.code(catalogue.guide_path(row.kind, row.subject, row.successor))
 
-    @action(description="Cancel", permissions=["change"], icon="event_busy")
+    @action(description="Call off the end", permissions=["change"], icon="event_busy")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = get_object_or_404(DeprecationSchedule, pk=object_id, canceled_at__isnull=True)
 

@@ -7,16 +7,17 @@ from django.utils.safestring import SafeString
 
 from mlplatform.lib import clock, dates
 from tenants.admin import formats
+from tenants.deprecations import catalogue, rules
 from tenants.deprecations.rules import State
-from tenants.models import DeprecationSchedule
+from tenants.models import Brownout, DeprecationSchedule
 
 _TONES: Final[dict[str, formats.Tone]] = {
     State.PREVIEW: "info",
     State.ACTIVE: "success",
+    State.ANNOUNCED: "info",
     State.DEPRECATED: "warning",
     State.SUNSET: "danger",
     "planned": "neutral",
-    "announced": "info",
     "canceled": "neutral",
     "retired": "neutral",
 }
@@ -34,13 +35,22 @@ def verdict(value: str) -> SafeString:
     return formats.badge(_WORDS.get(value, value), _VERDICT_TONES.get(value, "neutral"))
 
 
-def state_of(row: DeprecationSchedule, *, at: dt.datetime | None = None) -> str:
-    """``canceled``, ``planned`` (not announced), ``announced``, ``deprecated`` or ``sunset``; for all tenants."""
-    moment = at or clock.now()
+def state_of(row: DeprecationSchedule) -> str:
+    """``canceled``, ``planned`` (not announced), or the state of its subject for all tenants."""
     if row.canceled_at is not None:
         return "canceled"
-    steps = (("sunset", row.sunset_at), ("deprecated", row.deprecate_at), ("announced", row.announce_at))
-    return next((name for name, begins in steps if moment >= begins), "planned")
+    # A subject is released before its end is announced, whenever that was.
+    state = rules.state(released_at=row.announce_at, schedule=catalogue.dated(row), at=clock.now())
+    return "planned" if state is State.PREVIEW else state
+
+
+def brownout(row: Brownout, *, at: dt.datetime) -> SafeString:
+    """Planned, running, over, or called off before it began."""
+    if row.ends_at <= row.starts_at:
+        return formats.badge("Called off", "neutral")
+    if row.ends_at <= at:
+        return formats.badge("Over", "neutral")
+    return formats.badge("Running", "danger") if row.starts_at <= at else formats.badge("Planned", "info")
 
 
 def date(moment: dt.datetime) -> SafeString:

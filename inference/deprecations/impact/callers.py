@@ -3,12 +3,13 @@
 import csv as csv_writer
 import datetime as dt
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.db.models import Count, F, Max, Q, QuerySet, Sum
+from django.core.paginator import Paginator
+from django.db.models import F, Max, QuerySet, Sum
 
 from billing.metering import version_use
 from billing.metering.version_use import LOOKED_BACK_DAYS, Use
@@ -57,40 +58,30 @@ class Row:
 class Impact:
     """Tenants that called the subject in the last 30 days, most calls first, then those that only have an extension.
 
-    ``told_others`` is how many other tenants got a notice.
+    ``rows`` are those that were asked for, the other figures are of all: ``tenants`` is how many rows there are,
+    ``callers`` how many of them call, ``verdicts`` how many callers have each verdict, ``told_others`` how many tenants that
+    are no row got a notice.
     """
 
     schedule: DeprecationSchedule
     days: tuple[dt.date, ...]
     rows: tuple[Row, ...]
+    tenants: int
+    callers: int
+    calls: int
+    units: int
+    trend: tuple[int, ...]
+    verdicts: Mapping[str, int]
     told_others: int
 
     @property
-    def callers(self) -> tuple[Row, ...]:
-        """The tenants that still call."""
-        return tuple(row for row in self.rows if row.calls)
-
-    @property
-    def calls(self) -> int:
-        return sum(row.calls for row in self.rows)
-
-    @property
-    def units(self) -> int:
-        return sum(row.units for row in self.rows)
-
-    @property
-    def trend(self) -> tuple[int, ...]:
-        """The calls of all tenants on each day."""
-        return tuple(map(sum, zip(*(row.trend for row in self.rows), strict=True))) or (0,) * len(self.days)
-
-    @property
     def change(self) -> int | None:
-        """The same of all tenants together."""
+        """Calls of all tenants in the last seven days against the seven before, in percent."""
         return week_change(self.trend)
 
     def count(self, verdict: str) -> int:
         """How many callers have this rehearsal verdict; empty for those that never rehearsed."""
-        return sum(1 for row in self.callers if row.verdict == verdict)
+        return self.verdicts.get(verdict, 0)
 
 
 def week_change(trend: Sequence[int]) -> int | None:
@@ -99,85 +90,147 @@ def week_change(trend: Sequence[int]) -> int | None:
     return round(100 * (after - before) / before) if before else None
 
 
-def impact(*, schedule: DeprecationSchedule) -> Impact:
-    """Read it all in a number of queries that does not depend on how many tenants, keys or clients there are."""
-    rows_of_subject = version_use.of_subject(schedule.kind, schedule.subject).order_by()
-    used = rows_of_subject.filter(subject_calls__gt=0)
-    today = clock.now().date()
-    days = tuple(today - dt.timedelta(days=back) for back in range(LOOKED_BACK_DAYS - 1, -1, -1))
-    sums = {
-        tenant: (calls, units, last)
-        for tenant, calls, units, last in rows_of_subject.values_list("tenant").annotate(
-            n=Sum("subject_calls"), total=Sum("units"), last=Max("last_call_at")
-        )
-        if calls
-    }
-    trends, keys, clients = _trends(used, days), _keys(used), _clients(used)
-    extensions = {row.tenant_id: row for row in schedule.extensions.select_related("approved_by")}
-    told = notices.told(schedule_id=schedule.pk)
+def impact(*, schedule: DeprecationSchedule, page: int = 1, per_page: int | None = None) -> Impact:
+    """Read it in a number of queries that does not depend on how many tenants, keys or clients there are.
+
+    The rows of a page (the last one, beyond it) are read with what they call with and were told; all without ``per_page``.
+    """
+    days = _days()
+    used = version_use.of_subject(schedule.kind, schedule.subject).order_by()
+    sums = _by_tenant(used, days)
+    extended = set(schedule.extensions.values_list("tenant", flat=True))
+    named = {row.pk: row for row in Tenant.objects.filter(pk__in={*sums, *extended}).order_by()}
+    order = sorted(named, key=lambda pk: (-sums[pk].calls if pk in sums else 0, named[pk].name))
+    shown = order if per_page is None else Paginator(order, per_page).get_page(page).object_list
     verdicts = rehearsal_jobs.verdicts(schedule_id=schedule.pk)
-    tenants = Tenant.objects.filter(Q(pk__in=used.values("tenant")) | Q(extensions__schedule=schedule)).distinct()
-    rows = []
-    for tenant in tenants:
-        calls, units, last = sums.get(tenant.pk, (0, 0, None))
-        rows.append(
-            Row(
-                tenant=tenant,
-                calls=calls,
-                units=units,
-                keys=tuple(keys[tenant.pk]),
-                clients=tuple(clients[tenant.pk]),
-                trend=trends.get(tenant.pk, (0,) * len(days)),
-                last_call_at=last,
-                notices=tuple(sorted(told.get(tenant.pk, ()), key=lambda one: one.created_at, reverse=True)),
-                extension=extensions.get(tenant.pk),
-                verdict=verdicts.get(tenant.pk, ""),
-            )
+    told = notices.tenants_told(schedule_id=schedule.pk)
+    return Impact(
+        schedule=schedule,
+        days=days,
+        rows=_rows(schedule, used, [named[pk] for pk in shown], sums, days, verdicts),
+        tenants=len(order),
+        callers=len(sums),
+        calls=sum(one.calls for one in sums.values()),
+        units=sum(one.units for one in sums.values()),
+        trend=tuple(map(sum, zip(*(one.trend for one in sums.values()), strict=True))) or (0,) * len(days),
+        verdicts=Counter(verdicts.get(pk, "") for pk in sums),
+        told_others=len(told - {*order}),
+    )
+
+
+def callers_of(*, schedule: DeprecationSchedule) -> list[int]:
+    """Ids of the tenants that called the subject in the last 30 days."""
+    used = version_use.of_subject(schedule.kind, schedule.subject).filter(subject_calls__gt=0)
+    return list(used.order_by("tenant").values_list("tenant", flat=True).distinct())
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    calls: int
+    units: int
+    trend: tuple[int, ...]
+
+
+def _days() -> tuple[dt.date, ...]:
+    today = clock.now().date()
+    return tuple(today - dt.timedelta(days=back) for back in range(LOOKED_BACK_DAYS - 1, -1, -1))
+
+
+def _by_tenant(used: QuerySet[Any], days: Sequence[dt.date]) -> dict[int, _Sums]:
+    """Tenants that call, with their sums; every line of the month is read once, in the database."""
+    calls: dict[int, dict[dt.date, int]] = defaultdict(dict)
+    units: Counter[int] = Counter()
+    for tenant, day, n, total in used.values_list("tenant", "day").annotate(n=Sum("subject_calls"), total=Sum("units")):
+        calls[tenant][day] = n
+        units[tenant] += total
+    found = {}
+    for tenant, by_day in calls.items():
+        trend = tuple(by_day.get(day, 0) for day in days)
+        if sum(trend):
+            found[tenant] = _Sums(sum(trend), units[tenant], trend)
+    return found
+
+
+def _rows(
+    schedule: DeprecationSchedule,
+    used: QuerySet[Any],
+    tenants: Sequence[Tenant],
+    sums: Mapping[int, _Sums],
+    days: Sequence[dt.date],
+    verdicts: Mapping[int, str],
+) -> tuple[Row, ...]:
+    ids = [tenant.pk for tenant in tenants]
+    keys, clients, last = _parts_of(used.filter(tenant__in=ids))
+    extensions = {
+        row.tenant_id: row for row in schedule.extensions.filter(tenant__in=ids).select_related("approved_by")
+    }
+    told = notices.told(schedule_id=schedule.pk, tenant_ids=ids)
+    none = _Sums(0, 0, (0,) * len(days))
+    return tuple(
+        Row(
+            tenant=tenant,
+            calls=own.calls,
+            units=own.units,
+            keys=keys.get(tenant.pk, ()),
+            clients=clients.get(tenant.pk, ()),
+            trend=own.trend,
+            last_call_at=last.get(tenant.pk),
+            notices=tuple(told.get(tenant.pk, ())),
+            extension=extensions.get(tenant.pk),
+            verdict=verdicts.get(tenant.pk, ""),
         )
-    rows.sort(key=lambda row: (-row.calls, row.tenant.name))
-    others = set(told) - {row.tenant.pk for row in rows}
-    return Impact(schedule, days, tuple(rows), len(others))
+        for tenant in tenants
+        for own in [sums.get(tenant.pk, none)]
+    )
 
 
-def _trends(used: QuerySet[Any], days: Sequence[dt.date]) -> Mapping[int, tuple[int, ...]]:
-    by_day: dict[int, dict[dt.date, int]] = defaultdict(dict)
-    for tenant, day, calls in used.values_list("tenant", "day").annotate(n=Sum("subject_calls")):
-        by_day[tenant][day] = calls
-    return {tenant: tuple(found.get(day, 0) for day in days) for tenant, found in by_day.items()}
+_Parts = dict[int, tuple[Part, ...]]
 
 
-def _keys(used: QuerySet[Any]) -> Mapping[int, list[Part]]:
-    names = dict(ApiKey.objects.filter(uid__in=used.values("key_uid")).values_list("uid", "name"))
-    found: dict[int, list[Part]] = defaultdict(list)
-    for tenant, uid, calls in (
-        used.values_list("tenant", "key_uid").annotate(n=Sum("subject_calls")).order_by("-n", "key_uid")
-    ):
-        found[tenant].append(Part(names.get(uid, uid) or NO_KEY, calls, uid))
-    return found
+def _parts_of(used: QuerySet[Any]) -> tuple[_Parts, _Parts, dict[int, dt.datetime]]:
+    """By tenant: its keys and its clients, most calls first, and the moment of its last call."""
+    by_key: dict[int, Counter[str]] = defaultdict(Counter)
+    by_client: dict[int, Counter[str]] = defaultdict(Counter)
+    last: dict[int, dt.datetime] = {}
+    lines = used.values_list("tenant", "key_uid", "client")
+    for tenant, uid, client, calls, at in lines.annotate(n=Sum("subject_calls"), last=Max("last_call_at")):
+        if not calls:
+            continue
+        by_key[tenant][uid] += calls
+        by_client[tenant][client] += calls
+        last[tenant] = max(at, last.get(tenant, at))
+    uids = {uid for counted in by_key.values() for uid in counted}
+    names = dict(ApiKey.objects.filter(uid__in=uids).values_list("uid", "name"))
+    keys = {
+        tenant: tuple(Part(names.get(uid, uid) or NO_KEY, calls, uid) for uid, calls in _most_first(counted))
+        for tenant, counted in by_key.items()
+    }
+    clients = {
+        tenant: tuple(Part(client or NO_CLIENT, calls) for client, calls in _most_first(counted))
+        for tenant, counted in by_client.items()
+    }
+    return keys, clients, last
 
 
-def _clients(used: QuerySet[Any]) -> Mapping[int, list[Part]]:
-    found: dict[int, list[Part]] = defaultdict(list)
-    for tenant, client, calls in (
-        used.values_list("tenant", "client").annotate(n=Sum("subject_calls")).order_by("-n", "client")
-    ):
-        found[tenant].append(Part(client or NO_CLIENT, calls))
-    return found
+def _most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counted.items(), key=lambda one: (-one[1], one[0]))
 
 
 def use_of_all() -> Mapping[tuple[str, str], Use]:
-    """The use of every API version and model version in the last 30 days, by kind and subject; two queries."""
+    """The use of every API version and model version in the last 30 days, by kind and subject; one query.
+
+    Tenants are counted here: for the database to count them apart for each version takes as long as to read the month again.
+    """
     first = clock.now().date() - dt.timedelta(days=LOOKED_BACK_DAYS - 1)
     used = VersionUse.objects.filter(day__gte=first).order_by()
-    tenants_n = Count("tenant", distinct=True)
-    found: dict[tuple[str, str], Use] = {}
-    of_api = used.filter(calls__gt=0).exclude(api_version="").values_list("api_version")
-    for name, tenants, total in of_api.annotate(tenants=tenants_n, total=Sum("calls")):
-        found[SubjectKind.API_VERSION.value, name] = Use(tenants, total)
-    of_model = used.filter(version_calls__gt=0).exclude(model="").values_list("model", "model_version")
-    for model, version, tenants, total in of_model.annotate(tenants=tenants_n, total=Sum("version_calls")):
-        found[SubjectKind.MODEL_VERSION.value, f"{model}@{version}"] = Use(tenants, total)
-    return found
+    lines = used.values_list("tenant", "api_version", "model", "model_version")
+    calls: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+    for tenant, api_version, model, version, n, of_version in lines.annotate(n=Sum("calls"), of=Sum("version_calls")):
+        if api_version and n:
+            calls[SubjectKind.API_VERSION.value, api_version][tenant] += n
+        if model and of_version:
+            calls[SubjectKind.MODEL_VERSION.value, f"{model}@{version}"][tenant] += of_version
+    return {subject: Use(len(by_tenant), by_tenant.total()) for subject, by_tenant in calls.items()}
 
 
 def ending_soon(*, within: dt.timedelta) -> list[tuple[DeprecationSchedule, list[str]]]:

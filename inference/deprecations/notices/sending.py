@@ -10,14 +10,14 @@ claims an attempt first, under the row's lock: attempts are numbered, and each n
 import datetime as dt
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from email.utils import parseaddr
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.db import IntegrityError, InterfaceError, OperationalError, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Count, Exists, OuterRef, Q
 from prometheus_client import Counter
 
 from billing.metering import version_use
@@ -197,10 +197,25 @@ def message(
     return len(tenants)
 
 
-def told(*, schedule_id: int) -> Mapping[int, list[Notice]]:
-    """Who was told and when: the notices of each tenant, latest first, without their words."""
+def tenants_told(*, schedule_id: int) -> set[int]:
+    """Ids of the tenants that were told of anything."""
+    return set(Notice.objects.filter(schedule_id=schedule_id).order_by().values_list("tenant", flat=True).distinct())
+
+
+def told_of_brownouts(*, schedule_id: int) -> Mapping[int, int]:
+    """How many tenants were told of each brownout, by its id."""
+    rows = Notice.objects.filter(schedule_id=schedule_id, moment__startswith=f"{MomentKind.BROWNOUT}:").order_by()
+    counted = rows.values_list("moment").annotate(n=Count("pk"))
+    return {int(name.partition(":")[2]): n for name, n in counted}
+
+
+def told(*, schedule_id: int, tenant_ids: Sequence[int] | None = None) -> Mapping[int, list[Notice]]:
+    """Who, of these or of all, was told and when: the notices of each tenant, latest first, without their words."""
     found: dict[int, list[Notice]] = defaultdict(list)
-    for notice in Notice.objects.filter(schedule_id=schedule_id).defer("text", "html").order_by("-created_at", "-pk"):
+    rows = Notice.objects.filter(schedule_id=schedule_id).defer("text", "html")
+    if tenant_ids is not None:
+        rows = rows.filter(tenant__in=tenant_ids)
+    for notice in rows.order_by("-created_at", "-pk"):
         found[notice.tenant_id].append(notice)
     return found
 

@@ -111,7 +111,7 @@ def test_states_are_those_of_this_moment_for_this_tenant(acme: Customer, globex:
     schedules.grant_extension(
         schedule=over, tenant=globex.tenant, until=clock.now() + DAY, reason="Late.", approved_by=globex.owner
     )
-    assert Api(acme).get(address(announced)).body["state"] == "active"
+    assert Api(acme).get(address(announced)).body["state"] == "announced"
     assert Api(acme).get(address(over)).body["state"] == "sunset"
     assert Api(globex).get(address(over)).body["state"] == "deprecated"
 

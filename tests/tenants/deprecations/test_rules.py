@@ -117,7 +117,8 @@ def test_the_walk_from_announcement_to_sunset() -> None:
     assert state(released_at=None, schedule=None, at=START) is State.PREVIEW
     assert state(released_at=START, schedule=None, at=START - DAY) is State.PREVIEW
     assert state_at(SCHEDULE, START - DAY) is State.ACTIVE
-    assert state_at(SCHEDULE, START) is State.ACTIVE
+    assert state_at(SCHEDULE, START) is State.ANNOUNCED
+    assert state(released_at=None, schedule=SCHEDULE, at=START) is State.PREVIEW
     assert judged(SCHEDULE, START) is None
     assert state_at(SCHEDULE, SCHEDULE.deprecate_at) is State.DEPRECATED
     assert judged(SCHEDULE, SCHEDULE.deprecate_at) == Deprecation(

@@ -63,7 +63,7 @@ def test_a_saved_schedule_is_in_force_and_audited(walk: Walk, acme: Customer) ->
     walk(NOW)
     row = schedules.save(v1_ends(), by=acme.owner)
     assert row.created_by == acme.owner
-    assert state_of("v1") is State.ACTIVE
+    assert state_of("v1") is (State.ANNOUNCED if row.announce_at <= NOW else State.ACTIVE)
     walk(row.deprecate_at)
     assert (state_of("v1"), state_of("v1.1")) == (State.DEPRECATED, State.ACTIVE)
     walk(row.sunset_at)

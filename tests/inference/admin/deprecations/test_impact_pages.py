@@ -17,7 +17,7 @@ from inference.deprecations.rehearsals.report import CallOutcome
 from inference.models import ModelVersion
 from inference.models.lifecycle import Notice, Rehearsal
 from mlplatform import attention
-from mlplatform.lib import clock
+from mlplatform.lib import clock, dates
 from tenants.deprecations import catalogue, schedules
 from tenants.models import ApiVersion, Brownout, DeprecationSchedule, Extension, Tenant, User
 from tests.conftest import Customer, make_customer
@@ -97,6 +97,32 @@ def test_the_impact_page_shows_who_calls_and_what_was_done(
         assert shown in page, shown
 
 
+def test_the_impact_page_lists_brownouts_with_who_was_told(
+    admin: Client, acme: Customer, schedule: DeprecationSchedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = clock.now()
+    planned, past = (
+        schedules.plan_brownout(schedule=schedule, starts_at=start, ends_at=start + DAY / 24, share=share, by=None)
+        for start, share in ((now + 3 * DAY, 25), (now + DAY / 24, 40))
+    )
+    Notice.objects.create(
+        schedule=schedule, tenant=acme.tenant, moment=f"brownout:{past.pk}", subject="s", text="t", html="h"
+    )
+    schedules.rehearse_brownout(schedule_id=schedule.pk, tenant=acme.tenant, minutes=5, share=77)
+    monkeypatch.setattr(clock, "now", lambda: now + DAY)
+    page = admin.get(f"{SCHEDULES}{schedule.pk}/impact/")
+    soon, over = page.context["brownouts"]
+    assert (soon["share"], soon["told"], soon["told_later"], over["share"], over["told"]) == (25, 0, True, 40, 1)
+    text = page.content.decode()
+    assert f"leaves {dates.moment(planned.starts_at - DAY)}" in text
+    assert "1 tenant told" in text
+    assert f"stop-brownout/{planned.pk}/" in text
+    assert f"stop-brownout/{past.pk}/" not in text
+    reader = staff.signed_in(staff.with_role("support")).get(f"{SCHEDULES}{schedule.pk}/impact/").content.decode()
+    assert f"leaves {dates.moment(planned.starts_at - DAY)}" in reader
+    assert "stop-brownout" not in reader
+
+
 def test_texts_of_customers_stay_texts(admin: Client, acme: Customer, schedule: DeprecationSchedule) -> None:
     acme.tenant.name = acme.key.name = "<script>alert(1)</script>"
     acme.tenant.save()
@@ -128,8 +154,13 @@ def test_many_tenants_take_several_pages(admin: Client, schedule: DeprecationSch
     for row in Tenant.objects.filter(slug__startswith="t"):
         use(row)
     first = admin.get(f"{SCHEDULES}{schedule.pk}/impact/").content.decode()
-    assert "1 to 100 of 121" in first
-    assert "101 to 121 of 121" in admin.get(f"{SCHEDULES}{schedule.pk}/impact/?page=2").content.decode()
+    assert "1 to 50 of 121" in first
+    assert first.count("Grant an extension to") == 50
+    for last in ("3", "4", "0"):
+        page = admin.get(f"{SCHEDULES}{schedule.pk}/impact/?page={last}").content.decode()
+        assert "101 to 121 of 121" in page
+        assert page.count("Grant an extension to") == 21
+    assert "1 to 50 of 121" in admin.get(f"{SCHEDULES}{schedule.pk}/impact/?page={'9' * 99}").content.decode()
 
 
 def test_the_csv_is_a_file(admin: Client, schedule: DeprecationSchedule) -> None:
@@ -144,7 +175,7 @@ def test_the_csv_is_a_file(admin: Client, schedule: DeprecationSchedule) -> None
 
 
 def told(schedule: DeprecationSchedule) -> set[int]:
-    return set(notices.told(schedule_id=schedule.pk))
+    return notices.tenants_told(schedule_id=schedule.pk)
 
 
 def test_a_message_goes_to_just_those_that_call(

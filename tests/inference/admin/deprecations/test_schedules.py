@@ -4,66 +4,23 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from django.db import transaction
 from django.test import Client
 
 from inference.admin.deprecations.schedule_form import READ_THE_DRAFT
-from mlplatform.lib import clock, dates
+from mlplatform.lib import clock
 from tenants.deprecations import catalogue, schedules
 from tenants.deprecations.rules import State
-from tenants.models import ApiVersion, Brownout, DeprecationSchedule, Extension
-from tests.conftest import Customer
+from tenants.models import ApiVersion, DeprecationSchedule
+from tests.inference.admin.deprecations.schedule_fields import change_form, form, split, whole
 from tests.support import staff
-from tests.support.impacted import DAY, GUIDE, make_schedule, make_versions
+from tests.support.impacted import DAY, make_schedule, make_versions
 
 VERSIONS, SCHEDULES = "/admin/tenants/apiversion/", "/admin/tenants/deprecationschedule/"
-INLINES = ("brownouts", "extensions", "brownouts-2")
-
-
-@pytest.fixture
-def admin(db: None, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """A superuser's browser. What is published is published at once: the transaction of a test never commits."""
-    monkeypatch.setattr(transaction, "on_commit", lambda publish: publish())
-    return staff.signed_in(staff.superuser())
-
-
-def split(name: str, moment: dt.datetime) -> dict[str, str]:
-    """A moment as the two inputs of the admin."""
-    return {f"{name}_0": f"{moment:%Y-%m-%d}", f"{name}_1": f"{moment:%H:%M:%S}"}
-
-
-def form(**more: str) -> dict[str, str]:
-    now = clock.now()
-    return {
-        "subject": "v1",
-        "successor": "v2",
-        **split("announce_at", now),
-        **split("deprecate_at", now + 30 * DAY),
-        **split("sunset_at", now + 230 * DAY),
-        "reason": "v2 says more.",
-        "short_notice_reason": "",
-        "guide": GUIDE,
-        "audience": "everyone",
-        **more,
-    }
-
-
-def change_form(schedule: DeprecationSchedule, **more: str) -> dict[str, str]:
-    kept = form(
-        **split("announce_at", schedule.announce_at),
-        **split("deprecate_at", schedule.deprecate_at),
-        **split("sunset_at", schedule.sunset_at),
-    )
-    return {**kept, **staff.no_rows(*INLINES), **more}
 
 
 def errors(response: Any) -> dict[str, Any]:
     assert response.status_code == 200
     return dict(response.context["adminform"].form.errors)
-
-
-def whole(moment: dt.datetime) -> dt.datetime:
-    return moment.replace(microsecond=0)
 
 
 # --- API versions ------------------------------------------------------------------------------------------------------
@@ -260,136 +217,3 @@ def test_an_end_that_came_is_not_called_off(admin: Client, monkeypatch: pytest.M
     answer = admin.post(f"{SCHEDULES}{schedule.pk}/cancel/", {"confirmed": "yes"}, follow=True)
     assert "has ended" in staff.said(answer)[0]
     assert DeprecationSchedule.objects.get().canceled_at is None
-
-
-# --- Brownouts and extensions ------------------------------------------------------------------------------------------
-
-
-def inline(prefix: str, **fields: str) -> dict[str, str]:
-    """One new row of an inline."""
-    return {f"{prefix}-TOTAL_FORMS": "1", **{f"{prefix}-0-{name}": value for name, value in fields.items()}}
-
-
-def brownout_fields(starts: dt.datetime, ends: dt.datetime, share: str = "25") -> dict[str, str]:
-    return {**split("starts_at", starts), **split("ends_at", ends), "share": share}
-
-
-def test_a_brownout_is_planned_below_the_form(admin: Client) -> None:
-    schedule = make_schedule()
-    starts = whole(clock.now() + DAY)
-    row = inline("brownouts", **brownout_fields(starts, starts + DAY / 24))
-    assert admin.post(f"{SCHEDULES}{schedule.pk}/change/", change_form(schedule, **row)).status_code == 302
-    planned = Brownout.objects.get()
-    assert (planned.starts_at, planned.share, planned.tenant) == (starts, 25, None)
-    assert planned.created_by is not None
-    known = catalogue.current().api_versions["v1"].schedule
-    assert known is not None
-    assert [window.share for window in known.brownouts] == [25]
-
-
-@pytest.mark.parametrize(
-    ("starts_in", "ends_in", "field"), [(-DAY, DAY, "starts_at"), (DAY, DAY, "ends_at"), (DAY, 201 * DAY, "ends_at")]
-)
-def test_a_wrong_brownout_is_named_and_nothing_is_saved(
-    admin: Client, starts_in: dt.timedelta, ends_in: dt.timedelta, field: str
-) -> None:
-    schedule, now = make_schedule(), clock.now()
-    row = inline("brownouts", **brownout_fields(now + starts_in, now + ends_in))
-    page = admin.post(f"{SCHEDULES}{schedule.pk}/change/", change_form(schedule, reason="New.", **row))
-    formset = page.context["inline_admin_formsets"][0].formset
-    assert list(formset.errors[0]) == [field]
-    assert Brownout.objects.count() == 0
-    assert DeprecationSchedule.objects.get().reason == "v2 says more."
-
-
-def test_a_brownout_is_checked_against_the_dates_of_the_same_form(admin: Client) -> None:
-    schedule = make_schedule(sunset_at=whole(clock.now() + 300 * DAY))
-    starts = clock.now() + 250 * DAY
-    row = inline("brownouts", **brownout_fields(starts, starts + DAY / 24))
-    sooner = split("sunset_at", clock.now() + 240 * DAY)
-    page = admin.post(f"{SCHEDULES}{schedule.pk}/change/", change_form(schedule, **row, **sooner))
-    assert "before the sunset" in str(page.context["inline_admin_formsets"][0].formset.errors)
-    assert Brownout.objects.count() == 0
-    assert DeprecationSchedule.objects.get().sunset_at == schedule.sunset_at
-
-
-def test_an_extension_names_who_approved_it(admin: Client, acme: Customer) -> None:
-    schedule = make_schedule()
-    until = whole(schedule.sunset_at + DAY)
-    page = f"{SCHEDULES}{schedule.pk}/change/"
-    early = inline("extensions", tenant=str(acme.tenant.pk), reason="So.", **split("until", until - 2 * DAY))
-    refused = admin.post(page, change_form(schedule, **early))
-    assert list(refused.context["inline_admin_formsets"][1].formset.errors[0]) == ["until"]
-    assert Extension.objects.count() == 0
-    row = inline("extensions", tenant=str(acme.tenant.pk), reason="Audit.", **split("until", until))
-    assert admin.post(page, change_form(schedule, **row)).status_code == 302
-    granted = Extension.objects.get()
-    assert granted.approved_by is not None
-    assert (granted.until, granted.approved_by.email) == (until, "ada@staff.example")
-    known = catalogue.current().api_versions["v1"]
-    assert known.state(at=schedule.sunset_at, tenant_id=acme.tenant.pk) is State.DEPRECATED
-
-
-def test_rehearsals_of_tenants_are_only_read(admin: Client, acme: Customer) -> None:
-    schedule = make_schedule()
-    row = schedules.rehearse_brownout(schedule_id=schedule.pk, tenant=acme.tenant, minutes=10, share=50)
-    assert "Acme" in admin.get(f"{SCHEDULES}{schedule.pk}/change/").content.decode()
-    changed = {
-        "brownouts-2-TOTAL_FORMS": "1", "brownouts-2-INITIAL_FORMS": "1", "brownouts-2-0-id": str(row.pk),
-        "brownouts-2-0-share": "99",
-    }  # fmt: skip
-    admin.post(f"{SCHEDULES}{schedule.pk}/change/", change_form(schedule, **changed))
-    assert Brownout.objects.get().share == 50
-
-
-def test_a_brownout_is_planned_and_called_off_on_pages_of_their_own(admin: Client) -> None:
-    schedule = make_schedule()
-    page = f"{SCHEDULES}{schedule.pk}/brownout/"
-    usual = admin.get(page).context["form"]["starts_at"].value()
-    assert usual.replace(tzinfo=dt.UTC) > clock.now()
-    starts = whole(clock.now() + DAY).replace(second=0)
-    fields = {"starts_at": f"{starts:%Y-%m-%dT%H:%M}", "minutes": "90", "share": "10"}
-    late = {**fields, "minutes": "10000", "starts_at": f"{schedule.sunset_at - DAY:%Y-%m-%dT%H:%M}"}
-    assert list(admin.post(page, late).context["form"].errors) == ["minutes"]
-    assert list(admin.post(page, {**fields, "share": "0"}).context["form"].errors) == ["share"]
-    assert Brownout.objects.count() == 0
-    answer = admin.post(page, fields, follow=True)
-    assert answer.redirect_chain[-1][0] == f"{SCHEDULES}{schedule.pk}/impact/"
-    row = Brownout.objects.get()
-    assert (row.starts_at, row.ends_at - row.starts_at, row.share) == (starts, dt.timedelta(minutes=90), 10)
-    stop = f"{SCHEDULES}{schedule.pk}/stop-brownout/{row.pk}/"
-    assert stop in admin.get(f"{SCHEDULES}{schedule.pk}/change/").content.decode()
-    admin.get(stop)
-    assert Brownout.objects.get().ends_at == row.ends_at
-    admin.post(stop, {"confirmed": "yes"})
-    assert Brownout.objects.get().ends_at == starts  # it never begins
-
-
-def test_a_brownout_that_is_over_stays_as_it_was(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    schedule = make_schedule()
-    starts = whole(clock.now() + DAY)
-    row = schedules.plan_brownout(schedule=schedule, starts_at=starts, ends_at=starts + DAY, share=10, by=None)
-    monkeypatch.setattr(clock, "now", lambda: starts + 2 * DAY)
-    fields = {
-        "brownouts-TOTAL_FORMS": "1", "brownouts-INITIAL_FORMS": "1", "brownouts-0-id": str(row.pk),
-        "brownouts-0-schedule": str(schedule.pk),
-        **{f"brownouts-0-{name}": value for name, value in brownout_fields(starts, starts + 3 * DAY).items()},
-    }  # fmt: skip
-    page = admin.post(f"{SCHEDULES}{schedule.pk}/change/", change_form(schedule, **fields))
-    assert "stays as it was" in str(page.context["inline_admin_formsets"][0].formset.errors)
-    assert Brownout.objects.get().ends_at == starts + DAY
-
-
-def test_an_extension_is_granted_and_changed_on_a_page_of_its_own(admin: Client, acme: Customer) -> None:
-    schedule = make_schedule()
-    page = f"{SCHEDULES}{schedule.pk}/extension/{acme.tenant.pk}/"
-    until = (schedule.sunset_at + 30 * DAY).replace(second=0, microsecond=0)
-    early = {"until": f"{schedule.sunset_at - DAY:%Y-%m-%dT%H:%M}", "reason": "So."}
-    assert list(admin.post(page, early).context["form"].errors) == ["until"]
-    assert Extension.objects.count() == 0
-    answer = admin.post(page, {"until": f"{until:%Y-%m-%dT%H:%M}", "reason": "Audit."}, follow=True)
-    assert staff.said(answer) == [f"Acme may use v1 until {dates.moment(until)}."]
-    later = until + DAY
-    admin.post(page, {"until": f"{later:%Y-%m-%dT%H:%M}", "reason": "Audit again."})
-    row = Extension.objects.get()
-    assert (row.until, row.reason) == (later, "Audit again.")

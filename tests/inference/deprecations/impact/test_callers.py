@@ -66,9 +66,21 @@ def test_what_was_done_about_it_is_shown(acme: Customer, globex: Customer) -> No
     assert (caller.verdict, caller.extension) == ("needs_work", None)
     assert helped.extension is not None
     assert (helped.extension.approved_by, helped.calls, helped.last_call_at) == (ada, 0, None)
-    assert found.callers == (caller,)
+    assert (found.tenants, found.callers) == (2, 1)
     assert found.told_others == 1
     assert (found.count("needs_work"), found.count("ready"), found.count("")) == (1, 0, 0)
+
+
+def test_a_page_of_it_has_the_figures_of_all(acme: Customer, globex: Customer) -> None:
+    schedule = make_schedule()
+    use(acme.tenant, calls=5, key=acme.key.uid)
+    use(globex.tenant, calls=3, key=globex.key.uid)
+    second = impact.impact(schedule=schedule, page=2, per_page=1)
+    assert [row.tenant for row in second.rows] == [globex.tenant]
+    assert [part.name for part in second.rows[0].keys] == ["Production"]
+    assert (second.tenants, second.callers, second.calls, second.trend[-1], second.count("")) == (2, 2, 8, 8, 2)
+    assert impact.impact(schedule=schedule, page=3, per_page=1).rows == second.rows
+    assert impact.callers_of(schedule=schedule) == [acme.tenant.pk, globex.tenant.pk]
 
 
 def test_a_model_version_counts_its_own_calls(acme: Customer) -> None:

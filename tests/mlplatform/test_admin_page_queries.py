@@ -1,0 +1,55 @@
+"""Every page of the admin on a small world with the shape of a large one: it answers, within its bounds of queries and size.
+
+How long pages take on the whole of it is measured by ``make bench pages``.
+"""
+
+from typing import Final
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from bench.pages import addresses, ledger, lists, world
+from bench.pages.size import Size
+from bench.scenarios.pages import MOST_KB, MOST_QUERIES
+from mlplatform.lib import clock
+from tenants.models import User
+from tests.support import staff
+
+_SMALL: Final = Size(
+    tenants=60, busy=2, busy_lines=10, usual=5, usual_lines=5, few_lines=2, days=3, records=1000, models=21,
+    extensions=40, brownouts=30, audited=120, end_users=120, items=120, likes=500,
+)  # fmt: skip
+_NOT_YET: Final = {"tenant: one", "daily usage: list", "daily usage: list, page 3"}
+"""Pages that still ask too often, or are too large."""
+
+
+@pytest.fixture
+def busy(db: None) -> User:
+    """A member of staff of an installation with more rows of each kind than a page has."""
+    call_command("sync_roles", verbosity=0)
+    now = clock.now()
+    made = world.make(_SMALL, now=now)
+    for part in (ledger.make, lists.audiences, lists.audit_log):
+        part(_SMALL, made, now=now)
+    return User.objects.get(email=world.STAFF)
+
+
+def test_no_page_asks_more_often_than_it_may(busy: User) -> None:
+    client = staff.signed_in(busy)
+    # A process reads schedules, models and prices once and keeps them in memory.
+    client.get(reverse("admin:tenants_deprecationschedule_timeline"))
+    too_many, too_large = {}, {}
+    for page in addresses.pages(busy):
+        with CaptureQueriesContext(connection) as captured:
+            answer = client.get(page.address)
+        assert answer.status_code == 200, page
+        kb = len(answer.getvalue()) / 1000
+        if len(captured) > MOST_QUERIES and page.name not in _NOT_YET:
+            too_many[page.name] = [query["sql"][:100] for query in captured]
+        if kb > MOST_KB and not page.file and page.name not in _NOT_YET:
+            too_large[page.name] = round(kb)
+    assert too_many == {}
+    assert too_large == {}
