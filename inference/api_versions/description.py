@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
-from inference.api_versions import fields
+from msgspec import defstruct, structs
+
 from inference.api_versions.changes import AddedAnswerField, Body, CannotSay, Change, NowAskedFor, RenamedRequestField
 from inference.engine.predict import Answer
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError
+from tenants.http.messages import Message, only, required
 
 
 class Parse(Protocol):
@@ -29,11 +31,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """A version that is read and written as it is, without a chain. ``request_fields`` says which must be there."""
+    """A version that is read and written as it is, without a chain. ``request`` is the message that it reads."""
 
     parse: Parse
     render: Callable[[Answer], dict[str, Any]]
-    request_fields: Mapping[str, bool]
+    request: type[Message]
     example: Example
 
 
@@ -78,10 +80,10 @@ class Descriptions:
         if native is not None:
             return native.parse(body, model=model)
         way = self._ways[name]
-        body = fields.only(body, way.request_fields)
+        body = only(body, way.request_fields)
         for old in way.old_names.values():
             if way.request_fields[old]:
-                fields.required(body, old)
+                required(body, old)
         for change in way.requests:
             body = change.up(body)
         try:
@@ -89,6 +91,20 @@ class Descriptions:
         except PlatformError as problem:
             problem.field = way.old_names.get(problem.field or "", problem.field)
             raise
+
+    def request(self, name: str, *, called: str) -> type[Message]:
+        """What a call of this API version says: the fields that the changes leave of the newer message, under their old names.
+
+        ``called`` is its name in documents. Raises ValueError for a version that does not exist.
+        """
+        way = self._ways[self._names[self._place(name)]]
+        newer = {field.encode_name: field for field in structs.fields(way.native.request)}
+        names = {old: new for new, old in way.old_names.items()}
+        kept = [(old, newer[names.get(old, old)]) for old in way.request_fields]
+        fields = [(old, one.type) if one.required else (old, one.type, one.default) for old, one in kept]
+        doc = {"__doc__": way.native.request.__doc__}
+        made: Any = defstruct(called, fields, bases=(Message,), namespace=doc, kw_only=True, frozen=True)
+        return cast("type[Message]", made)
 
     def render(self, name: str, answer: Answer) -> dict[str, Any]:
         """The answer's body in this API version."""
@@ -143,7 +159,8 @@ class Descriptions:
         if native is None:
             raise ValueError(f"Neither {name} nor a newer API version says how it is read and written.")
         changes = self.changes(old=name, new=newer) if newer != name else ()
-        request_fields, names = native.request_fields, {field: field for field in native.request_fields}
+        request_fields: Mapping[str, bool] = {one.encode_name: one.required for one in structs.fields(native.request)}
+        names = {field: field for field in request_fields}
         for change in reversed(changes):
             request_fields = change.fields_down(request_fields)
             if isinstance(change, RenamedRequestField):

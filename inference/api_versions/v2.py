@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.conf import settings
-
-from inference.api_versions import fields
+from inference.api_versions import messages
+from inference.api_versions.answers import Label, Prediction, PredictionUsage, Scores, TruncatedText, json_values
 from inference.api_versions.changes import (
     AddedAnswerField,
     AddedOperation,
@@ -16,35 +15,27 @@ from inference.api_versions.changes import (
 )
 from inference.api_versions.description import ApiDescription, Example, Native
 from inference.engine.predict import Answer, single
-from inference.inputs import json_inputs
+from inference.inputs import json_inputs, truncation
 from inference.types import REFUSE, TO_LIMIT, PredictRequest, PredictResult
 from mlplatform.lib.errors import PlatformError, invalid
-
-_FIELDS: Final = {"model": False, "input": True, "parameters": False}
+from tenants.http.answers import UNSET
+from tenants.http.messages import entries, read
 
 
 def parse(body: Mapping[str, Any], *, model: str = "") -> PredictRequest:
-    """``{"model", "input", "parameters": {"top_k", "truncate"}}``; ``model`` is given where the address names it."""
+    """A :class:`~inference.api_versions.messages.PredictRequest`; ``model`` is given where the address names it."""
     return _parse_one(body, model=model, path="")
 
 
 def parse_batch(body: Mapping[str, Any], *, model: str = "") -> list[PredictRequest | PlatformError]:
-    """``{"requests": [{"model", "input", "parameters"}, …]}``; one that cannot be read is its own problem.
+    """A :class:`~inference.api_versions.messages.BatchRequest`, of which a request that cannot be read is its own problem.
 
     ``model`` is that of every request where the address names one.
     """
-    body = fields.only(body, {"requests"})
-    requests = fields.required(body, "requests")
-    if not isinstance(requests, list) or not requests:
-        raise invalid("requests", "The requests are a list of at least one object.")
-    if len(requests) > settings.MAX_BATCH_REQUESTS:
-        raise invalid("requests", f"A call takes at most {settings.MAX_BATCH_REQUESTS} requests, not {len(requests)}.")
     parsed: list[PredictRequest | PlatformError] = []
-    for index, item in enumerate(requests):
+    for item, path in entries(body, messages.BatchRequest, "requests"):
         try:
-            if not isinstance(item, dict):
-                raise invalid(f"requests[{index}]", "Each request is an object with model and input.")
-            parsed.append(_parse_one(item, model=model, path=f"requests[{index}]."))
+            parsed.append(_parse_one(item, model=model, path=path))
         except PlatformError as problem:
             parsed.append(problem)
     return parsed
@@ -52,34 +43,48 @@ def parse_batch(body: Mapping[str, Any], *, model: str = "") -> list[PredictRequ
 
 def render(answer: Answer) -> dict[str, Any]:
     """One result as an object."""
-    return result_body(single(answer))
+    return json_values(answer_of(single(answer)))
 
 
-def result_body(result: PredictResult) -> dict[str, Any]:
-    """``{"id", "model", "model_version", "predictions", "embedding" or "scores", "usage", "cached", "latency_ms"}``, and
-    ``truncated`` where the text was cut."""
-    body: dict[str, Any] = {"id": result.id, "model": result.model, "model_version": result.model_version}
-    if result.embedding is not None:
-        body[result.vector_name] = result.embedding
-    else:
-        body["predictions"] = [{"label": item.label, "score": item.rounded} for item in result.predictions or ()]
-    body["usage"] = {"units": result.units}
-    body["cached"] = result.cached
-    body["latency_ms"] = result.latency_ms
-    if result.truncated is not None:
-        body["truncated"] = result.truncated.as_json()
-    return body
+def answer_of(result: PredictResult) -> Prediction | Scores:
+    """A result as this version answers it."""
+    usage = PredictionUsage(result.units)
+    truncated = TruncatedText(*result.truncated) if result.truncated is not None else UNSET
+    if result.embedding is not None and result.vector_name == "scores":
+        return Scores(
+            id=result.id,
+            model=result.model,
+            model_version=result.model_version,
+            scores=result.embedding,
+            usage=usage,
+            cached=result.cached,
+            latency_ms=result.latency_ms,
+            truncated=truncated,
+        )
+    labels = [Label(item.label, item.rounded) for item in result.predictions or ()]
+    return Prediction(
+        id=result.id,
+        model=result.model,
+        model_version=result.model_version,
+        predictions=labels if result.embedding is None else UNSET,
+        embedding=UNSET if result.embedding is None else result.embedding,
+        usage=usage,
+        cached=result.cached,
+        latency_ms=result.latency_ms,
+        truncated=truncated,
+    )
 
 
-def _parse_one(body: Mapping[str, Any], *, model: str, path: str) -> PredictRequest:
-    body = fields.only(body, _FIELDS, path=path)
-    if model and "model" in body and body["model"] != model:
+def _parse_one(body: Any, *, model: str, path: str) -> PredictRequest:
+    said = read(body, messages.PredictRequest, path=path)
+    if model and said.model is not None and said.model != model:
         raise invalid(f"{path}model", f"The address names {model!r}; leave the field out or let both be equal.")
+    parameters = said.parameters
     return PredictRequest(
-        model=model or fields.model(body, path=path),
-        input=json_inputs.read(fields.required(body, "input", path=path), field=f"{path}input"),
-        top_k=fields.top_k(body, path=path) if "parameters" in body else None,
-        truncate=fields.truncate(body, path=path) if "parameters" in body else REFUSE,
+        model=model or said.model or "",
+        input=json_inputs.read(said.input, field=f"{path}input"),
+        top_k=parameters.top_k if parameters else None,
+        truncate=truncation.flag(parameters.truncate) if parameters else REFUSE,
         path=path,
     )
 
@@ -122,7 +127,7 @@ VERSION: Final = ApiDescription(
     native=Native(
         parse=parse,
         render=render,
-        request_fields=_FIELDS,
+        request=messages.PredictRequest,
         example=Example(
             request={"model": "sentiment", "input": "What a wonderful morning!"},
             answer={

@@ -2,11 +2,34 @@
 
 import base64
 import binascii
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from inference.types import ImageFile, TextPair
 from mlplatform.lib import strict_json
 from mlplatform.lib.errors import invalid
+from tenants.http import messages
+from tenants.http.messages import Message
+
+
+class ImageInput(Message, frozen=True):
+    """An image as it lies in a file."""
+
+    image: Annotated[
+        Any,
+        Meta(
+            description="The bytes of a PNG, JPEG or WebP file.",
+            extra_json_schema={"type": "string", "contentEncoding": "base64", "minLength": 1},
+        ),
+    ]
+
+
+class PairInput(Message, frozen=True):
+    """Two texts that a model reads together."""
+
+    text: Annotated[str, Meta(min_length=1, description="The query, or the premise.")]
+    pair: Annotated[str, Meta(min_length=1, description="What is compared with it: the passage, or the hypothesis.")]
 
 
 def read(value: Any, *, field: str) -> Any:
@@ -17,10 +40,11 @@ def read(value: Any, *, field: str) -> Any:
     if not isinstance(value, dict):
         return value
     value = strict_json.present(value)
-    if value.keys() == {"image"}:
-        return ImageFile(image_bytes(value["image"], field=f"{field}.image"))
-    if value.keys() == {"text", "pair"}:
-        return TextPair(value["text"], value["pair"])
+    if value.keys() == set(ImageInput.__struct_fields__):
+        return ImageFile(image_bytes(messages.read(value, ImageInput).image, field=f"{field}.image"))
+    if value.keys() == set(PairInput.__struct_fields__):
+        said = messages.read(value, PairInput, path=f"{field}.")
+        return TextPair(said.text, said.pair)
     raise invalid(field, 'An input that is an object is {"image": "<base64>"} or {"text": "…", "pair": "…"}.')
 
 

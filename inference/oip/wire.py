@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import orjson
 
-from inference.api_versions import fields
 from inference.oip import parameters
 from inference.oip.inferring import Asked, Inferred, reference
 from inference.oip.tensors import Tensor
 from mlplatform.lib import strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
+from tenants.http.messages import only, required
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 BINARY_TYPE: Final = "application/octet-stream"
@@ -27,7 +27,7 @@ def parse(body: bytes, *, header_length: str, model: str, version: str) -> Asked
     Raises MALFORMED for what cannot be read, INVALID_INPUT that names the field for what can but has no meaning here.
     """
     head, binary = _split(body, header_length)
-    call = fields.only(head, _CALL)
+    call = only(head, _CALL)
     _agree(call, "model_name", model)
     version = _agree(call, "model_version", version)
     reader = _Binary(binary)
@@ -36,7 +36,7 @@ def parse(body: bytes, *, header_length: str, model: str, version: str) -> Asked
     wanted = []
     for index, item in enumerate(_objects(call, "outputs")):
         place = f"outputs[{index}]"
-        output = fields.only(item, _OUTPUT, path=f"{place}.")
+        output = only(item, _OUTPUT, path=f"{place}.")
         wanted.append(parameters.wanted(_name(output, place), _object(output, f"{place}."), place))
     return Asked(
         model=reference(model, version),
@@ -141,12 +141,12 @@ def _agree(call: Mapping[str, Any], name: str, addressed: str) -> str:
 
 
 def _input(item: Mapping[str, Any], place: str, reader: _Binary) -> Tensor:
-    item = fields.only(item, _INPUT, path=f"{place}.")
+    item = only(item, _INPUT, path=f"{place}.")
     name = _name(item, place)
-    datatype = fields.required(item, "datatype", path=f"{place}.")
+    datatype = required(item, "datatype", path=f"{place}.")
     if not isinstance(datatype, str):
         raise invalid(f"{place}.datatype", "The datatype is text such as FP32 or BYTES.")
-    shape = fields.required(item, "shape", path=f"{place}.")
+    shape = required(item, "shape", path=f"{place}.")
     if not isinstance(shape, list):
         raise invalid(f"{place}.shape", "The shape is a list of whole numbers.")
     size = parameters.binary_size_of_input(_object(item, f"{place}."), place)
@@ -154,11 +154,11 @@ def _input(item: Mapping[str, Any], place: str, reader: _Binary) -> Tensor:
         if "data" in item:
             raise invalid(f"{place}.data", "The data are in the JSON or behind it, not both.")
         return Tensor(name, datatype, shape, raw=reader.take(size, place))
-    return Tensor(name, datatype, shape, values=fields.required(item, "data", path=f"{place}."))
+    return Tensor(name, datatype, shape, values=required(item, "data", path=f"{place}."))
 
 
 def _objects(call: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    value = call.get(name, []) if name == "outputs" else fields.required(call, name)
+    value = call.get(name, []) if name == "outputs" else required(call, name)
     if not isinstance(value, list):
         raise invalid(name, f"The {name} are a list of objects.")
     for index, item in enumerate(value):
@@ -175,7 +175,7 @@ def _object(item: Mapping[str, Any], path: str) -> Mapping[str, Any]:
 
 
 def _name(item: Mapping[str, Any], place: str) -> str:
-    name = fields.required(item, "name", path=f"{place}.")
+    name = required(item, "name", path=f"{place}.")
     if not isinstance(name, str):
         raise invalid(f"{place}.name", "The name is text.")
     return name

@@ -3,24 +3,35 @@
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from django.conf import settings
+from msgspec import Meta
 
-from inference.api_versions import fields
+from inference.api_versions.messages import Model
 from inference.calls import all_or_nothing
 from inference.calls.all_or_nothing import WholeAnswer
 from inference.openai import models
 from inference.types import REFUSE, TO_LIMIT, CallContext, ModelRef, PredictRequest
 from mlplatform.lib.errors import invalid
 from tenants.authentication import Caller
+from tenants.http.messages import Message, read
 
-_FIELDS: Final = ("dimensions", "encoding_format", "input", "model", "truncate_prompt_tokens", "user")
-_FORMATS: Final = ("base64", "float")
-_MAX_USER_CHARS: Final = 512
 _MOST_TOKENS: Final = 1_000_000
+
+
+class EmbeddingsRequest(Message, frozen=True, kw_only=True):
+    """A call as it comes. Of a text with more than ``truncate_prompt_tokens``, which vLLM's server has too, only so many are
+    read, the first ones; -1 for as many as the model can. Without it such a text is refused."""
+
+    model: Model | None = None
+    input: Any
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: Annotated[str, Meta(max_length=512)] = ""
+    truncate_prompt_tokens: Annotated[int, Meta(ge=TO_LIMIT, le=_MOST_TOKENS)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +49,17 @@ class Asked:
 
 def parse(body: Mapping[str, Any]) -> Asked:
     """Raises INVALID_INPUT that names the field, also for a field that the API does not have."""
-    body = fields.only(body, _FIELDS)
-    model = fields.model(body)
-    if not model:
+    said = read(body, EmbeddingsRequest)
+    if not said.model:
         raise invalid("model", "Name a model; GET /openai/v1/models lists them.")
-    encoding = body.get("encoding_format", "float")
-    if encoding not in _FORMATS:
-        raise invalid("encoding_format", "The encoding_format is float or base64.")
-    dimensions = body.get("dimensions")
-    if dimensions is not None and type(dimensions) is not int:
-        raise invalid("dimensions", "The dimensions are a whole number.")
-    user = body.get("user", "")
-    if not isinstance(user, str) or len(user) > _MAX_USER_CHARS:
-        raise invalid("user", f"The user is text of at most {_MAX_USER_CHARS} characters.")
-    given = fields.required(body, "input")
-    return Asked(model, _texts(given), isinstance(given, str), encoding == "base64", dimensions, _truncate(body))
+    return Asked(
+        model=said.model,
+        texts=_texts(said.input),
+        single=isinstance(said.input, str),
+        base64=said.encoding_format == "base64",
+        dimensions=said.dimensions,
+        truncate=_truncate(said.truncate_prompt_tokens),
+    )
 
 
 def embed(caller: Caller, asked: Asked, *, context: CallContext) -> WholeAnswer:
@@ -112,17 +119,12 @@ def _texts(given: Any) -> tuple[str, ...]:
     return tuple(given)
 
 
-def _truncate(body: Mapping[str, Any]) -> int:
-    """``truncate_prompt_tokens``, as vLLM's server has it: of a longer text only so many tokens are read, the first ones; -1 for
-    as many as the model can. Without it a text that is too long is refused."""
-    value = body.get("truncate_prompt_tokens")
-    if value is None:
-        return REFUSE
-    if type(value) is not int or not (value == TO_LIMIT or 1 <= value <= _MOST_TOKENS):
+def _truncate(tokens: int | None) -> int:
+    if tokens == 0:
         raise invalid(
             "truncate_prompt_tokens", "It is the number of tokens to read at most, or -1 for as many as the model can."
         )
-    return value
+    return REFUSE if tokens is None else tokens
 
 
 def _require_embedding(caller: Caller, ref: ModelRef) -> None:

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from inference.api_versions import v2
+from inference.api_versions.answers import BatchAnswer, PredictionUsage, json_values
 from inference.types import PredictResult
 from mlplatform.lib.errors import PlatformError
 from tenants.http import problems
 
 
 def render(results: Sequence[PredictResult | PlatformError], *, units: int, request_id: str) -> dict[str, Any]:
-    """``{"responses": […], "usage": {"units"}}``: each its result or its problem, in the order of the requests."""
+    """A :class:`BatchAnswer`: to each request its result or its problem, in their order."""
     responses = [
-        problems.body(result, request_id=request_id) if isinstance(result, PlatformError) else v2.result_body(result)
+        problems.body(result, request_id=request_id) if isinstance(result, PlatformError) else v2.answer_of(result)
         for result in results
     ]
-    return {"responses": responses, "usage": {"units": units}}
+    return json_values(BatchAnswer(responses, PredictionUsage(units)))

@@ -31,7 +31,7 @@ from inference.rest.audience_calls import (
     the_user,
 )
 from inference.rest.audience_declarations import BODY, EXTERNAL_ID, PAGING, READS, TAG, WRITES, example
-from inference.rest.schema_components import CUT
+from inference.rest.prediction_declarations import CUT
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import scopes
 from tenants.authentication import Caller

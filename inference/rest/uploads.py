@@ -17,6 +17,7 @@ from django.http import QueryDict
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from django.utils.datastructures import MultiValueDict
 
+from inference.api_versions.messages import ImageForm
 from mlplatform.lib import request_body, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.http import parsers
@@ -24,7 +25,7 @@ from tenants.http.call import RestCall
 
 FORM: Final = "multipart/form-data"
 IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/webp"})
-_FIELDS: Final = ("model", "input", "parameters")
+_FIELDS: Final = ImageForm.__struct_fields__
 
 
 def is_upload(meta: Mapping[str, Any]) -> bool:
@@ -34,7 +35,7 @@ def is_upload(meta: Mapping[str, Any]) -> bool:
 
 
 def parse(meta: Mapping[str, Any], body: bytes) -> dict[str, Any]:
-    """``{"model", "input", "parameters"}`` of an upload. Raises MALFORMED, or INVALID_INPUT that names the field.
+    """An upload as the body of a call; a form is an :class:`ImageForm`. Raises MALFORMED, or INVALID_INPUT that names the field.
 
     In a form ``input`` is a file, or text for a model that takes text, and ``parameters`` are JSON.
     """

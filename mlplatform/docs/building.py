@@ -1,20 +1,17 @@
 """Builds an OpenAPI document: drf-spectacular walks the addresses, their views declare, the components are joined to it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from django.urls import URLPattern, URLResolver
 from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
 
-from inference.rest import schema_components
 from mlplatform.docs.nulls import admit_null
 from mlplatform.docs.sharing import share
 from tenants.http.json_schemas import Shape, components
 from tenants.http.problems import Problem
 from tenants.rest.openapi import SECURITY_SCHEMES, api_version_of
-
-_SCHEMAS: Final = schema_components.SCHEMAS
 
 
 class _DeclaredOnly(EndpointEnumerator):
@@ -35,7 +32,7 @@ def build(addresses: Sequence[URLPattern | URLResolver], *, info: dict[str, str]
         generator = made(patterns=list(addresses))
         built: dict[str, Any] = generator.get_schema(request=None, public=True)
     built["info"] = info
-    schemas = components(_shapes(generator)) | _SCHEMAS
+    schemas = components(_shapes(generator))
     admit_null(built["paths"], schemas)
     used = _used(built["paths"], schemas)
     built["components"] = {

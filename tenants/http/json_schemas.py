@@ -17,6 +17,7 @@ Shape: TypeAlias = Struct | tuple[Struct, ...] | Schema
 
 COMPONENTS: Final = "#/components/schemas/"
 _NULL: Final[Schema] = {"type": "null"}
+_NAMED: Final = "named"
 
 
 def one_of(values: Iterable[str]) -> Meta:
@@ -24,9 +25,10 @@ def one_of(values: Iterable[str]) -> Meta:
     return Meta(extra_json_schema={"enum": list(values)})
 
 
-def any_of(*structs: Struct) -> Meta:
-    """An object of any of these classes, which msgspec cannot tell apart: ``Annotated[Any, any_of(…)]``."""
-    return Meta(extra_json_schema=schema_of(structs))
+def any_of(*shapes: Struct | Schema) -> Meta:
+    """What has any of these shapes, which msgspec cannot tell apart: ``Annotated[Any, any_of(…)]``."""
+    schemas = [schema_of(one) for one in shapes]
+    return Meta(extra_json_schema={"anyOf": schemas}, extra={_NAMED: [one for one in shapes if isinstance(one, type)]})
 
 
 def schema_of(shape: Shape) -> Schema:
@@ -52,7 +54,7 @@ def components(shapes: Iterable[Shape]) -> dict[str, Schema]:
         one = waiting.pop()
         if found.setdefault(one.__name__, one) is not one:
             raise ValueError(f"Two classes want to be the component {one.__name__}: {one}, {found[one.__name__]}.")
-        inside = (inner for field in msgspec.structs.fields(one) for inner in structs_in(field.type))
+        inside = (inner for field in msgspec.structs.fields(one) for inner in _all_in(field.type))
         waiting.extend(inner for inner in inside if found.get(inner.__name__) is not inner)
     return {name: component(one) for name, one in found.items()}
 
@@ -66,14 +68,6 @@ def component(struct: Struct) -> Schema:
     return kept | {"properties": properties} | getattr(struct, "more", {})
 
 
-def without_null(schema: Schema) -> Schema:
-    """The one alternative of a schema that is not null."""
-    if "anyOf" not in schema:
-        return schema
-    (one,) = [one for one in schema["anyOf"] if one != _NULL]
-    return {**one, **{name: value for name, value in schema.items() if name != "anyOf"}}
-
-
 def structs_in(kind: Any) -> Iterator[Struct]:
     """The classes that the type of a field names."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -82,9 +76,26 @@ def structs_in(kind: Any) -> Iterator[Struct]:
         yield from structs_in(part)
 
 
+def _all_in(kind: Any) -> Iterator[Struct]:
+    """The same, and those that :func:`any_of` names."""
+    yield from structs_in(kind)
+    if isinstance(kind, Meta):
+        yield from (kind.extra or {}).get(_NAMED, ())
+    for part in get_args(kind):
+        yield from _all_in(part)
+
+
+def _without_null(schema: Schema) -> Schema:
+    """What a schema admits beside null."""
+    if _NULL not in schema.get("anyOf", ()):
+        return schema
+    (one,) = [one for one in schema["anyOf"] if one != _NULL]
+    return {**one, **{name: value for name, value in schema.items() if name != "anyOf"}}
+
+
 def _sent(schema: Schema) -> Schema:
     """Without null, and without a default that says no more than that the field may be absent."""
-    plain = without_null(schema)
+    plain = _without_null(schema)
     default = plain.get("default")
     empty = default in (None, "") or isinstance(default, list | tuple | dict)
     return {name: value for name, value in plain.items() if name != "default" or not empty}
@@ -96,7 +107,7 @@ def _plain(schema: Schema) -> Schema:
         schema = schema | {"items": _plain(schema["items"])}
     if _NULL not in schema.get("anyOf", ()):
         return schema
-    one = without_null(schema)
+    one = _without_null(schema)
     if "type" not in one:
         return schema
     values = {"enum": [*one["enum"], None]} if "enum" in one else {}

@@ -6,7 +6,7 @@ Bodies come here from ``mlplatform.lib.strict_json``. Null is absent: many clien
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
@@ -45,19 +45,14 @@ def read(body: Any, message: type[M], *, path: str = "") -> M:
 
     Raises INVALID_INPUT that names the field: one that is unknown, missing, or not what it must be.
     """
-    if not isinstance(body, dict):
-        raise _wrong(path.rstrip("."), {"type": "object"}, body)
-    plain = only(body, message.__struct_encode_fields__, path=path) if None in body.values() else body
     try:
-        return msgspec.convert(plain, message)
+        said = msgspec.convert(body, message)
     except msgspec.ValidationError:
-        pass  # Perhaps of a null deeper inside; and msgspec's words do not say what the field must be.
-    said = _said(body, message, path)
-    try:
-        return msgspec.convert(said, message)
-    except msgspec.ValidationError as error:
-        place = str(error).rpartition("`$.")[2].rstrip("`")
-        raise _refusal(message, said, place, path) from error
+        return _read_slowly(body, message, path)  # Perhaps of a null; and msgspec does not say what the field must be.
+    for name in _of_any_type(message):
+        if getattr(said, name) is None:
+            return _read_slowly(body, message, path)
+    return said
 
 
 def entries(body: Mapping[str, Any], message: type[Message], name: str) -> Iterator[tuple[Any, str]]:
@@ -91,16 +86,41 @@ def required(body: Mapping[str, Any], name: str, *, path: str = "") -> Any:
     return body[name]
 
 
+def _read_slowly(body: Any, message: type[M], path: str) -> M:
+    """The same step by step: without what is null, and with the reason of a refusal."""
+    if not isinstance(body, dict):
+        raise _wrong(path.rstrip("."), {"type": "object"}, body)
+    said = _said(body, message, path)
+    try:
+        return msgspec.convert(said, message)
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition("`$.")[2].rstrip("`")
+        raise _refusal(message, said, place, path) from error
+
+
 def _said(body: Mapping[str, Any], message: type[Message], path: str) -> Schema:
     """What the body says, here and in the messages inside it, once every field is known and none is missing."""
     said = dict(only(body, message.__struct_encode_fields__, path=path))
-    for field in msgspec.structs.fields(message):
+    for field in _fields(message):
         name = field.encode_name
         if field.required:
             required(said, name, path=path)
         for inner in structs_in(field.type) if name in said else ():
             said[name] = _said_inside(said[name], inner, f"{path}{name}")
     return said
+
+
+@lru_cache(maxsize=256)
+def _fields(message: type[Message]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(message)
+
+
+@lru_cache(maxsize=256)
+def _of_any_type(message: type[Message]) -> tuple[str, ...]:
+    """The required fields of which msgspec cannot tell that they are missing where they are null."""
+    return tuple(
+        field.name for field in _fields(message) if field.required and Any in (field.type, *get_args(field.type))
+    )
 
 
 def _said_inside(value: Any, message: Any, place: str) -> Any:
@@ -133,6 +153,8 @@ def _wrong(place: str, schema: Schema, value: Any) -> PlatformError:
 
 def _in_words(schema: Schema) -> str:
     """What a field must be, such as ``a whole number from 1 to 100``."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(repr, schema['enum']))}"
     kind = _KINDS[schema["type"]]
     if "minimum" in schema or "maximum" in schema:
         return f"{kind} {_between(schema.get('minimum'), schema.get('maximum'), 'from ')}"
@@ -150,5 +172,5 @@ def _between(least: float | None, most: float | None, word: str = "") -> str:
 
 def _length(schema: Schema, value: Any) -> str:
     """How long a value is of which only the length is wrong."""
-    right = {"string": str, "array": list}.get(schema["type"])
+    right = {"string": str, "array": list}.get(schema.get("type", ""))
     return f"; it has {len(value):,}" if right is not None and isinstance(value, right) else ""

@@ -200,6 +200,9 @@ def _branches(schema: Any, document: Document) -> list[Schema]:
         named = {_NAME: _component(schema)}
         schema = {**target, **named, **{name: value for name, value in schema.items() if name != "$ref"}}
     base = {name: value for name, value in schema.items() if name not in {"allOf", "anyOf", "oneOf"}}
+    kinds = base.get("type")
+    if isinstance(kinds, list) and "enum" not in base:  # Several types are alternatives too, said in one word.
+        return [branch for kind in kinds for branch in _branches({**schema, "type": kind}, document)]
     choices = [_branches(part, document) for part in schema.get("allOf", ())]
     choices += [
         [branch for part in schema[word] for branch in _branches(part, document)]

@@ -24,6 +24,7 @@ from inference.engine.predict import Answer
 from inference.types import REFUSE, TO_LIMIT, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.deprecations import released
+from tenants.http.messages import Message
 
 LABELS = st.lists(st.builds(LabelScore, label=st.text(max_size=8), score=st.floats(0, 1)), min_size=1, max_size=6)
 RESULTS = st.builds(
@@ -119,7 +120,7 @@ def test_a_request_goes_up_and_comes_back(body: dict[str, Any], old: str) -> Non
         ({"input": "x", "inputs": 1}, "inputs"),
         ({"model": "sentiment"}, "input"),
         ({"model": 7, "input": "x"}, "model"),
-        ({"model": 7}, "model"),
+        ({"model": 7, "input": None}, "input"),
     ],
 )
 def test_an_old_version_refuses_what_it_never_had(old: str, body: dict[str, Any], field: str) -> None:
@@ -171,6 +172,15 @@ V3 = ApiDescription(
 )
 
 
+class RequestV3(Message, frozen=True, kw_only=True):
+    """One input for one model."""
+
+    model: str | None = None
+    inputs: Any
+    parameters: Any = None
+    explain: bool
+
+
 def native_v3() -> ApiDescription:
     """v3 as a real newest version: it reads and writes itself, and those before it stay as they are."""
 
@@ -181,7 +191,7 @@ def native_v3() -> ApiDescription:
     def render(answer: Answer) -> dict[str, Any]:
         return {"result": v2.render(answer)}
 
-    native = Native(parse, render, {"model": False, "inputs": True, "parameters": False, "explain": True}, example())
+    native = Native(parse, render, RequestV3, example())
     return replace(V3, native=native)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_django.live_server_helper import LiveServer
 
-from inference.rest.predictions import DIGIT
+from inference.rest.prediction_declarations import DIGIT
 from tests.conftest import Customer
 from tests.support import clients, ledger
 from tests.support.grpc import grpc_server, grpc_target

@@ -9,7 +9,7 @@ import pytest
 
 from inference.grpc.generated import open_inference_pb2 as pb
 from inference.grpc.generated import open_inference_pb2_grpc
-from inference.rest.predictions import DIGIT
+from inference.rest.prediction_declarations import DIGIT
 from mlplatform.lib.errors import ErrorKind
 from tests.conftest import Customer
 from tests.support import ledger, waiting

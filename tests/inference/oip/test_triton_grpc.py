@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inference.grpc.generated import open_inference_pb2 as pb
-from inference.rest.predictions import DIGIT
+from inference.rest.prediction_declarations import DIGIT
 from tenants import api_keys
 from tests.conftest import Customer, make_customer
 from tests.support import ledger

@@ -10,7 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from inference.models import MLModel, ModelVersion
 from inference.registry import versions
-from inference.rest.predictions import DIGIT
+from inference.rest.prediction_declarations import DIGIT
 from tenants import api_keys
 from tests.conftest import Customer, make_customer
 from tests.support import ledger

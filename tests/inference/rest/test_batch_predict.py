@@ -3,7 +3,7 @@
 import pytest
 
 from billing.models import LimitKind, LimitRule
-from inference.rest.predictions import DIGIT
+from inference.rest.prediction_declarations import DIGIT
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys
 from tenants.http import problems

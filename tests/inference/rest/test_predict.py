@@ -6,7 +6,7 @@ import math
 import pytest
 
 from inference.models import ModelVersion
-from inference.rest.predictions import DIGIT
+from inference.rest.prediction_declarations import DIGIT
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind
 from tenants import api_keys

@@ -245,6 +245,9 @@ HARMLESS: Final[dict[str, Change]] = {
     "an integer where a number was": lambda d: fields(d, "Prediction")["latency_ms"].update(type="integer"),
     "a field that is now always there": lambda d: schemas(d)["Problem"]["required"].append("field"),
     "a deprecation": lambda d: post(d).update(deprecated=True),
+    "one type or another in other words": lambda d: fields(d, "ModelVersion").update(
+        accuracy={"type": ["number", "null"], "minimum": 0, "maximum": 1}
+    ),
     "other words": lambda d: post(d).update(summary="Infer", description="Otherwise said."),
     "a place whose values always grew": lambda d: fields(d, "Problem")["type"]["enum"].append("/docs/problems#new"),
 }

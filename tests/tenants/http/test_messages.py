@@ -1,6 +1,6 @@
 """A message reads what its JSON Schema admits, and names the field and what it must be for all else."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -209,3 +209,28 @@ def test_a_list_to_be_read_one_by_one_has_its_bounds(body: dict[str, Any], field
     with pytest.raises(PlatformError) as raised:
         messages.entries(body, Basket, "orders")
     assert (raised.value.field, raised.value.detail) == (field, words)
+
+
+class Parcel(Message, frozen=True, kw_only=True):
+    """Anything, and how it goes."""
+
+    label: str | None = None
+    plain: Any
+    described: Annotated[Any, Meta(description="Whatever is in it.")]
+    speed: Literal["slow", "fast"] = "slow"
+
+
+def test_what_may_be_anything_may_not_be_null() -> None:
+    thing = {"a": [None, 1]}
+    assert messages.read({"plain": thing, "described": False}, Parcel) == Parcel(plain=thing, described=False)
+    for name in ("plain", "described"):
+        for body in ({"plain": 1, "described": 1, name: None}, {"plain": 1, "described": 1, name: None, "label": None}):
+            with pytest.raises(PlatformError) as raised:
+                messages.read(body, Parcel)
+            assert (raised.value.field, raised.value.detail) == (name, f"The field {name!r} is missing.")
+
+
+def test_one_of_a_few_texts_names_them() -> None:
+    with pytest.raises(PlatformError) as raised:
+        messages.read({"plain": 1, "described": 1, "speed": "faster"}, Parcel)
+    assert (raised.value.field, raised.value.detail) == ("speed", "The field 'speed' is one of 'fast', 'slow'.")
