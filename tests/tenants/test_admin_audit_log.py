@@ -60,6 +60,7 @@ def test_it_holds_no_secret_and_would_show_none(acme: Customer) -> None:
 
 def test_it_is_searched_by_person_and_filtered_by_kind(acme: Customer) -> None:
     admin = staff.signed_in(staff.superuser())
+    api_keys.issue(tenant=acme.tenant, name="Second")
     kind = ContentType.objects.get_for_model(ApiKey)
     found = admin.get(LIST, {"content_type__id__exact": kind.pk}).context["cl"].result_list
     assert {entry.content_type_id for entry in found} == {kind.pk}

@@ -122,6 +122,8 @@ def test_the_plan_filter_counts_only_the_plan_now(admin: Client, acme: Customer,
 
 
 def test_the_history_of_a_row_is_its_audit_log(admin: Client, acme: Customer) -> None:
+    acme.tenant.name = "Acme and Daughters"
+    acme.tenant.save()
     answer = admin.get(f"{LIST}{acme.tenant.pk}/history/", follow=True)
     assert answer.redirect_chain[0][0].startswith("/admin/auditlog/logentry/?")
     assert answer.status_code == 200

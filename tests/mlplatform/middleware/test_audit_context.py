@@ -14,7 +14,7 @@ from inference.registry import versions
 from mlplatform.middleware.audit_context import AuditContextMiddleware
 from tenants import api_keys, tenancy
 from tenants.models import ApiKey, ApiKeySecret, Tenant, User
-from tests.conftest import Customer
+from tests.conftest import Customer, make_customer
 from tests.support.tiny_model import make_version
 
 
@@ -84,6 +84,11 @@ def test_every_step_of_a_keys_life_is_there_and_no_hash_is(acme: Customer) -> No
         assert secret not in texts
     assert "sha256" not in "".join(str(entry.changes) for row in (old, new) for entry in entries(row))
     assert len(entries(issued.key)) == 2, "versions and uses are no news"
+
+
+@pytest.fixture
+def acme(db: None) -> Customer:
+    return make_customer("acme", audited=True)
 
 
 @pytest.mark.usefixtures("prices")
