@@ -1,7 +1,9 @@
 """The start page of the admin: what happens now, and what needs attention. A part that cannot be known says so."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Any, Final
 
 from auditlog.models import LogEntry
@@ -10,7 +12,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from billing.admin.tenant_columns import with_contract
+from billing.admin import contract_month
+from billing.admin.contract_month import ContractMonth
 from billing.models import UsageRollup
 from inference.fleet import workers
 from mlplatform import admin_figures, attention, traffic_page
@@ -19,7 +22,7 @@ from mlplatform.lib import clock, dates
 from mlplatform.observability import traffic
 from tenants.admin import charts
 from tenants.admin.charts import Column, Series
-from tenants.models import Tenant, User
+from tenants.models import User
 
 DAYS: Final = 14
 _TOP: Final = 6
@@ -33,15 +36,16 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     usage = user.has_perm("billing.view_usagerollup")
     days = units_per_day() if usage else {}
+    months = contract_month.of_all_tenants()
     return context | {
         "outcomes": admin_figures.of_traffic(),
         "figures": [*([admin_figures.of_units(days)] if usage else []), *admin_figures.of_fleet(user)],
-        "notices": attention.notices(user),
+        "notices": attention.notices(user, months),
         "units_chart": _units_chart(days) if usage else None,
         "hours_chart": _hours_chart(),
         "units_total": f"{sum(days.values()):,}",
         "days": DAYS,
-        "top_tenants": top_tenants() if usage and user.has_perm("tenants.view_tenant") else None,
+        "top_tenants": top_tenants(months) if usage and user.has_perm("tenants.view_tenant") else None,
         "workers": known(workers.alive),
         "recent": recent_changes() if user.has_perm("auditlog.view_logentry") else None,
     }
@@ -77,21 +81,19 @@ class TopTenant:
         return min(self.percent_of_included or 0, 100)
 
 
-def top_tenants() -> list[TopTenant]:
+def top_tenants(months: Sequence[ContractMonth]) -> list[TopTenant]:
     """The tenants with the most units this month, with their share of all units."""
-    month = clock.now().date().replace(day=1)
-    total = UsageRollup.objects.filter(day__gte=month).aggregate(total=Sum("units"))["total"] or 0
-    rows = with_contract(Tenant.objects.all()).filter(units_month__gt=0).order_by("-units_month")[:_TOP]
+    total = sum(one.units for one in months)
     return [
         TopTenant(
-            name=row.name,
-            plan=row.plan_name or "no plan",  # annotated by with_contract, as are the next two
-            units=f"{row.units_month:,}",
-            share=round(100 * row.units_month / total),
-            percent_of_included=round(100 * row.units_month / row.plan_units) if row.plan_units else None,
-            link=reverse("admin:tenants_tenant_change", args=[row.pk]),
+            name=one.name,
+            plan=one.plan or "no plan",
+            units=f"{one.units:,}",
+            share=round(100 * one.units / total),
+            percent_of_included=one.percent,
+            link=reverse("admin:tenants_tenant_change", args=[one.tenant_id]),
         )
-        for row in rows
+        for one in nlargest(_TOP, (one for one in months if one.units > 0), key=lambda one: one.units)
     ]
 
 

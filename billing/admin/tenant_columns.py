@@ -9,9 +9,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing.admin import cache_effect, tenant_overview
+from billing.admin.contract_month import with_plan
 from billing.admin.limits import LimitInline
 from billing.admin.subscriptions import SubscriptionInline
-from billing.models import Plan, Subscription, UsageRollup
+from billing.models import Plan, UsageRollup
 from mlplatform.lib import clock
 from tenants.admin import formats
 from tenants.admin.kit import display
@@ -26,18 +27,12 @@ else:
 
 def with_contract(tenants: QuerySet[Tenant]) -> QuerySet[Any]:
     """Each tenant with ``plan_name`` and ``plan_units`` (null without a plan), and with ``units_month`` of this month."""
-    now = clock.now()
-    running = Subscription.objects.filter(tenant=OuterRef("pk"), starts_at__lte=now).order_by("-starts_at")
-    used = (
-        UsageRollup.objects.filter(tenant=OuterRef("pk"), day__gte=now.date().replace(day=1))
-        .order_by()
-        .values("tenant")
+    month = clock.now().date().replace(day=1)
+    used = UsageRollup.objects.filter(tenant=OuterRef("pk"), day__gte=month).order_by().values("tenant")
+    found: QuerySet[Any] = with_plan(tenants).annotate(
+        units_month=Coalesce(Subquery(used.annotate(total=Sum("units")).values("total")), 0)
     )
-    return tenants.annotate(
-        plan_name=Subquery(running.values("plan__name")[:1]),
-        plan_units=Subquery(running.values("plan__included_units")[:1]),
-        units_month=Coalesce(Subquery(used.annotate(total=Sum("units")).values("total")), 0),
-    )
+    return found
 
 
 class PlanNowFilter(DropdownFilter):

@@ -8,6 +8,7 @@ Reasons and consequences: ``docs/adr/0001-admission-in-one-script.md``.
 from billing.admission.deciding import MonthToDate, admit, peek
 from billing.admission.explaining import explain, find, recent
 from billing.admission.failures import Unanswered
+from billing.admission.refusal_counts import count_refused
 from billing.admission.settling import parse_settled, release, settle, settle_commands, void
 from billing.admission.sweeping import sweep
 from billing.admission.tightest import asked, tightest
@@ -49,6 +50,7 @@ __all__ = [
     "Unanswered",
     "admit",
     "asked",
+    "count_refused",
     "explain",
     "find",
     "parse_settled",

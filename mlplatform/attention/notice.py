@@ -8,6 +8,15 @@ _NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A further page of a notice, for those who have the permission to see it."""
+
+    title: str
+    address: str
+    permission: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """``permission`` is what a person needs to see it; empty where all staff may."""
 
@@ -16,6 +25,7 @@ class Notice:
     text: str
     link: str = ""
     permission: str = ""
+    more: tuple[Link, ...] = ()
 
 
 def listed(found: Sequence[str]) -> str:

@@ -1,13 +1,11 @@
-"""What is not as it should be: workers, versions, contracts, keys, and ends that come near."""
+"""What is not as it should be: workers, versions, suspended tenants, keys, and ends that come near."""
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from django.db.models import F
 from django.urls import reverse
 
-from billing.admin.tenant_columns import with_contract
 from billing.models import UsageRecord
 from inference.deprecations.impact import callers as impact
 from inference.fleet import workers
@@ -19,7 +17,6 @@ from tenants.admin import formats
 from tenants.admin.api_key_states import expiring
 from tenants.models import ApiKey, Tenant, TenantStatus
 
-NEARLY: Final = 0.8
 _SOON: Final = dt.timedelta(days=30)
 _VERY_SOON: Final = dt.timedelta(days=7)
 
@@ -92,41 +89,6 @@ def suspended_with_calls() -> Iterable[Notice]:
     if names:
         page = f"{reverse('admin:tenants_tenant_changelist')}?status__exact=suspended"
         yield Notice("warning", "block", f"{listed(names)}: suspended, with calls today.", page, "tenants.view_tenant")
-
-
-def without_plan() -> Iterable[Notice]:
-    rows = with_contract(Tenant.objects.filter(status=TenantStatus.ACTIVE)).filter(plan_name__isnull=True)
-    names = list(rows.values_list("name", flat=True))
-    if names:
-        page = reverse("admin:tenants_tenant_changelist")
-        verb = "has" if len(names) == 1 else "have"
-        yield Notice(
-            "warning",
-            "sell",
-            f"{listed(names)} {verb} no plan, so every call is refused.",
-            page,
-            "tenants.view_tenant",
-        )
-
-
-def nearly_used_up() -> Iterable[Notice]:
-    rows = with_contract(Tenant.objects.filter(status=TenantStatus.ACTIVE)).filter(
-        plan_units__gt=0, units_month__gte=F("plan_units") * NEARLY
-    )
-    used = [
-        (name, round(100 * units / plan)) for name, units, plan in rows.values_list("name", "units_month", "plan_units")
-    ]
-    if used:
-        page = f"{reverse('admin:tenants_tenant_changelist')}?o=-4"
-        texts = [f"{name} ({percent} %)" for name, percent in sorted(used, key=lambda pair: -pair[1])]
-        verb = "has" if len(texts) == 1 else "have"
-        yield Notice(
-            "warning",
-            "data_usage",
-            f"{listed(texts)} {verb} used over 80 % of the included units.",
-            page,
-            "tenants.view_tenant",
-        )
 
 
 def keys_that_end() -> Iterable[Notice]:

@@ -145,6 +145,7 @@ def test_a_new_plan_is_agreed_and_can_be_taken_back_before_it_starts(admin: Clie
 
 @pytest.mark.parametrize("page", [PLANS, LIMITS, SUBSCRIPTIONS])
 def test_lists_cost_the_same_queries_with_one_row_and_with_ten(admin: Client, acme: Customer, page: str) -> None:
+    admin.get(page)  # what a process keeps in memory is read
     with CaptureQueriesContext(connection) as one:
         admin.get(page)
     for number in range(9):

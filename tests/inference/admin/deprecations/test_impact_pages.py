@@ -283,7 +283,9 @@ def test_an_end_that_comes_close_asks_for_attention(
     ada = staff.superuser()
 
     def texts(tone: str) -> list[str]:
-        return [notice.text for notice in attention.notices(ada) if notice.icon == "event_busy" and notice.tone == tone]
+        return [
+            notice.text for notice in attention.notices(ada, []) if notice.icon == "event_busy" and notice.tone == tone
+        ]
 
     def walk(before: dt.timedelta) -> Callable[[], dt.datetime]:
         moment = schedule.sunset_at - before
@@ -295,9 +297,9 @@ def test_an_end_that_comes_close_asks_for_attention(
     assert texts("warning") == ["v1 ends in 20 days, and Acme still calls it."]
     monkeypatch.setattr(clock, "now", walk(5 * DAY))
     assert texts("danger") == ["v1 ends in 5 days, and Acme still calls it."]
-    (notice,) = [one for one in attention.notices(ada) if one.icon == "event_busy"]
+    (notice,) = [one for one in attention.notices(ada, []) if one.icon == "event_busy"]
     assert notice.link == f"{SCHEDULES}{schedule.pk}/impact/"
-    assert [one for one in attention.notices(staff.with_role("")) if one.icon == "event_busy"] == []
+    assert [one for one in attention.notices(staff.with_role(""), []) if one.icon == "event_busy"] == []
 
 
 def rehearsed(schedule: DeprecationSchedule, tenant: Tenant) -> Rehearsal:
