@@ -19,6 +19,8 @@ DEFAULT_POOL: Final = "gpu"
 """The workers that compute a model which names no others. A pool is a Celery queue, and has its name."""
 PRIVATE: Final = "private"
 MAX_TOP_K: Final = 1000
+MAX_MODEL_CHARS: Final = 130
+"""Of what a call names: a model, or one of its versions."""
 REFUSE: Final = 0
 """A text may not be cut: it is read whole, or refused."""
 TO_LIMIT: Final = -1

@@ -6,14 +6,14 @@ from django.conf import settings
 from msgspec import Meta
 
 from inference.inputs.json_inputs import ImageInput, PairInput
-from inference.types import MAX_TOP_K
+from inference.types import MAX_MODEL_CHARS, MAX_TOP_K
 from tenants.http.json_schemas import any_of, field_schema
 from tenants.http.messages import Message
 
 Model: TypeAlias = Annotated[
     str,
     Meta(
-        max_length=130,
+        max_length=MAX_MODEL_CHARS,
         description="`name` for the live version, or `name@1.2.0`. Left out, it is the tenant's default model.",
         examples=["sentiment"],
     ),

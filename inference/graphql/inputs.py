@@ -2,17 +2,36 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import graphene
 import numpy as np
+from msgspec import Meta
 
-from inference.inputs.json_inputs import image_bytes
-from inference.types import MAX_TOP_K, FlatTensor, ImageFile, TextPair
+from inference.api_versions.messages import Model, TopK, Truncate
+from inference.inputs.json_inputs import PairInput, image_bytes
+from inference.types import FlatTensor, ImageFile, TextPair
 from mlplatform.lib.errors import invalid
+from tenants.graphql import messages
+from tenants.http.messages import Message
 
 _MAX_RANK: Final = 8
-_MAX_MODEL_CHARS: Final = 130
+
+
+class PredictArguments(Message, frozen=True, rename="camel"):
+    """What ``predict`` takes beside its input."""
+
+    model: Model | None = None
+    top_k: TopK | None = None
+    truncate: Truncate | None = None
+
+
+class BatchArguments(Message, frozen=True, rename="camel"):
+    """What ``batchPredict`` takes."""
+
+    inputs: Annotated[tuple[str, ...], Meta(min_length=1)]
+    models: Annotated[tuple[Model, ...], Meta(min_length=1)]
+    truncate: Truncate | None = None
 
 
 class TensorInput(graphene.InputObjectType):
@@ -20,13 +39,6 @@ class TensorInput(graphene.InputObjectType):
 
     shape = graphene.List(graphene.NonNull(graphene.Int), required=True, description="Such as [8, 8].")
     values = graphene.List(graphene.NonNull(graphene.Float), required=True, description="In row-major order.")
-
-
-class PairInput(graphene.InputObjectType):
-    """Two texts that a model reads together."""
-
-    text = graphene.String(required=True, description="The query, or the premise.")
-    pair = graphene.String(required=True, description="What is compared with it: the passage, or the hypothesis.")
 
 
 class PredictionInput(graphene.InputObjectType):
@@ -38,7 +50,7 @@ class PredictionInput(graphene.InputObjectType):
         graphene.NonNull(graphene.Float), description="The numbers of a tensor whose shape the model knows, row-major."
     )
     image = graphene.String(description="The bytes of a PNG, JPEG or WebP file as base64.")
-    pair = PairInput()
+    pair = messages.input_object(PairInput)()
 
 
 def read(input_data: str | None, structured: Mapping[str, Any] | None) -> tuple[Any, str]:
@@ -58,23 +70,10 @@ def read(input_data: str | None, structured: Mapping[str, Any] | None) -> tuple[
         case "image":
             return ImageFile(image_bytes(structured["image"], field="input.image")), "input.image"
         case "pair":
-            return TextPair(structured["pair"]["text"], structured["pair"]["pair"]), "input.pair"
+            said = messages.read(structured["pair"], PairInput, path="input.pair.")
+            return TextPair(said.text, said.pair), "input.pair"
         case _:
             return FlatTensor(_float32(structured["values"])), "input.values"
-
-
-def top_k(value: int | None) -> int | None:
-    """Raises INVALID_INPUT for an impossible number of labels."""
-    if value is not None and not 1 <= value <= MAX_TOP_K:
-        raise invalid("topK", f"topK is a whole number from 1 to {MAX_TOP_K}.")
-    return value
-
-
-def model_name(value: str | None, *, field: str = "model") -> str:
-    """The model's name, or empty for the tenant's default."""
-    if value is not None and len(value) > _MAX_MODEL_CHARS:
-        raise invalid(field, "The model is text such as sentiment or sentiment@1.2.0.")
-    return value or ""
 
 
 def _tensor(tensor: Mapping[str, Any]) -> Any:

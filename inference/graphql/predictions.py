@@ -10,40 +10,33 @@ from billing.models import Operation
 from inference.graphql import inputs
 from inference.graphql.answers import ModelPrediction, PredictionOutcome
 from inference.graphql.calling import BatchCall, PredictionLoader, Result, SingleCall
+from inference.graphql.inputs import BatchArguments, PredictArguments
 from inference.inputs import truncation
 from inference.types import PredictRequest
 from mlplatform.lib.errors import PlatformError, invalid
 from mlplatform.lib.graphql_cost import cost
+from tenants.graphql import messages
 from tenants.graphql.call import GraphQLCall
 
 
 def _single(arguments: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """What ``predict`` costs. Raises INVALID_INPUT for arguments that cannot be read; its resolver says so, uncharged."""
-    inputs.top_k(arguments.get("top_k"))
-    inputs.read(arguments.get("input_data"), arguments.get("input"))
-    return [(Operation.PREDICT.value, [inputs.model_name(arguments.get("model"))])]
+    arguments = dict(arguments)
+    inputs.read(arguments.pop("input_data", None), arguments.pop("input", None))
+    return [(Operation.PREDICT.value, [messages.read(arguments, PredictArguments).model or ""])]
 
 
 def _matrix(arguments: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """What ``batchPredict`` costs. Raises INVALID_INPUT for more than one call takes; its resolver says so before any is made."""
-    models = [inputs.model_name(name, field=f"models[{column}]") for column, name in enumerate(arguments["models"])]
-    rows = len(arguments["inputs"])
-    for name, number in (("inputs", rows), ("models", len(models))):
-        if not number:
-            raise invalid(name, "Give at least one.")
-    if rows * len(models) > settings.MAX_BATCH_REQUESTS:
+    said = messages.read(arguments, BatchArguments)
+    rows, columns = len(said.inputs), len(said.models)
+    if rows * columns > settings.MAX_BATCH_REQUESTS:
         raise invalid(
             "inputs",
-            f"{rows:,} inputs for {len(models):,} models are {rows * len(models):,} predictions; a call takes at most "
+            f"{rows:,} inputs for {columns:,} models are {rows * columns:,} predictions; a call takes at most "
             f"{settings.MAX_BATCH_REQUESTS}.",
         )
-    return [(Operation.BATCH.value, models * rows)]
-
-
-_TRUNCATE = (
-    "Whether a text with more tokens than the model reads is cut; the answer then says so in `truncated`. Without it such a text "
-    "is refused."
-)
+    return [(Operation.BATCH.value, list(said.models) * rows)]
 
 
 class Query:
@@ -52,11 +45,9 @@ class Query:
     predict = cost(
         graphene.Field(
             ModelPrediction,
-            model=graphene.String(description="A name, or name@version; the tenant's default without it."),
             input_data=graphene.String(description="The text; for other inputs use `input`."),
             input=inputs.PredictionInput(description="In place of inputData."),
-            top_k=graphene.Int(description="How many labels, best first; all without it."),
-            truncate=graphene.Boolean(description=_TRUNCATE),
+            **messages.arguments(PredictArguments),
             description="One input through one model. Several of them in a query, under aliases, run in parallel; each is "
             "a call of its own.",
         ),
@@ -67,9 +58,7 @@ class Query:
         graphene.Field(
             graphene.List(graphene.NonNull(graphene.List(graphene.NonNull(ModelPrediction)))),
             required=True,
-            inputs=graphene.List(graphene.NonNull(graphene.String), required=True),
-            models=graphene.List(graphene.NonNull(graphene.String), required=True),
-            truncate=graphene.Boolean(description=_TRUNCATE),
+            **messages.arguments(BatchArguments),
             description="Every input through every model, in parallel, as one call: row i is input i, column j model j. An "
             "item that fails has its `error` and leaves the others.",
         ),
@@ -80,21 +69,20 @@ class Query:
     def resolve_predict(
         root: Any,
         info: graphene.ResolveInfo,
-        model: str | None = None,
         input_data: str | None = None,
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the argument's name
-        top_k: int | None = None,
-        truncate: bool | None = None,
+        **arguments: Any,
     ) -> Any:
         call: GraphQLCall = info.context
         value, place = inputs.read(input_data, input)
+        said = messages.read(arguments, PredictArguments)
         request = PredictRequest(
-            model=inputs.model_name(model),
+            model=said.model or "",
             input=value,
-            top_k=inputs.top_k(top_k),
+            top_k=said.top_k,
             field=place,
             call_id=call.next_call_id(),
-            truncate=truncation.flag(truncate),
+            truncate=truncation.flag(said.truncate),
         )
 
         def outcome(results: Sequence[Result]) -> PredictionOutcome:

@@ -9,11 +9,10 @@ import numpy as np
 from inference.grpc import statuses
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.inputs import truncation
-from inference.types import MAX_TOP_K, FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
+from inference.types import MAX_MODEL_CHARS, MAX_TOP_K, FlatTensor, ImageFile, PredictRequest, PredictResult, TextPair
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.deprecations.rules import Deprecation
 
-_MAX_MODEL_CHARS: Final = 130
 _MAX_NOTES: Final = 32
 _MAX_NOTE_NAME: Final = 64
 _MAX_NOTE: Final = 256
@@ -38,7 +37,7 @@ def parse(
     if isinstance(request, Malformed):
         raise request.problem()
     name = request.model_name or model
-    if len(name) > _MAX_MODEL_CHARS:
+    if len(name) > MAX_MODEL_CHARS:
         raise invalid(f"{path}model_name", "The model is text such as sentiment or sentiment@1.2.0.")
     top_k: int | None = None
     if request.HasField("top_k"):

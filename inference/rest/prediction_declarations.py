@@ -7,9 +7,10 @@ from inference.api_versions.answers import Prediction, Scores
 from inference.api_versions.messages import ImageForm, PredictRequest
 from inference.inputs.truncation import HEADER
 from inference.rest import uploads
+from inference.types import MAX_MODEL_CHARS
 from mlplatform.lib.errors import ErrorKind
 from tenants.http.answers import Count
-from tenants.http.json_schemas import Shape, field_schema
+from tenants.http.json_schemas import Schema, Shape, field_schema
 from tenants.rest.declarations import ApiOperation, Example, Parameter, header, in_path, offered, query
 
 TAG: Final = "Predictions"
@@ -107,15 +108,16 @@ _UPLOADS: Final[dict[str, Shape]] = {
         for media_type in sorted(uploads.IMAGES)
     },
 }
+_NAME: Final[Schema] = {"type": "string", "maxLength": MAX_MODEL_CHARS}
 MODEL_IN_QUERY: Final = query(
     "model",
     "The model, as the body may name it; where both do, they must be equal. An image has no other place for it.",
-    {"type": "string", "maxLength": 130},
+    _NAME,
 )
 MODEL_OF_BATCH: Final = query(
     "model",
     "The model of every request; one that names another is its own problem.",
-    {"type": "string", "maxLength": 130},
+    _NAME,
 )
 MODEL_PARAMETER: Final = in_path("model", "`name` or `name@1.2.0`.", {"type": "string"})
 CUT: Final = header(
