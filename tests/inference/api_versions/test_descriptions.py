@@ -20,10 +20,12 @@ from inference.api_versions.changes import (
     MovedAnswerField,
     RenamedRequestField,
 )
+from inference.api_versions.messages import PredictRequest as PredictMessage
 from inference.engine.predict import Answer
 from inference.types import REFUSE, TO_LIMIT, LabelScore, PredictRequest, PredictResult
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.deprecations import released
+from tenants.http.json_schemas import component
 from tenants.http.messages import Message
 
 LABELS = st.lists(st.builds(LabelScore, label=st.text(max_size=8), score=st.floats(0, 1)), min_size=1, max_size=6)
@@ -236,6 +238,20 @@ def test_older_versions_can_be_taken_through_a_chain_that_renames() -> None:
                 descriptions.parse(name, body)
             assert caught.value.field == field
             assert field in caught.value.detail
+
+
+def test_what_an_older_version_takes_is_told_from_what_the_newest_takes() -> None:
+    descriptions = Descriptions([*(replace(one, native=None) for one in VERSIONS.values()), native_v3()])
+    for name, expected in (("v1", ["model", "input"]), ("v2", ["model", "input", "parameters"])):
+        message = descriptions.request(name, called="Older")
+        schema = component(message)
+        assert (message.__name__, schema["required"], list(schema["properties"])) == ("Older", ["input"], expected)
+        assert schema["additionalProperties"] is False
+    assert component(api_versions.DESCRIPTIONS.request("v1", called="PredictRequest"))["properties"] == {
+        name: schema for name, schema in component(PredictMessage)["properties"].items() if name != "parameters"
+    }
+    with pytest.raises(ValueError, match="no API version v9"):
+        descriptions.request("v9", called="Older")
 
 
 def test_a_chain_must_be_one_line_that_ends_in_a_native_version() -> None:
