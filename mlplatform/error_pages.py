@@ -17,7 +17,7 @@ from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.middleware.api_calls import API_PATH
 from tenants.http import problems
 
-_PEOPLES_PAGES: Final = re.compile(r"/(?:admin|portal|docs|static)(?:/|$)")
+_PEOPLES_PAGES: Final = re.compile(r"/(?:admin|portal|docs|people|static)(?:/|$)")
 _VERSIONED: Final = re.compile(r"/v\d")
 
 

@@ -30,6 +30,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", metrics),
     path("", include("mlplatform.docs.urls")),
     path("admin/traffic/", admin.site.admin_view(traffic_page), name="traffic"),
+    path("", include("tenants.password_page")),
     path("admin/", admin.site.urls),
     path("graphql", graphql, name="graphql"),
     path("oip/", include("inference.oip.urls")),

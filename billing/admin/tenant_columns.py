@@ -11,12 +11,12 @@ from django.utils.safestring import SafeString
 from billing.admin import cache_effect, tenant_overview
 from billing.admin.contract_month import with_plan
 from billing.admin.limits import LimitInline
+from billing.admin.new_customer import NewCustomerPage
 from billing.admin.subscriptions import SubscriptionInline
 from billing.models import Plan, UsageRollup
 from mlplatform.lib import clock
 from tenants.admin import formats
 from tenants.admin.kit import display
-from tenants.admin.tenants import TenantAdmin
 from tenants.models import Tenant
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PlanNowFilter(DropdownFilter):
         return queryset.filter(plan_name__isnull=True) if chosen == "-" else queryset.filter(plan_name=chosen)
 
 
-class TenantWithContractAdmin(TenantAdmin):
+class TenantWithContractAdmin(NewCustomerPage):
     """Registered by the roof. Its limits and subscriptions are published together with the tenant itself."""
 
     limit_inline: ClassVar[type[LimitInline]] = LimitInline

@@ -1,15 +1,25 @@
-"""People: members of tenants, and staff with their roles. Only a superuser changes staff and their roles."""
+"""People: members of tenants, and staff with their roles. Only a superuser changes staff and their roles.
 
-from typing import TYPE_CHECKING, Any, ClassVar
+Both share a list and differ by its filter, so the form of a new person follows the list that it was opened from.
+"""
 
-from django.contrib import admin
-from django.core.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from django.conf import settings
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils.safestring import SafeString
+from kombu.exceptions import OperationalError
 
+from mlplatform.lib.errors import unavailable
+from tenants import password_links
 from tenants.admin import formats
-from tenants.admin.kit import DjangoUserAdmin, StaffAdmin, StaffTabularInline, display
+from tenants.admin.confirmation import Question, ask
+from tenants.admin.kit import DjangoUserAdmin, ModelForm, StaffAdmin, StaffTabularInline, action, display
 from tenants.models import Membership, User
 
 if TYPE_CHECKING:
@@ -18,21 +28,19 @@ if TYPE_CHECKING:
 
     class UserChangeForm(auth_forms.UserChangeForm[User]): ...
 
-    class UserCreationForm(auth_forms.AdminUserCreationForm[User]): ...
-
 else:
-    from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+    from unfold.forms import AdminPasswordChangeForm, UserChangeForm
 
 _POWERS = ["is_staff", "is_superuser", "groups", "user_permissions"]
+_STAFF: Final = ("is_staff__exact", "1")
 
 
-class PersonCreationForm(UserCreationForm):
-    """A new person with an e-mail address, kept in lower case."""
+class PersonCreationForm(ModelForm[User]):
+    """A new person with an e-mail address, kept in lower case, who sets the password by a link."""
 
     class Meta:
         model = User
-        fields = ["email", "full_name"]
-        field_classes: ClassVar[dict[str, Any]] = {}
+        fields = ["email", "full_name", "groups", "is_superuser"]
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].lower()
@@ -61,6 +69,7 @@ class MembershipInline(StaffTabularInline):
 class UserAdmin(DjangoUserAdmin[User], StaffAdmin[User]):
     form = PersonChangeForm
     add_form = PersonCreationForm
+    add_form_template = None
     change_password_form = AdminPasswordChangeForm
     list_display = ["person", "belongs_to", "staff_badge", "active_badge", "last_seen"]
     list_filter = ["is_staff", "is_active", "groups"]
@@ -71,19 +80,112 @@ class UserAdmin(DjangoUserAdmin[User], StaffAdmin[User]):
     readonly_fields = ["last_login", "date_joined"]
     filter_horizontal = []
     autocomplete_fields = []
-    add_fieldsets = [(None, {"fields": ["email", "full_name", "usable_password", "password1", "password2"]})]
+    actions_detail = ["password_link"]
     fieldsets = [
         (None, {"fields": ["email", "full_name", "password"]}),
         ("May sign in", {"fields": ["is_active", "is_staff", "is_superuser", "groups"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
 
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            kwargs |= {
+                "label": "Roles",
+                "help_text": "What the person may do in this admin; hold Ctrl to choose several.",
+            }
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         memberships = Membership.objects.select_related("tenant")
         return super().get_queryset(request).prefetch_related(Prefetch("memberships", memberships), "groups")
 
+    @property
+    def add_words(self) -> str:
+        return "Add person"
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        if obj is not None:
+            return super().get_fieldsets(request, obj)
+        about = {
+            "fields": ["email", "full_name"],
+            "description": "A link to set the password is mailed to this address.",
+        }
+        if not _from_staff(request):
+            return [(None, about)]
+        return [(None, about), ("May do in this admin", {"fields": ["groups", "is_superuser"]})]
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> Any:
+        return [] if obj is None and _from_staff(request) else super().get_inlines(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and (_is_superuser(request) or not _from_staff(request))
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change:
+            obj.set_unusable_password()
+            obj.is_staff = _from_staff(request)
+            obj.is_superuser = obj.is_staff and obj.is_superuser
+        super().save_model(request, obj, form, change)
+        if not change:
+            password_links.offer(obj)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().add_view(request, form_url, extra_context)
+        except OperationalError:
+            # The task is sent after the commit, so the person is there; only the worker was not told.
+            messages.warning(
+                request, "The person was added, but the link could not be mailed: mail it from their page."
+            )
+            return HttpResponseRedirect(reverse("admin:tenants_user_changelist"))
+
+    def response_add(self, request: HttpRequest, obj: User, post_url_continue: str | None = None) -> HttpResponse:
+        messages.success(request, f"{obj} is mailed a link to set a password.")
+        return HttpResponseRedirect(reverse("admin:tenants_user_change", args=[obj.pk]))
+
+    @action(description="Mail a password link", permissions=["change"], icon="forward_to_inbox")
+    def password_link(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        person = get_object_or_404(User, pk=object_id)
+        if not self.has_change_permission(request, person):
+            raise PermissionDenied
+
+        def act() -> str:
+            try:
+                password_links.offer(person)
+            except OperationalError as error:
+                raise unavailable("The mail cannot be ordered at the moment. Try again in a minute.") from error
+            return f"{person} is mailed a link to set a password."
+
+        return ask(
+            request,
+            self,
+            question=Question(
+                title="Mail a password link",
+                question=f"Mail {person} a link to set a password?",
+                consequences=[
+                    f"It works once, for {settings.PASSWORD_RESET_TIMEOUT // 86_400} days.",
+                    "A password that is set already works until the link is used.",
+                ],
+                subjects=[str(person)],
+                button="Mail the link",
+                danger=False,
+            ),
+            act=act,
+            back=reverse("admin:tenants_user_change", args=[object_id]),
+        )
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """A blocked person is mailed nothing."""
+        person = User.objects.filter(pk=object_id, is_active=True).first()
+        if person is None or not self.has_change_permission(request, person):
+            return []
+        found: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # unfold's
+        return found
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        powers = [] if _is_superuser(request) else _POWERS
+        powers = [] if _is_superuser(request) or obj is None else _POWERS
         return [*self.readonly_fields, *powers]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
@@ -120,6 +222,13 @@ class UserAdmin(DjangoUserAdmin[User], StaffAdmin[User]):
     @display(description="Last sign-in", ordering="last_login")
     def last_seen(self, user: User) -> SafeString:
         return formats.age(user.last_login)
+
+
+def _from_staff(request: HttpRequest) -> bool:
+    """Whether the list of staff is open, or the form of a new person that was opened from it."""
+    name, value = _STAFF
+    before = QueryDict(request.GET.get("_changelist_filters", ""))
+    return value in (request.GET.get(name), before.get(name))
 
 
 def _is_superuser(request: HttpRequest) -> bool:

@@ -44,7 +44,7 @@ class SecretPage(StaffAdmin[ApiKey]):
         return [path("<int:pk>/secret/", view, name="tenants_apikey_secret"), *super().get_urls()]
 
     def secret(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The secret for the browser that made it; to a reload and to anybody else it says that it was shown."""
+        """The secret for the browser that made it; to a reload and to other browsers it says that it was shown."""
         key = get_object_or_404(ApiKey.objects.select_related("tenant"), pk=pk)
         if not self.has_view_permission(request, key):
             raise PermissionDenied

@@ -43,7 +43,7 @@ class MembershipInline(StaffTabularInline):
 
 
 class TenantForm(ModelForm[Tenant]):
-    """The slug of a new tenant decides its shard, so both are settled by ``tenancy.create``."""
+    """What staff change. New tenants are made by a page that the floor above adds."""
 
     class Meta:
         model = Tenant
@@ -65,16 +65,14 @@ class TenantAdmin(TenantPage):
         return with_keys(super().get_queryset(request))
 
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
-        fields = ["name", "slug", "default_model", "operator"]
-        return [(None, {"fields": fields if obj is None else ["status_badge", *fields, "created_at"]})]
+        return [
+            (None, {"fields": ["status_badge", "name", "slug", "default_model", "operator", "created_at"]}),
+        ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> list[str]:
         # It gives the tenant's keys power over every model.
         guarded = [] if request.user.is_superuser else ["operator"]
-        return guarded if obj is None else ["slug", "status_badge", "created_at", *guarded]
-
-    def get_prepopulated_fields(self, request: HttpRequest, obj: Tenant | None = None) -> dict[str, Any]:
-        return {"slug": ["name"]} if obj is None else {}
+        return ["slug", "status_badge", "created_at", *guarded]
 
     def model_names(self) -> list[str]:
         """The names that can be the default model; the roof knows them."""
@@ -98,14 +96,6 @@ class TenantAdmin(TenantPage):
 
     def has_issue_key_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return request.user.has_perm("tenants.add_apikey")
-
-    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
-        if change:
-            super().save_model(request, obj, form, change)
-            return
-        made = tenancy.create(slug=obj.slug, name=obj.name, default_model=obj.default_model)
-        obj.pk, obj.shard, obj.created_at = made.pk, made.shard, made.created_at
-        obj._state.adding = False
 
     def publish(self, obj: Tenant) -> None:
         tenancy.changed(tenant=obj)

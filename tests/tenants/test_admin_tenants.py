@@ -9,7 +9,7 @@ from billing.models import Subscription
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import authentication, tenancy
-from tenants.models import ApiKey, Membership, Tenant, TenantStatus, User
+from tenants.models import ApiKey, Tenant, TenantStatus
 from tests.conftest import Customer, make_customer
 from tests.support import staff
 
@@ -43,31 +43,6 @@ def test_the_list_costs_the_same_queries_with_one_row_and_with_ten(admin: Client
         page = admin.get(LIST)
     assert b"More-8" in page.content
     assert len(ten) == len(one)
-
-
-def test_a_new_tenant_gets_the_shard_that_the_service_chooses(admin: Client) -> None:
-    answer = admin.post(f"{LIST}add/", inlines(name="Initech", slug="initech", default_model=""))
-    assert answer.status_code == 302
-    tenant = Tenant.objects.get(slug="initech")
-    assert tenant.shard == tenancy.shard_of("initech")
-
-
-def test_a_new_tenant_can_have_its_owner_at_once(admin: Client) -> None:
-    owner = User.objects.create_user("owner@initech.example")
-    fields = inlines(name="Initech", slug="initech", default_model="") | {
-        "memberships-TOTAL_FORMS": "1",
-        "memberships-0-user": str(owner.pk),
-        "memberships-0-role": "owner",
-    }
-    assert admin.post(f"{LIST}add/", fields).status_code == 302
-    assert Membership.objects.get(user=owner).tenant.slug == "initech"
-
-
-def test_a_slug_that_is_taken_is_refused(admin: Client, acme: Customer) -> None:
-    answer = admin.post(f"{LIST}add/", inlines(name="Other", slug="acme", default_model=""))
-    assert answer.status_code == 200
-    assert "already exists" in answer.content.decode()
-    assert Tenant.objects.count() == 1
 
 
 def test_a_saved_form_tells_other_processes(admin: Client, acme: Customer) -> None:
