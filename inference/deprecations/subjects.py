@@ -1,11 +1,15 @@
 """What a deprecation schedule may name, as far as only this floor knows it: model versions and who answers for them."""
 
+from collections import defaultdict
+
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from inference.models import VersionState
+from inference.models import ModelVersion, VersionState
 from inference.registry import names
 from inference.registry.versions import ANSWERING
 from tenants.deprecations import catalogue, rules
+from tenants.deprecations.catalogue import KnownVersion
 from tenants.models import DeprecationSchedule, SubjectKind
 
 
@@ -20,6 +24,33 @@ def choices(kind: str) -> list[tuple[str, str]]:
         return [(name, name) for name in catalogue.current().api_versions]
     rows = names.versions().filter(state__in=ANSWERING).order_by("model__name", "model__owner__slug", "pk")
     return [(str(row), f"{row} (live)" if row.state == VersionState.LIVE else str(row)) for row in rows]
+
+
+def plannable_api_versions() -> frozenset[str]:
+    """API versions whose end can be planned: without one, not the default, and older than one that can take their callers."""
+    known = [*catalogue.current().api_versions.values()]
+    return frozenset(
+        one.name
+        for at, one in enumerate(known)
+        if one.schedule is None
+        and one.name != settings.DEFAULT_API_VERSION
+        and any(_takes_callers(newer) for newer in known[at + 1 :])
+    )
+
+
+def plannable() -> frozenset[str]:
+    """These, and model versions that answer, are not live and leave another one of their model; one query."""
+    ending = catalogue.current().models
+    by_model: dict[int, list[ModelVersion]] = defaultdict(list)
+    for row in names.versions().filter(state__in=ANSWERING):
+        if str(row) not in ending:
+            by_model[row.model_id].append(row)
+    several = [row for rows in by_model.values() if len(rows) > 1 for row in rows]
+    return plannable_api_versions() | {str(row) for row in several if row.state != VersionState.LIVE}
+
+
+def _takes_callers(version: KnownVersion) -> bool:
+    return version.released_at is not None and version.schedule is None
 
 
 def successor_of(subject: str) -> str:

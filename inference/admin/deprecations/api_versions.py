@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from inference.admin.deprecations import states
 from inference.api_versions import VERSIONS
+from inference.deprecations import subjects
 from mlplatform.lib import clock, dates
 from tenants.admin import formats
 from tenants.admin.kit import ModelForm, StaffAdmin, display
@@ -96,6 +97,8 @@ class ApiVersionAdmin(StaffAdmin[ApiVersion]):
     def schedule(self, version: ApiVersion) -> SafeString:
         known = catalogue.current().api_versions.get(version.name)
         if known is None or known.schedule is None:
+            if version.name not in subjects.plannable_api_versions():
+                return format_html("{}", "none")
             address = f"{reverse('admin:tenants_deprecationschedule_add')}?subject={version.name}"
             return format_html('none <a class="p-link" href="{}">Plan it</a>', address)
         address = reverse("admin:tenants_deprecationschedule_change", args=[known.schedule.id])

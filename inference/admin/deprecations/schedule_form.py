@@ -13,7 +13,7 @@ from inference.deprecations.guides import pages as guide_pages
 from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError
 from tenants.admin.kit import ModelForm
-from tenants.deprecations import rules, schedules
+from tenants.deprecations import catalogue, rules, schedules
 from tenants.models import DeprecationSchedule, SubjectKind
 
 if TYPE_CHECKING:
@@ -54,6 +54,24 @@ def grouped_choices() -> list[tuple[str, Any]]:
     return groups + [(f"{kind.label}s", found) for kind in SubjectKind if (found := subjects.choices(kind))]
 
 
+def offered() -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+    """What can be chosen, in the groups of all choices: subjects whose end can be planned, and versions without an end."""
+    plannable, ends = subjects.plannable(), catalogue.current()
+    ending = {*ends.models, *(name for name, one in ends.api_versions.items() if one.schedule is not None)}
+    every = grouped_choices()
+
+    def kept(wanted: Callable[[str], bool]) -> list[tuple[str, Any]]:
+        groups = [
+            (title, [(value, label) for value, label in found if wanted(value)])
+            for title, found in every
+            if isinstance(found, list)
+        ]
+        return [every[0], *((title, found) for title, found in groups if found)]
+
+    oldest = next(iter(ends.api_versions), "")
+    return kept(plannable.__contains__), kept(lambda value: value not in ending and value != oldest)
+
+
 class ScheduleForm(ModelForm[DeprecationSchedule]):
     """The kind follows from the subject, because ``v1`` and ``sentiment@1.0.0`` cannot be mistaken for each other."""
 
@@ -61,7 +79,7 @@ class ScheduleForm(ModelForm[DeprecationSchedule]):
         label="What ends",
         choices=grouped_choices,
         widget=UnfoldAdminSelectWidget,
-        help_text="An API version, or a model version that is not live.",
+        help_text="Not the live version of a model, and not the API version of calls that select none.",
     )
     successor = forms.ChoiceField(
         choices=grouped_choices,
@@ -85,6 +103,15 @@ class ScheduleForm(ModelForm[DeprecationSchedule]):
             self.fields["guide"].required = False
         if self.instance.pk and "successor" in self.fields:
             self._keep_choice(self.instance.successor)
+        elif {"subject", "successor"} <= self.fields.keys():
+            self._offer()
+
+    def _offer(self) -> None:
+        """The lists offer what can be chosen. What is sent all the same is judged by name, so that its error says why."""
+        for name, choices in zip(("subject", "successor"), offered(), strict=True):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+            field.widget.choices = choices
 
     def _keep_choice(self, value: str) -> None:
         field = self.fields["successor"]

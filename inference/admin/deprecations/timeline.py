@@ -19,7 +19,10 @@ _NAMED_WIDTH: Final = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A version with its end. ``starts_at`` is its release; None while it is a preview without a date."""
+    """A version with its end. ``starts_at`` is its release; None while it is a preview without a date.
+
+    ``model`` is the qualified name of the model of which it is a version. ``can_end`` says whether an end can be planned.
+    """
 
     kind: str
     subject: str
@@ -28,6 +31,8 @@ class Entry:
     schedule: Schedule | None
     use: Use
     note: str = ""
+    model: str = ""
+    can_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,16 @@ class _Axis:
             month = following
 
 
-def chart(entries: Sequence[Entry], *, now: dt.datetime) -> Chart:
-    """The whole chart: its months reach from the first announcement, a year back at most, to what was planned last."""
+def chart(entries: Sequence[Entry], *, now: dt.datetime, shown: Sequence[Entry] | None = None) -> Chart:
+    """The whole chart: its months reach from the first announcement, a year back at most, to what was planned last.
+
+    Only what is ``shown`` has a line, on the same months; all without it.
+    """
     axis = _axis(entries, now)
     return Chart(
         months=tuple(axis.months()),
         today=axis.percent(now),
-        lines=tuple(_line(entry, axis, now) for entry in entries),
+        lines=tuple(_line(entry, axis, now) for entry in (entries if shown is None else shown)),
         coming=tuple(sorted(_coming(entries, now), key=lambda moment: moment.at)),
     )
 

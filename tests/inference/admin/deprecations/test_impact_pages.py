@@ -60,6 +60,42 @@ def test_the_timeline_says_in_words_what_its_bars_show(admin: Client, schedule: 
     assert "ends: calls get 410 Gone" in page
 
 
+def test_a_model_is_one_row_with_a_lane_for_each_version(admin: Client, schedule: DeprecationSchedule) -> None:
+    make_versions("sentiment")
+    make_versions("digits")
+    page = admin.get(TIMELINE)
+    shown = {
+        row["name"]: [(lane["number"], lane["state"], lane["does"]) for lane in row["lanes"]]
+        for row in page.context["models"]
+    }
+    own = [("1.0.0", "ready", "Plan the end of"), ("2.0.0", "live", "")]
+    assert shown == {"digits": own, "sentiment": own}
+    assert page.content.decode().count('class="p-tl-row p-tl-model"') == 2
+    found = admin.get(f"{TIMELINE}?q=DIG")
+    assert [row["name"] for row in found.context["models"]] == ["digits"]
+    assert len(found.context["api_versions"]) == 3
+    assert found.context["coming"] == page.context["coming"]
+    assert "No model has “x&lt;y” in its name." in admin.get(f"{TIMELINE}?q=x<y").content.decode()
+
+
+def test_many_models_take_several_pages(admin: Client, schedule: DeprecationSchedule) -> None:
+    for number in range(41):
+        make_versions(f"model-{number:02}")
+    assert len(admin.get(TIMELINE).context["models"]) == 40
+    last = admin.get(f"{TIMELINE}?page=2&q=model")
+    assert [row["name"] for row in last.context["models"]] == ["model-40"]
+    assert "models 41 to 41 of 41" in last.content.decode()
+
+
+def test_an_end_is_planned_only_where_one_can_be(admin: Client, schedule: DeprecationSchedule) -> None:
+    assert "Plan an end" in admin.get(TIMELINE).content.decode()
+    make_schedule("v1.1")
+    catalogue.forget()
+    assert "Plan an end" not in admin.get(TIMELINE).content.decode()  # v2 is the default, and no model has two versions
+    make_versions()
+    assert "Plan an end" in admin.get(TIMELINE).content.decode()
+
+
 def test_more_versions_make_no_more_queries(admin: Client, schedule: DeprecationSchedule) -> None:
     old, live = make_versions()
 

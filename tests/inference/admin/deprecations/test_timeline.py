@@ -49,6 +49,13 @@ def test_a_version_goes_through_its_states_from_left_to_right() -> None:
     ]
 
 
+def test_a_page_of_lines_has_the_months_of_all() -> None:
+    ending, other = entry(dates=(-5, 30, 500)), entry()
+    drawn, whole = chart([ending, other], now=NOW, shown=[other]), chart([ending, other], now=NOW)
+    assert [line.entry for line in drawn.lines] == [other]
+    assert (drawn.months, drawn.coming) == (whole.months, whole.coming)
+
+
 def test_previews() -> None:
     dateless, dated = chart([entry(released=None), entry(released=40)], now=NOW).lines
     assert [bar.state for bar in dateless.bars] == ["preview"]
