@@ -9,8 +9,9 @@ from inference.inputs.truncation import HEADER
 from inference.rest import uploads
 from inference.types import MAX_MODEL_CHARS
 from mlplatform.lib.errors import ErrorKind
-from tenants.http.answers import Count
+from tenants.http.answers import Answer, Count
 from tenants.http.json_schemas import Schema, Shape, field_schema
+from tenants.http.messages import Message
 from tenants.rest.declarations import ApiOperation, Example, Parameter, header, in_path, offered, query
 
 TAG: Final = "Predictions"
@@ -134,8 +135,8 @@ def predicting(
     summary: str,
     description: str,
     *,
-    request: Shape = PredictRequest,
-    answer: Shape = ANSWERS,
+    request: type[Message] | tuple[type[Message], ...] = PredictRequest,
+    answer: type[Answer] | tuple[type[Answer], ...] = ANSWERS,
     examples: tuple[Example, ...] = EXAMPLES,
     before: tuple[Parameter, ...] = (MODEL_IN_QUERY,),
     after: tuple[Parameter, ...] = (),

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 from msgspec import Meta
 
 from mlplatform.lib.errors import ErrorKind
+from tenants.http.answers import Answer
 from tenants.http.json_schemas import Schema, Shape, field_schema
+from tenants.http.messages import Message
 
 ApiVersionName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": r"^v\d+(\.\d+)?$", "example": "v2"})]
 """The name of an API version; which there are is data, not code."""
@@ -52,8 +54,8 @@ class ApiOperation:
     tag: str
     summary: str
     description: str
-    answer: Shape
-    request: Shape | None = None
+    answer: type[Answer] | tuple[type[Answer], ...]
+    request: type[Message] | tuple[type[Message], ...] | None = None
     kinds: Sequence[ErrorKind] = ()
     parameters: Sequence[Parameter] = ()
     examples: Sequence[Example] = ()
@@ -79,11 +81,6 @@ def documented(api_version: str = "v2", **operations: ApiOperation) -> Callable[
         return view
 
     return mark
-
-
-def ref(name: str) -> Schema:
-    """A reference to a schema of the document's components."""
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def header(name: str, description: str, schema: Schema, *, codes: Sequence[int] = ()) -> Parameter:
