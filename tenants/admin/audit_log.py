@@ -4,6 +4,8 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from auditlog.models import LogEntry
+from django.contrib.admin import SimpleListFilter
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
@@ -11,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from mlplatform.lib import dates
-from tenants.admin import formats
+from tenants.admin import formats, history
 from tenants.admin.kit import FactsAdmin, display
 
 if TYPE_CHECKING:
@@ -29,18 +31,43 @@ _NEVER_SHOWN: Final = frozenset({"password", "sha256", "secret", "token"})
 _SHOWN_FIELDS: Final = 3
 
 
+class AboutFilter(SimpleListFilter):
+    """The history of one row, as the pages of rows link it; shown only then, so that it can be left."""
+
+    title = "history of"
+    parameter_name = history.PARAMETER
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        address = request.GET.get(self.parameter_name, "")
+        row = history.row_at(address)
+        return [(address, str(row))] if row is not None else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[LogEntry]) -> QuerySet[LogEntry]:
+        row = history.row_at(self.value() or "")
+        return queryset.filter(history.entries_about(row)) if row is not None else queryset.none()
+
+
 class AuditLogAdmin(FactsAdmin[LogEntry]):
     """Registered by the roof in place of django-auditlog's own page."""
 
     list_display = ["when", "who", "did", "what", "fields_changed", "remote_addr"]
     list_display_links = ["when"]
-    list_filter = [("timestamp", RangeDateTimeFilter), "action", "content_type"]
+    list_filter = [AboutFilter, ("timestamp", RangeDateTimeFilter), "action", "content_type"]
+    list_before_template = "admin/history_of.html"
     list_select_related = ["actor", "content_type"]
     search_fields = ["object_repr", "actor__email", "actor_email", "=object_pk", "=remote_addr"]
     search_help_text = "What was changed, a person's e-mail address, or an address"
     show_full_result_count = False
     fields = ("when_exactly", "who", "from_where", "did", "what_linked", "before_and_after")
     readonly_fields = fields
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        row = history.row_at(request.GET.get(history.PARAMETER, ""))
+        if row is not None:
+            page = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+            about = {"history_of": row, "history_url": reverse(page, args=[row.pk])}
+            extra_context = {**(extra_context or {}), **about}
+        return super().changelist_view(request, extra_context)
 
     @display(description="When", ordering="timestamp")
     def when(self, entry: LogEntry) -> SafeString:

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 from auditlog.registry import auditlog
 from django.contrib.admin.utils import unquote
-from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+
+from tenants.admin import history
 
 M = TypeVar("M", bound=models.Model)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,11 +79,10 @@ class StaffAdmin(_ModelAdmin[M]):
         return f"Add {self.opts.verbose_name}"
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """The audit log of the row: it knows before and after, and changes that were made outside the admin too."""
+        """The audit log of the row and of what belongs to it: it knows before and after, and changes from outside the admin."""
         if not (request.user.has_perm("auditlog.view_logentry") and auditlog.contains(self.model)):
             return super().history_view(request, object_id, extra_context)
-        kind = ContentType.objects.get_for_model(self.model)
-        query = urlencode({"content_type__id__exact": kind.pk, "object_pk": unquote(object_id)})
+        query = urlencode({history.PARAMETER: history.address_of(self.model, unquote(object_id))})
         return HttpResponseRedirect(f"{reverse('admin:auditlog_logentry_changelist')}?{query}")
 
     def get_actions(self, request: HttpRequest) -> Any:
