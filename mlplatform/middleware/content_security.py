@@ -11,9 +11,6 @@ _SELF_ONLY = (
 # Unfold's Alpine evaluates expressions in attributes. No script stands in a page itself, so none that does is run.
 _WITH_SCRIPTS = _SELF_ONLY + "; script-src 'self' 'unsafe-eval'"
 _SCRIPTED_PAGES = ("/admin",)
-# GraphiQL's stylesheet holds its fonts.
-_GRAPHIQL = _SELF_ONLY + "; script-src 'self'; font-src 'self' data:"
-_GRAPHIQL_PAGE = "/graphql"
 
 
 class ContentSecurityMiddleware:
@@ -30,6 +27,4 @@ class ContentSecurityMiddleware:
 
 
 def _policy(path: str) -> str:
-    if path == _GRAPHIQL_PAGE:
-        return _GRAPHIQL
     return _WITH_SCRIPTS if path.startswith(_SCRIPTED_PAGES) else _SELF_ONLY

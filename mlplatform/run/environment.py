@@ -61,7 +61,7 @@ class LaunchPlan:
 
     @property
     def static_dir(self) -> Path:
-        """Static files gathered for a web server in front; empty unless an operator runs collectstatic."""
+        """Static files, gathered by ``manage.py collect_static``."""
         return self.data_dir / "static"
 
     @property

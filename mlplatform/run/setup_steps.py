@@ -1,6 +1,6 @@
-"""Brings the database and the demo up to date: five management commands in one process.
+"""Brings the database and the demo up to date: six management commands in one process.
 
-Run as ``python -m mlplatform.run.setup_steps <fd>``. One Django start-up instead of five is most of what a
+Run as ``python -m mlplatform.run.setup_steps <fd>``. One Django start-up instead of six is most of what a
 second start saves. Each step is announced on the file descriptor as one JSON line, so that the launcher can
 show progress; everything else goes to stdout and stderr, which the launcher keeps in ``logs/setup.log``.
 """
@@ -32,6 +32,7 @@ ADOPTED: Final = os.environ.get("ADOPT_REDIS", "")
 """The id of the installation whose Redis this one takes over, deliberately; see ``docs/settings.md``."""
 
 STEPS = (
+    Step("collect_static", "Gathering the static files"),  # before the web processes start, which is after migrate
     Step("migrate", "Bringing the database up to date", ("--no-input",)),
     Step("installation", "Comparing whose the Redis is", ("adopt", ADOPTED) if ADOPTED else ("check",)),
     Step("sync_roles", "Writing the staff roles"),

@@ -148,6 +148,11 @@ class Watched:
             self.problems.append(f"from elsewhere: {url}")
 
     @property
+    def is_wide(self) -> bool:
+        """Whether it is a desk's and no phone's."""
+        return bool(self.page.evaluate("innerWidth >= 1280"))
+
+    @property
     def cut_off(self) -> int:
         """Pixels by which the page is wider than the screen."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - innerWidth"))

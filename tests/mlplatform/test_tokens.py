@@ -8,7 +8,14 @@ from django.conf import settings
 
 STATIC = Path(__file__).resolve().parents[2] / "mlplatform" / "static"
 TOKENS = (STATIC / "platform" / "tokens.css").read_text()
-SHEETS = ["platform/ui.css", "platform/admin.css", "platform/charts.css", "docs/docs.css", "graphiql/page.css"]
+SHEETS = [
+    "platform/ui.css",
+    "platform/charts.css",
+    "platform/admin.css",
+    "platform/charts.css",
+    "docs/docs.css",
+    "graphiql/page.css",
+]
 TEXTS = ("ink", "soft", "link", "good", "wait", "bad")
 _COLOUR = re.compile(r"#[0-9a-f]{3,8}\b|\b(?:rgb|rgba|hsl|oklch|oklab)\(", re.IGNORECASE)
 

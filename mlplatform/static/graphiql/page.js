@@ -63,6 +63,20 @@
     "",
   ].join("\n");
 
+  // CodeMirror's fields have no names of their own.
+  const NAMES = { "graphiql-query-editor": "Query", "result-window": "Answer" };
+
+  function nameFields() {
+    for (const field of place.querySelectorAll(".CodeMirror textarea:not([aria-label])")) {
+      const known = Object.keys(NAMES).find((part) => field.closest("." + part));
+      const tool = field.closest("section[aria-label]");
+      const scrolled = field.closest(".CodeMirror").querySelector(".CodeMirror-scroll");
+      if (scrolled) scrolled.tabIndex = 0;
+      field.setAttribute("aria-label", known ? NAMES[known] : (tool && tool.getAttribute("aria-label")) || "Editor");
+    }
+  }
+  new MutationObserver(nameFields).observe(place, { childList: true, subtree: true });
+
   ReactDOM.createRoot(place).render(
     React.createElement(GraphiQL, {
       fetcher: fetcher,
