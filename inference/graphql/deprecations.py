@@ -30,7 +30,7 @@ class ModelVersionDeprecation(graphene.ObjectType):
     class Meta:
         possible_types = (VersionDeprecation,)
 
-    deprecated_at = graphene.DateTime(required=True, description="From then on answers carry deprecation headers.")
+    deprecated_at = graphene.DateTime(required=True, description="From then on answers carry the header Deprecation.")
     sunset_at = graphene.DateTime(required=True, description="From then on calls are refused, with the code GONE.")
     successor = graphene.String(required=True)
     guide = graphene.String(required=True, description="The path of the migration guide.")

@@ -81,13 +81,13 @@ ENDING: Final = (
     ),
     header(
         "Sunset",
-        "Beside Deprecation: when it ends for you (RFC 8594). From then on calls get 410.",
+        "From the announcement on that the API version, or the model version that the call pins, ends: when it ends for you "
+        "(RFC 8594). From then on calls get 410.",
         {"type": "string", "examples": ["Wed, 30 Jun 2027 23:59:59 GMT"]},
     ),
     header(
         "Link",
-        "Beside Deprecation: the migration guide (`deprecation`, `sunset`) and what to call instead "
-        "(`successor-version`).",
+        "Beside Sunset: the migration guide (`deprecation`, `sunset`) and what to call instead (`successor-version`).",
         {"type": "string"},
     ),
     header(

@@ -166,15 +166,16 @@ def _milestones(row: DeprecationSchedule, now: dt.datetime) -> Iterator[Entry]:
         "announcement",
         row.announce_at,
         f"{name} will end on {day(row.sunset_at)}",
-        f"{row.reason}\n\nIt is deprecated from {day(row.deprecate_at)} and answers until {moment(row.sunset_at)}. "
-        f"Use `{row.successor}` instead.",
+        f"{row.reason}\n\nIt is deprecated from {day(row.deprecate_at)} and answers until {moment(row.sunset_at)}; "
+        f"its answers say so in the headers `Sunset` and `Link`. Use `{row.successor}` instead.",
     )
     if row.deprecate_at < until:
         yield entry(
             "deprecation",
             row.deprecate_at,
             f"{name} is deprecated",
-            f"Its answers carry the headers `Deprecation` and `Sunset`. It ends on {day(row.sunset_at)}; use `{row.successor}`.",
+            f"Its answers carry the header `Deprecation` beside `Sunset`. It ends on {day(row.sunset_at)}; "
+            f"use `{row.successor}`.",
         )
     if row.sunset_at < until:
         title = f"{name} {'has ended' if row.sunset_at <= now else 'ends'}"

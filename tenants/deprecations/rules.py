@@ -76,7 +76,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """What an answer of a deprecated subject says: since when, until when (for this tenant), and where to go."""
+    """What an answer of a subject whose end is announced says: until when (for this tenant), and where to go.
+
+    ``in_force``: whether it is deprecated already; before, ``deprecated_at`` is to come.
+    """
 
     kind: str
     subject: str
@@ -84,6 +87,7 @@ class Deprecation:
     sunset_at: dt.datetime
     successor: str
     guide: str
+    in_force: bool = True
 
 
 class Ended(PlatformError):
@@ -136,7 +140,7 @@ def _reached(schedule: Schedule, at: dt.datetime, tenant_id: int | None) -> Stat
 def judge(
     schedule: Schedule | None, *, at: dt.datetime, tenant_id: int, call_id: str, field: str | None = None
 ) -> Deprecation | None:
-    """What the answer must say, or None while there is nothing to say. Raises :class:`Ended`; nothing was charged then.
+    """What the answer must say, or None before the announcement. Raises :class:`Ended`; nothing was charged then.
 
     ``field`` names the part of the call that selected the subject, for the refusal.
     """
@@ -144,7 +148,13 @@ def judge(
         return None
     sunset = schedule.sunset_for(tenant_id)
     deprecation = Deprecation(
-        schedule.kind, schedule.subject, schedule.deprecate_at, sunset, schedule.successor, schedule.guide
+        schedule.kind,
+        schedule.subject,
+        schedule.deprecate_at,
+        sunset,
+        schedule.successor,
+        schedule.guide,
+        in_force=at >= schedule.deprecate_at,
     )
     if at >= sunset:
         raise Ended(
@@ -164,7 +174,7 @@ def judge(
             field=field,
             retry_after_s=(window.ends_at - at).total_seconds(),
         )
-    return deprecation if at >= schedule.deprecate_at else None
+    return deprecation
 
 
 def brownout(schedule: Schedule, *, at: dt.datetime, tenant_id: int) -> Window | None:

@@ -32,7 +32,8 @@ _API_VERSION_DRAFT: Final = """\
 1. Send your calls to `/{new}/predict` in place of `/{old}/predict`; or keep the address without a version and send the header \
 `API-Version: {new}`. A key that is pinned to {old} can be pinned to {new} instead.
 2. Read the answer as {new} writes it: the list below has every difference.
-3. Watch the headers of your answers: once you see no `Deprecation` any more, you have arrived.
+3. Watch the headers of your answers: once the end of {old} is announced, all answers of {old} carry `Sunset` and `Link`. \
+Answers of {new} tell `API-Version: {new}`: when all of yours do, you have arrived.
 
 Keys, limits, prices and problems stay as they are. You can use both API versions side by side while you migrate.
 

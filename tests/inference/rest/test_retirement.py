@@ -62,6 +62,16 @@ def assert_says_nothing(answer: Answer) -> None:
     assert not set(HEADERS) & set(answer.headers)
 
 
+def assert_announces(answer: Answer, row: DeprecationSchedule) -> None:
+    """When it ends and where to go, and not yet that it is deprecated."""
+    assert answer.status == 200, answer.content
+    assert parsedate_to_datetime(answer.headers["Sunset"]) == row.sunset_at
+    assert answer.headers["X-API-Sunset-Date"] == row.sunset_at.date().isoformat()
+    assert 'rel="deprecation"' in answer.headers["Link"]
+    assert 'rel="successor-version"' in answer.headers["Link"]
+    assert not {"Deprecation", "X-API-Deprecated"} & set(answer.headers)
+
+
 def assert_says(answer: Answer, row: DeprecationSchedule, *, sunset: dt.datetime | None = None) -> None:
     """Each header, word by word, as STANDARDS.md has it."""
     sunset = sunset or row.sunset_at
@@ -79,10 +89,11 @@ def assert_says(answer: Answer, row: DeprecationSchedule, *, sunset: dt.datetime
 def test_v1_from_its_announcement_to_its_sunset(
     acme: Customer, live_worker: LiveWorker, walk: Walk, ends: Ends
 ) -> None:
+    assert_says_nothing(v1(acme))
     row = ends()
-    assert_says_nothing(v1(acme))
+    assert_announces(v1(acme), row)
     walk(row.deprecate_at - dt.timedelta(seconds=1))
-    assert_says_nothing(v1(acme))
+    assert_announces(v1(acme), row)
     walk(row.deprecate_at)
     answer = v1(acme)
     assert answer.status == 200
@@ -199,7 +210,7 @@ def test_a_pinned_model_version_ends(acme: Customer, live_worker: LiveWorker, wa
     versions.promote(version=ModelVersion.objects.get(model__name="sentiment", version="2.0.0"))
     row = ends("model_version", "sentiment@1.0.0", "sentiment@2.0.0")
     pinned = SENTENCE | {"model": "sentiment@1.0.0"}
-    assert_says_nothing(Api(acme).post("/v2/predict", pinned))
+    assert_announces(Api(acme).post("/v2/predict", pinned), row)
     walk(row.deprecate_at)
     answer = Api(acme).post("/v2/predict", pinned)
     assert answer.body["model_version"] == "1.0.0"

@@ -11,6 +11,7 @@ import pytest
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from inference.deprecations.guides import pages
 from mlplatform.lib import clock
 from tenants.deprecations import catalogue, schedules
 from tenants.models import Tenant
@@ -43,6 +44,18 @@ def test_guides_between_api_versions_are_always_there(pair: str) -> None:
     assert "What changes" in found
     assert f"/{new}/predict" in found
     assert f'href="/docs/migrate/{pair}"' in page("/docs/migrate")
+
+
+def test_its_steps_are_true_before_the_announcement_and_after() -> None:
+    """Before it no answer has a header to watch for, so what says that somebody has arrived is the version that answers."""
+    before = page("/docs/migrate/v1-v2")
+    make_schedule(deprecated_days_ago=-5, guide=pages.draft(kind="api_version", subject="v1", successor="v2"))
+    announced = page("/docs/migrate/v1-v2")
+    for said in (before, announced):
+        assert "you see no" not in said
+        assert "<code>API-Version: v2</code>: when all of yours do" in said
+    assert "Announced</b>" not in before
+    assert "answers carry Sunset and Link" in announced
 
 
 @pytest.mark.parametrize(

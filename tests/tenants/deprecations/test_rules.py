@@ -101,7 +101,7 @@ def test_what_an_answer_says_agrees_with_the_state(schedule: Schedule, moment: d
     window = brownout(schedule, at=moment, tenant_id=tenant)
     if ended is None:
         assert now is not State.SUNSET
-        assert (said is not None) == (now is State.DEPRECATED)
+        assert (said is not None) == schedule.announced(moment)
     elif ended.kind is ErrorKind.GONE:
         assert now is State.SUNSET
     else:
@@ -110,6 +110,7 @@ def test_what_an_answer_says_agrees_with_the_state(schedule: Schedule, moment: d
         assert ended.retry_after_s == (window.ends_at - moment).total_seconds() > 0
         assert now is State.DEPRECATED or window.tenant_id == tenant
     if said is not None:
+        assert said.in_force == (moment >= schedule.deprecate_at)
         assert said.deprecated_at < said.sunset_at == schedule.sunset_for(tenant)
 
 
@@ -119,11 +120,11 @@ def test_the_walk_from_announcement_to_sunset() -> None:
     assert state_at(SCHEDULE, START - DAY) is State.ACTIVE
     assert state_at(SCHEDULE, START) is State.ANNOUNCED
     assert state(released_at=None, schedule=SCHEDULE, at=START) is State.PREVIEW
-    assert judged(SCHEDULE, START) is None
+    said = Deprecation("api_version", "v1", SCHEDULE.deprecate_at, SCHEDULE.sunset_at, "v2", "/docs/migrate/v1-v2")
+    assert judged(SCHEDULE, START - dt.timedelta(microseconds=1)) is None
+    assert judged(SCHEDULE, START) == replace(said, in_force=False)
     assert state_at(SCHEDULE, SCHEDULE.deprecate_at) is State.DEPRECATED
-    assert judged(SCHEDULE, SCHEDULE.deprecate_at) == Deprecation(
-        "api_version", "v1", SCHEDULE.deprecate_at, SCHEDULE.sunset_at, "v2", "/docs/migrate/v1-v2"
-    )
+    assert judged(SCHEDULE, SCHEDULE.deprecate_at) == said
     last_moment = SCHEDULE.sunset_at - dt.timedelta(microseconds=1)
     assert judged(SCHEDULE, last_moment) is not None
     with pytest.raises(
@@ -161,13 +162,17 @@ def test_a_rehearsal_strikes_its_tenant_alone_and_before_the_deprecation() -> No
     with pytest.raises(Ended, match="rehearsed by your tenant") as ended:
         judged(schedule, during)
     assert ended.value.kind is ErrorKind.BROWNOUT
-    assert judged(schedule, during, GLOBEX) is None
-    assert judged(schedule, window.ends_at) is None
+    assert ended.value.deprecation.in_force is False
+    for said in (judged(schedule, during, GLOBEX), judged(schedule, window.ends_at)):
+        assert said is not None
+        assert said.in_force is False
 
 
 def test_a_brownout_for_all_waits_for_the_deprecation() -> None:
     schedule = replace(SCHEDULE, brownouts=(Window(3, START, SCHEDULE.sunset_at, 100),))
-    assert judged(schedule, START + DAY) is None
+    said = judged(schedule, START + DAY)
+    assert said is not None
+    assert said.in_force is False
     with pytest.raises(Ended, match="planned for all tenants"):
         judged(schedule, SCHEDULE.deprecate_at)
 
