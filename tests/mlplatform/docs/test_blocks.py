@@ -76,3 +76,14 @@ def test_every_block_is_run_or_has_a_reason() -> None:
 def test_the_tests_that_run_them_know_the_document() -> None:
     for (document, _), test in RUN_BY.items():
         assert Path(document).name in (Path(ROOT) / test).read_text()
+
+
+_NAMED: Final = re.compile(r"`((?:mlplatform|tenants|billing|inference|tests|bench|docs|templates)/[\w./-]+)")
+
+
+def test_every_file_and_folder_that_a_document_names_is_there() -> None:
+    """But decisions of the past may name what was there then."""
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {(path.name, place) for path in documents for place in _NAMED.findall(path.read_text())}
+    assert len(named) > 100
+    assert sorted((name, place) for name, place in named if not (ROOT / place).exists()) == []
