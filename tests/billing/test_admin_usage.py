@@ -122,8 +122,8 @@ def test_the_csv_is_of_everything_that_is_filtered(admin: Client, acme: Customer
 
 def test_the_csv_needs_the_permission_to_see_usage(acme: Customer) -> None:
     day(acme, 0, "digits", 7)
-    nobody = staff.signed_in(staff.with_role(""))
-    assert nobody.get(DAYS, {"export": "csv"}).status_code == 403
+    stranger = staff.signed_in(staff.with_role(""))
+    assert stranger.get(DAYS, {"export": "csv"}).status_code == 403
 
 
 def test_a_call_is_found_by_its_request_id(admin: Client, acme: Customer) -> None:

@@ -130,7 +130,7 @@ def test_the_memory_is_keyed_by_versions_and_bounded(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_change_of_a_plan_reaches_every_subscriber_and_nobody_else(acme: Customer, globex: Customer) -> None:
+def test_a_change_of_a_plan_reaches_every_subscriber_and_no_other_tenant(acme: Customer, globex: Customer) -> None:
     umbrella = Tenant.objects.create(slug="umbrella", name="Umbrella", shard=1)
     Subscription.objects.create(tenant=umbrella, plan=acme.plan)
     own, stranger = caller_of(acme), caller_of(globex)

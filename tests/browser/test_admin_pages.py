@@ -72,7 +72,7 @@ def chromium() -> str:
 
 @pytest.fixture
 def addresses(acme: Customer, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The pages by name, with a row of everything on them; somebody may sign in to see them."""
+    """The pages by name, with a row of everything on them, and a user who may sign in to see them."""
     staff.superuser()
     model = MLModel.objects.create(name="digits")
     version = ModelVersion.objects.create(
@@ -84,7 +84,7 @@ def addresses(acme: Customer, live_server: LiveServer, monkeypatch: pytest.Monke
         state="live",
         accuracy=0.97,
     )
-    # Their sign of life is given once and must last as long as somebody looks at pages.
+    # Their sign of life is given once and must last as long as the pages are looked at.
     monkeypatch.setattr(workers, "LIFETIME_S", 3600)
     busy_workers()
     today = clock.now().date()

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def somebody(live_server: LiveServer) -> None:
+def signed_up(live_server: LiveServer) -> None:
     """Asked for before the browser, in whose event loop no row can be written."""
     staff.superuser()
 
@@ -43,7 +43,7 @@ def _opened(browser: Browser, url: str, *, width: int, scheme: str) -> tuple[Pag
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_the_schema_is_shown_to_who_is_signed_in(
-    live_server: LiveServer, somebody: None, browser: Browser, width: int, scheme: str
+    live_server: LiveServer, signed_up: None, browser: Browser, width: int, scheme: str
 ) -> None:
     page, complaints = _opened(browser, live_server.url, width=width, scheme=scheme)
     page.click("button[aria-label='Show Documentation Explorer']")
@@ -52,7 +52,7 @@ def test_the_schema_is_shown_to_who_is_signed_in(
     assert complaints == []
 
 
-def test_a_query_is_run_with_a_key(live_server: LiveServer, somebody: None, acme: Customer, browser: Browser) -> None:
+def test_a_query_is_run_with_a_key(live_server: LiveServer, signed_up: None, acme: Customer, browser: Browser) -> None:
     page, complaints = _opened(browser, live_server.url, width=1440, scheme="light")
     run = "button[aria-label^='Execute query']"
     page.evaluate(

@@ -35,7 +35,7 @@ def path(db: None) -> str:
 
 
 def shot(tab: Watched, name: str) -> None:
-    """For whoever wants to look: ``SCREENSHOTS`` names a folder."""
+    """``SCREENSHOTS`` names a folder for pictures of the pages."""
     folder = os.environ.get("SCREENSHOTS")
     if folder and tab.page.viewport_size:
         tab.page.screenshot(path=Path(folder) / f"{name}-{tab.page.viewport_size['width']}.png", full_page=True)

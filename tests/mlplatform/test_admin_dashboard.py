@@ -144,7 +144,7 @@ def test_it_says_what_needs_attention(admin: Client, acme: Customer, globex: Cus
     ]
 
 
-def test_it_says_which_models_nobody_computes_and_who_is_drained(admin: Client, acme: Customer) -> None:
+def test_it_says_which_models_no_worker_computes_and_what_is_drained(admin: Client, acme: Customer) -> None:
     model = MLModel.objects.create(name="digits", pool="large")
     ModelVersion.objects.create(
         model=model, version="1.0.0", sha256="0" * 64, input_schema={}, output_schema={}, state="live"

@@ -98,7 +98,7 @@ def test_a_batch_that_was_taken_and_not_begun_goes_back_first_in_its_queue(chann
     assert take(channel).payload[0] == ["one"]
 
 
-def test_a_batch_that_nobody_wants_is_gone(channel: Any) -> None:
+def test_a_batch_that_no_process_wants_is_gone(channel: Any) -> None:
     send("one", "two")
     take(channel).reject(requeue=False)
     assert take(channel).payload[0] == ["two"]

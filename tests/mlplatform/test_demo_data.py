@@ -1,4 +1,4 @@
-"""The demo's customers: fresh secrets at the first start, the same ones at the next, and nobody else can read them."""
+"""The demo's customers: fresh secrets at the first start, the same ones at the next, and other users cannot read them."""
 
 import json
 import stat
@@ -123,4 +123,4 @@ def test_acme_sells_books_to_readers_and_globex_has_none(data_dir: Path) -> None
     EndUser.objects.get(external_id="reader-1").delete()
     (data_dir / "demo.json").unlink()
     demo_data.seed()
-    assert EndUser.objects.count() == 4, "what somebody deleted stays deleted"
+    assert EndUser.objects.count() == 4, "what was deleted stays deleted"

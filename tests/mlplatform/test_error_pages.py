@@ -108,7 +108,7 @@ def test_a_failure_is_a_page_that_shows_nothing_of_the_inside(
     ("address", "status"), [("/nope", 404), ("/fail/mistake", 500), ("/fail/sql", 503), ("/v2/fail/redis", 503)]
 )
 def test_programs_get_problems(failing: Client, address: str, status: int) -> None:
-    """Those that say nothing of html everywhere; on addresses of an API everybody."""
+    """Those that say nothing of html everywhere; on addresses of an API all clients."""
     headers = BROWSER if address.startswith("/v2") else {"accept": "*/*"}
     response = failing.get(address, headers=headers)
     assert response.status_code == status

@@ -40,7 +40,7 @@ class Unread(io.RawIOBase):
 
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked to load what is pushed."""
+    """No worker is asked to load what is pushed."""
     monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
 
 

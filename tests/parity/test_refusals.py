@@ -200,7 +200,7 @@ def test_more_calls_wait_than_this_process_has_places_for(
     said = face(acme.secret, Ask("tiny", ("another",)))
     _assert_refused(said, ErrorKind.OVERLOADED)
     assert len(models.batches) == 1
-    assert face(acme.secret, Ask("tiny", ("hello",))).kind is None, "what a cache answers waits for nobody"
+    assert face(acme.secret, Ask("tiny", ("hello",))).kind is None, "what a cache answers does not wait"
 
 
 def test_a_model_that_is_late(acme: Customer, models: TinyWorker, face: Face, settings: Settings) -> None:

@@ -117,7 +117,7 @@ def test_permits_of_a_killed_web_process_are_free_within_a_minute_without_any_ca
             process.suspend()
         try:
             asked = [
-                pool.submit(stack.webs[1].predict, client.secret, f"nobody answers {number}") for number in range(8)
+                pool.submit(stack.webs[1].predict, client.secret, f"without an answer {number}") for number in range(8)
             ]
             until(lambda: stack.shell("remaining", secret=client.secret)["concurrent"], lambda left: left == free - 8)
             for process in stack.processes["web-1"].tree():
@@ -136,7 +136,7 @@ def test_permits_of_a_killed_web_process_are_free_within_a_minute_without_any_ca
     assert_charged_as_told(stack, client, [])
 
 
-def test_while_the_state_redis_refuses_the_password_calls_get_503_and_then_everybody_signs_in_again(
+def test_while_the_state_redis_refuses_the_password_calls_get_503_and_then_every_process_signs_in_again(
     stack: Stack, client: Client
 ) -> None:
     answers = [stack.webs[0].predict(client.secret, "before the password was another")]
@@ -186,7 +186,7 @@ def test_without_the_cache_redis_calls_are_computed_anew(stack: Stack, client: C
 
 @pytest.mark.walk
 def test_equal_calls_of_several_web_processes_are_computed_once(stack: Stack, client: Client) -> None:
-    texts = [f"Asked of everybody at once, number {number}." for number in range(4)]
+    texts = [f"Asked of all processes at once, number {number}." for number in range(4)]
     calls = [(web, text) for text in texts for web in stack.webs for _ in range(3)]
     free = stack.shell("remaining", secret=client.secret)["concurrent"]
     processes = stack.gpu_worker.tree()
@@ -253,7 +253,7 @@ def test_without_a_worker_calls_get_503_when_their_time_is_over_and_are_not_char
     assert ready.status == 503
     assert ready.body["checks"]["gpu-worker"] == "no worker gives a sign of life"
     stack.wait_until_ready()
-    # What waited in the queue meanwhile is passed over, because nobody waits for it any more.
+    # What waited in the queue meanwhile is passed over, because no call waits for it any more.
     until(lambda: stack.shell("queue_depths"), lambda depths: depths["gpu"] == 0)
     settle_down(0.5)
     ledger = stack.shell("ledger", tenant_id=client.tenant_id)

@@ -45,7 +45,7 @@ def test_half_sent_bodies(stack: Stack, client: Client, new_client: Callable[[],
             each.send(head("POST", path, Content_Length="1000", **headers) + b'{"model":')
         waits = waits_s(stack, client)
     assert waits[len(waits) // 2] < 5 * usual[len(usual) // 2] + 0.25, (usual, waits)
-    assert waits[-1] < 5.0, "nobody waits until the silent ones are ended"
+    assert waits[-1] < 5.0, "no call waits until the silent ones are ended"
 
 
 def test_a_silent_body_ends_with_408(stack: Stack, client: Client) -> None:

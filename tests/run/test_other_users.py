@@ -51,7 +51,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def former_redis(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The state Redis that an earlier release's killed launcher has left, open to everybody, as are the files."""
+    """The state Redis that an earlier release's killed launcher has left, open to all users, as are the files."""
     data_dir = folder / "data"
     for each in (data_dir, data_dir / "run", data_dir / "redis-state"):
         each.mkdir()
@@ -229,7 +229,7 @@ def test_commands_beside_the_run_find_the_password(product: Product, password: s
         assert password not in done.stdout + done.stderr
 
 
-def test_redis_that_was_killed_comes_back_with_the_password_and_everybody_signs_in(
+def test_redis_that_was_killed_comes_back_with_the_password_and_every_process_signs_in(
     product: Product, password: str
 ) -> None:
     port = redis_urls.remembered_ports(product.data_dir)["state"]

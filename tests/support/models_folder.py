@@ -1,4 +1,4 @@
-"""A models folder of a test's own, so that what it pushes is nobody else's."""
+"""A models folder of a test's own, so that no other test sees what it pushes."""
 
 from pathlib import Path
 

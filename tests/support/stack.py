@@ -149,7 +149,7 @@ class Stack:
         self._web_variables = [dict(web) for web in webs]
         self._shell: Shell | None = None
         self.environ: dict[str, str] = {}
-        """Of its processes, and of whoever gives them commands; empty before the start."""
+        """Of its processes, and of the shell that gives them commands; empty before the start."""
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="stack-keeper", daemon=True)
 
@@ -218,7 +218,7 @@ class Stack:
 
     @contextlib.contextmanager
     def without_database(self) -> Iterator[None]:
-        """SQL cannot be reached by new connections: the file is no file, or the server lets nobody in."""
+        """SQL cannot be reached by new connections: the file is no file, or the server lets no client in."""
         if self._database:
             self._let_in(False)
             try:

@@ -98,7 +98,7 @@ def keys_of_state() -> list[list[Any]]:
 
 
 def end_holds(*, tenant_id: int) -> None:
-    """As if the time of each of the tenant's holds were over, so that nobody has to wait for it."""
+    """As if the time of each of the tenant's holds were over, so that no test has to wait for it."""
     from billing.admission import keys
     from mlplatform.lib import redis
     from tenants.models import Tenant

@@ -12,12 +12,12 @@ PASSWORD = "correct horse battery"
 
 
 def superuser() -> User:
-    """Somebody who may do everything."""
+    """A user who may do everything."""
     return User.objects.create_superuser("ada@staff.example", PASSWORD, full_name="Ada")
 
 
 def with_role(role: str) -> User:
-    """Somebody whose rights are those of this role; empty for staff without any."""
+    """A user whose rights are those of this role; empty for staff without any."""
     roles.sync()
     user = User.objects.create_user(f"{role or 'new'}@staff.example", PASSWORD, is_staff=True)
     if role:

@@ -1,4 +1,4 @@
-"""A clock that tests walk: nobody sleeps. And changes that take effect without the commit that a test never makes."""
+"""A clock that tests walk: no test sleeps. And changes that take effect without the commit that a test never makes."""
 
 import datetime as dt
 from collections.abc import Callable

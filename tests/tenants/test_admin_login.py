@@ -42,7 +42,7 @@ def test_too_many_tries_for_one_account_are_refused_with_the_wait(settings: Sett
     assert sign_in(Client(), "somebody@staff.example", "x", REMOTE_ADDR="203.0.113.99").count("Too many") == 0
 
 
-def test_a_stranger_locks_nobody_out_of_a_browser_that_signed_in_before(settings: Settings) -> None:
+def test_a_stranger_locks_no_user_out_of_a_browser_that_signed_in_before(settings: Settings) -> None:
     settings.LOGINS_PER_ACCOUNT = "3/h"
     settings.LOGINS_PER_ADDRESS = "5/h"
     browser = Client()
@@ -54,7 +54,7 @@ def test_a_stranger_locks_nobody_out_of_a_browser_that_signed_in_before(settings
         sign_in(Client(), "ada@staff.example", "wrong")
     assert "Too many attempts" in sign_in(Client(), "ada@staff.example")
     assert sign_in(browser, "ADA@staff.example") == "/admin/"
-    # It is one more way to guess for whoever has the browser, and is bounded as such.
+    # It is one more way to guess for a thief of the browser, and is bounded as such.
     for _ in range(3):
         sign_in(browser, "ada@staff.example", "wrong")
     assert "Too many attempts" in sign_in(browser, "ada@staff.example")
@@ -95,7 +95,7 @@ def test_a_forged_forwarding_header_is_no_other_address(settings: Settings) -> N
     assert "Too many attempts" in sign_in(Client(), "ada@staff.example", HTTP_X_FORWARDED_FOR="198.51.100.9")
 
 
-def test_nobody_signs_in_while_tries_cannot_be_counted(state_redis: RedisServer) -> None:
+def test_signing_in_is_closed_while_tries_cannot_be_counted(state_redis: RedisServer) -> None:
     state_redis.stop()
     client = Client()
     assert "Signing in is not possible at the moment" in sign_in(client, "ada@staff.example")

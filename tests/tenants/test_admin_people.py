@@ -80,7 +80,7 @@ def test_a_link_is_mailed_again_to_members_by_support_and_to_staff_by_a_superuse
     assert "password_link" not in support.get(f"{LIST}{acme.owner.pk}/change/").content.decode()
 
 
-def test_support_changes_members_but_raises_nobody(acme: Customer) -> None:
+def test_support_changes_members_but_raises_no_role(acme: Customer) -> None:
     support = staff.signed_in(staff.with_role("support"))
     raised = {
         "email": acme.owner.email,

@@ -115,8 +115,8 @@ def test_a_role_reads_what_it_may(acme: Customer) -> None:
     page = page_of(billing, acme)
     assert "Issue a key" not in page
     assert "/admin/tenants/user/" not in page.split("<main")[-1].split('class="p-halves')[-1].split("People")[-1]
-    nobody = staff.signed_in(staff.with_role(""))
-    assert nobody.get(f"/admin/tenants/tenant/{acme.tenant.pk}/change/").status_code == 403
+    stranger = staff.signed_in(staff.with_role(""))
+    assert stranger.get(f"/admin/tenants/tenant/{acme.tenant.pk}/change/").status_code == 403
 
 
 def test_a_tenant_that_is_none_leads_back_to_the_list(admin: Client, acme: Customer) -> None:

@@ -132,7 +132,7 @@ def test_with_redis_away_sql_says_revoked_and_a_parsed_caller_ends_in_thirty_sec
     assert "guards could not be written" in caplog.text
     with pytest.raises(PlatformError) as closed:
         ask(caller)
-    assert closed.value.kind is ErrorKind.UNAVAILABLE, "while Redis is away, nobody spends"
+    assert closed.value.kind is ErrorKind.UNAVAILABLE, "while Redis is away, no call spends"
     state_redis.start()
     assert authenticate(acme.secret, address=HERE) is caller
     monkeypatch.setattr(clock, "monotonic", lambda: start + 30)

@@ -1,4 +1,4 @@
-"""When a key was last used: noted in memory, gathered, written now and then; no change that anybody else sees."""
+"""When a key was last used: noted in memory, gathered, written now and then; no change that other processes see."""
 
 import datetime as dt
 import threading

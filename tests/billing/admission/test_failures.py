@@ -106,7 +106,7 @@ def test_server_that_refuses_the_password_closes_every_call_and_says_why(
     assert acme.settle(hold) == (Settled.NOW,)
 
 
-def test_frozen_server_takes_nothing_when_it_wakes_for_somebody_who_gave_up(acme: World, server: RedisServer) -> None:
+def test_frozen_server_takes_nothing_when_it_wakes_for_a_call_that_gave_up(acme: World, server: RedisServer) -> None:
     acme.admit([MONTH], 10)  # From now on the server's clock is known.
     before = acme.snapshot()
     timeouts = failures("timeout")
@@ -165,7 +165,7 @@ def test_answer_that_came_too_late_is_not_taken_for_the_next_one(acme: World, se
     assert [state.remaining for state in decision.states] == [989]
 
 
-def test_nobody_listening(acme: World) -> None:
+def test_no_server_listens(acme: World) -> None:
     acme.client = redis.Redis(port=free_port(), socket_timeout=0.2, retry=Retry(NoBackoff(), 0))
     with pytest.raises(PlatformError) as caught:
         acme.admit([MONTH], 1)

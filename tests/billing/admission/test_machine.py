@@ -126,7 +126,7 @@ class Holds(RuleBasedStateMachine):
 
     @rule(call=consumes(calls))
     def forget(self, call: tuple[tuple[Charge, ...], bool]) -> None:
-        """The caller dies: nobody settles or releases its holds."""
+        """The caller dies: its holds are neither settled nor released."""
 
     @invariant()
     def ledger_agrees(self) -> None:

@@ -184,7 +184,7 @@ class Pauses(RuleBasedStateMachine):
         self.stood_s += seconds
         if seconds > 31.0:
             for call in self.all:
-                if call.told == "waits":  # nobody waits longer
+                if call.told == "waits":  # no call waits longer
                     self.tell_nothing_charged(call, owed=call.ids)
         self.world.pass_us(int(seconds * SECOND))
         self.paused = False

@@ -11,7 +11,7 @@ BURST = limit(LimitKind.TOKEN_BUCKET, 100)
 RUNNING = limit(LimitKind.CONCURRENCY, 20, counts="requests")
 LIMITS_KEY, EXPIRY_KEY, MARKS_KEY = (f"{{s{SHARD}}}:{what}:{TENANT}" for what in ("limits", "expiry", "marks"))
 LASTING = {f"{{s{SHARD}}}:usage", f"{{s{SHARD}}}:test-clock"}
-"""What lives until somebody takes it away: usage records until they are in the ledger; and the clock of these tests."""
+"""What lives until it is taken away: usage records until they are in the ledger; and the clock of these tests."""
 
 
 def test_holds_of_a_process_that_died_end_without_any_call(world: World) -> None:

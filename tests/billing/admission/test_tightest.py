@@ -52,7 +52,7 @@ def test_of_equals_the_one_that_is_whole_again_last(world: World) -> None:
 
 
 def test_running_calls_give_their_place_back(world: World) -> None:
-    """So their limit stops nobody who calls one after the other, and is told while it stops whoever comes next."""
+    """So their limit stops no caller that calls one after the other, and is told while it stops the next call."""
     first = world.admit([RUNNING, BURST], 1)
     assert tightest(first).limit is BURST
     assert tightest(world.admit([RUNNING, BURST], 1)).limit is BURST
@@ -75,7 +75,7 @@ def test_a_refusal_tells_what_it_waits_for_longest(world: World) -> None:
     assert tightest(refused).wait_s == refused.wait_s
 
 
-def test_nobody_without_limits_has_a_tightest_one(world: World) -> None:
+def test_without_limits_there_is_no_tightest_one(world: World) -> None:
     with pytest.raises(ValueError, match="without limits"):
         tightest(world.spend([], 1))
 
@@ -103,7 +103,7 @@ def _prices(draw: st.DrawFn) -> list[tuple[str, int]]:
 
 @examples(80, suppress_health_check=list(HealthCheck))
 @given(limits=_limits(), price=_prices())
-def test_whoever_goes_on_at_this_price_is_stopped_by_the_limit_that_was_told(
+def test_a_caller_that_goes_on_at_this_price_is_stopped_by_the_limit_that_was_told(
     world: World, limits: list[Limit], price: list[tuple[str, int]]
 ) -> None:
     """On a clock that stands still, so that nothing is refilled: the limit that was told first, and at every call, refuses."""

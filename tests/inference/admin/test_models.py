@@ -99,7 +99,7 @@ def test_a_staged_version_gets_the_digest_of_its_files_and_is_verified(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_a_broker_a_version_is_staged_and_nobody_claims_to_verify_it(
+def test_without_a_broker_a_version_is_staged_and_is_not_said_to_be_verified(
     artefact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(task: str, queue: str, kwargs: dict[str, object]) -> None:
@@ -295,7 +295,7 @@ def test_a_versions_page_shows_what_was_measured_of_it(admin: Client) -> None:
     assert 'name="measurements-0-accuracy"' not in page, "it is read, not written"
 
 
-def test_nobody_changes_a_measurement_in_the_admin(admin: Client) -> None:
+def test_a_measurement_cannot_be_changed_in_the_admin(admin: Client) -> None:
     version = make_version()
     row = measured(version)
     forged = {
@@ -315,7 +315,7 @@ def test_nobody_changes_a_measurement_in_the_admin(admin: Client) -> None:
 
 
 @pytest.mark.parametrize("role", ["support", "models", "billing"])
-def test_whoever_sees_a_version_sees_what_was_measured(db: None, role: str) -> None:
+def test_what_was_measured_is_seen_with_the_version(db: None, role: str) -> None:
     version = make_version()
     measured(version)
     page = staff.signed_in(staff.with_role(role)).get(f"{VERSIONS}{version.pk}/change/")

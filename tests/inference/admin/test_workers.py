@@ -103,7 +103,7 @@ def test_the_order_for_a_worker_that_is_away_is_shown_and_can_be_taken_back(admi
     assert workers.drain_orders() == []
 
 
-def test_a_worker_that_nobody_knows_cannot_be_drained(admin: Client) -> None:
+def test_an_unknown_worker_cannot_be_drained(admin: Client) -> None:
     assert admin.post(DRAIN, CONFIRMED).status_code == 404
     Heartbeat(queue="jobs", device="cpu", name="jobs@host").beat()
     assert admin.post(PAGE + "jobs@host/drain/", CONFIRMED).status_code == 404

@@ -47,7 +47,7 @@ def test_each_wrong_field_is_named(db: None) -> None:
 
 
 @pytest.mark.parametrize("state", [VersionState.STAGED, VersionState.RETIRED])
-def test_what_answers_nobody_is_no_subject_and_no_successor(db: None, state: VersionState) -> None:
+def test_what_answers_no_calls_is_no_subject_and_no_successor(db: None, state: VersionState) -> None:
     make_versions()
     ModelVersion.objects.filter(version="1.0.0").update(state=state)
     assert "answers no calls" in problems(OLD, LIVE)["subject"][0]

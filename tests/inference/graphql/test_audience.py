@@ -93,8 +93,8 @@ def test_several_users_are_one_call(acme: Customer, audience: LiveWorker) -> Non
         headers={"x-request-id": "all"},
     )
     assert answer.errors == []
-    ben, nobody, ann = answer.data["users"]
-    assert nobody is None
+    ben, missing, ann = answer.data["users"]
+    assert missing is None
     assert {one["itemId"] for one in ben["recommendations"]} == {"goal", "race"}
     assert [one["itemId"] for one in answer.data["again"]["recommendations"]][:2] == [
         one["itemId"] for one in ann["recommendations"]

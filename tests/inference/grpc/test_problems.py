@@ -77,8 +77,8 @@ def test_a_status_stays_small_whatever_is_in_it() -> None:
 def test_no_key_or_none_of_ours(
     grpc_target: str, acme: Customer, metadata: list[tuple[str, str]], kind: ErrorKind, words: str
 ) -> None:
-    with Grpc(grpc_target) as nobody:
-        problem = refused(nobody, model_name="tiny", text="x", headers=metadata)
+    with Grpc(grpc_target) as stranger:
+        problem = refused(stranger, model_name="tiny", text="x", headers=metadata)
     assert_problem(problem, kind, statuses.TABLE[kind], words)
     assert "ratelimit" not in problem.headers
     ledger.assert_untouched(acme)
@@ -107,7 +107,7 @@ def test_a_forwarded_address_counts_as_far_as_proxies_are_trusted(
     forwarded = [("x-forwarded-for", "203.0.113.9")]
     with Grpc(grpc_target, secret=WRONG_KEY) as guesser:
         assert refused(guesser, text="x", headers=forwarded).code is Code.UNAUTHENTICATED
-        # Nobody is trusted: the peer itself was counted, whatever it says.
+        # No proxy is trusted: the peer itself was counted, whatever it says.
         assert refused(guesser, text="x").code is Code.RESOURCE_EXHAUSTED
         settings.TRUSTED_PROXIES = 1
         assert refused(guesser, text="x", headers=forwarded).code is Code.UNAUTHENTICATED
@@ -231,8 +231,8 @@ def test_bytes_that_are_no_message(api: Grpc, acme: Customer, grpc_target: str, 
     with pytest.raises(Problem) as problem:
         api.raw(path, data)
     assert_problem(problem.value, ErrorKind.MALFORMED, Code.INVALID_ARGUMENT, "no protobuf message")
-    with Grpc(grpc_target) as nobody, pytest.raises(Problem) as unknown:
-        nobody.raw(path, data)
+    with Grpc(grpc_target) as stranger, pytest.raises(Problem) as unknown:
+        stranger.raw(path, data)
     assert_problem(unknown.value, ErrorKind.UNAUTHENTICATED, Code.UNAUTHENTICATED)
     ledger.assert_untouched(acme)
 

@@ -123,7 +123,7 @@ def test_reflection_is_enough_to_call(grpc_target: str, api: Grpc, acme: Custome
 
 
 def test_reflection_leaves_threads_for_calls(request: pytest.FixtureRequest, settings: Any) -> None:
-    """It needs no key, so whoever keeps it open must not keep everybody else out."""
+    """It needs no key, so a client that keeps it open must not keep others out."""
     settings.GRPC_THREADS = 32
     api: Grpc = request.getfixturevalue("api")
     over = threading.Event()

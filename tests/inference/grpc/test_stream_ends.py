@@ -61,8 +61,8 @@ def test_a_key_that_gets_another_scope_is_read_anew(
 
 @pytest.mark.parametrize("secret", ["", "mlp_live_0123456789012345678901_000000"])
 def test_without_a_good_key_nothing_is_read(grpc_target: str, acme: Customer, secret: str) -> None:
-    with Grpc(grpc_target, secret=secret) as nobody:
-        problem = problem_of(nobody.stream(requests(3)))
+    with Grpc(grpc_target, secret=secret) as stranger:
+        problem = problem_of(stranger.stream(requests(3)))
     assert problem.code is grpc.StatusCode.UNAUTHENTICATED
     assert problem.headers["x-request-id"]
     ledger.assert_untouched(acme)

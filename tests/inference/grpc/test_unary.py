@@ -48,8 +48,8 @@ def test_metadata_arrives_whichever_way_grpcio_lets_it(
     monkeypatch.setattr(first_metadata, "together", False)
     ahead = api.predict(model_name="tiny", text="x").headers
     assert set(ahead) - {"age"} == set(together) >= {"x-request-id", "traceparent", "ratelimit", "x-cache"}
-    with Grpc(grpc_target) as nobody, pytest.raises(Problem) as refused:
-        nobody.predict(model_name="tiny", text="x")
+    with Grpc(grpc_target) as stranger, pytest.raises(Problem) as refused:
+        stranger.predict(model_name="tiny", text="x")
     assert refused.value.headers["x-request-id"] == refused.value.trailers["x-request-id"]
 
 
@@ -108,5 +108,5 @@ def test_the_default_model_of_the_tenant(api: Grpc, acme: Customer) -> None:
 
 
 def test_x_api_key_opens_too(grpc_target: str, api: Grpc, acme: Customer) -> None:
-    with Grpc(grpc_target) as nobody:
-        assert nobody.predict(model_name="tiny", text="x", headers=[("x-api-key", acme.secret)]).message.units == 1
+    with Grpc(grpc_target) as stranger:
+        assert stranger.predict(model_name="tiny", text="x", headers=[("x-api-key", acme.secret)]).message.units == 1

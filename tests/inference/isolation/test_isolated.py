@@ -177,7 +177,7 @@ def test_a_version_that_is_dropped_takes_its_process_with_it(forker: Forker, tmp
     until(lambda: gone(pid), bool)
 
 
-def test_a_result_of_another_size_than_declared_reaches_no_one() -> None:
+def test_a_result_of_another_size_than_declared_reaches_no_call() -> None:
     """The process is believed no more than the model in it."""
     row = np.zeros((1, 3), dtype="<f4")
     for answer in (

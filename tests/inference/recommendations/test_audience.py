@@ -295,7 +295,7 @@ def test_calls_at_the_same_time_keep_each_item_once(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_writers_at_the_same_time_leave_nobody_waiting_or_broken(acme: Customer) -> None:
+def test_writers_at_the_same_time_leave_no_call_waiting_or_broken(acme: Customer) -> None:
     tenant_id, names = acme.tenant.pk, [f"u{number:02}" for number in range(40)]
     for name in reversed(names):  # so that the order of ids is not that of rows
         make_user(acme, name)

@@ -147,7 +147,7 @@ def test_several_users_are_one_batch_and_get_what_each_gets_alone(acme: Customer
     assert [ids(item) for item in plain if isinstance(item, Recommendations)] == [ids(one(ask(acme, users[0])))[:2]]
 
 
-def test_nobody_asked_nothing_charged(acme: Customer, live_worker: LiveWorker) -> None:
+def test_no_users_asked_nothing_charged(acme: Customer, live_worker: LiveWorker) -> None:
     assert ask(acme).results == ()
     ledger.assert_untouched(acme)
 

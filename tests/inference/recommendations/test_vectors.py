@@ -37,7 +37,7 @@ def bare(customer: Customer) -> None:
 def test_items_without_a_vector_get_one_within_the_call_at_the_platforms_expense(
     acme: Customer, live_worker: LiveWorker
 ) -> None:
-    """A recommendation costs what the document says, whoever brought the items, and takes nothing else from any limit."""
+    """A recommendation costs what the document says, for items of the demo too, and takes nothing else from a limit."""
     bare(acme)
     LimitRule.objects.create(
         plan=acme.plan, name="calls", kind=LimitKind.FIXED_WINDOW, window_s=3600, counts="requests", amount=1

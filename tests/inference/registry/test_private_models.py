@@ -97,7 +97,7 @@ def test_a_foreign_private_model_answers_as_a_missing_one(
     ledger.assert_untouched(globex)
 
 
-def test_an_announced_end_of_it_is_told_to_nobody_else(
+def test_an_announced_end_of_it_is_told_to_no_other_tenant(
     private: ModelVersion, acme: Customer, globex: Customer, published_schedule: None
 ) -> None:
     pinned = {"model": "reviews@0.9.0", "input": "hello"}
@@ -141,7 +141,7 @@ def test_a_revoked_key_reads_no_guide(private: ModelVersion, acme: Customer, pub
 
 @pytest.fixture
 def published_schedule(private: ModelVersion) -> None:
-    """The end of ``acme/reviews@0.9.0`` is announced to everybody whom it concerns."""
+    """The end of ``acme/reviews@0.9.0`` is announced to all tenants that it concerns."""
     make_schedule("model_version", "acme/reviews@0.9.0", "acme/reviews@1.0.0")
 
 

@@ -175,7 +175,7 @@ def test_what_answers_is_listed_by_name_and_by_version_as_numbers() -> None:
 
 
 @pytest.mark.django_db
-def test_a_rolled_back_promotion_is_told_to_nobody(
+def test_a_rolled_back_promotion_is_not_told(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     make_version(version="1.0.0")

@@ -216,7 +216,7 @@ def test_a_plan_says_how_often_its_tenants_push(
     assert turns.pushed(globex.tenant.pk, rate="1/h") == 0
 
 
-def test_without_redis_nobody_has_a_turn(state_redis: RedisServer) -> None:
+def test_without_redis_no_tenant_has_a_turn(state_redis: RedisServer) -> None:
     state_redis.stop()
     with pytest.raises(PlatformError, match="Packages cannot be taken") as caught, turns.turn(1):
         pytest.fail("no turn can be counted")

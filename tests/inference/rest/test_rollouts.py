@@ -1,4 +1,4 @@
-"""Staff and owners promote, roll back, try and purge by REST; nobody else does, and nothing changes then."""
+"""Staff and owners promote, roll back, try and purge by REST; other keys are refused, and nothing changes then."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A shadow computes what others were answered, and nobody notices: no answer, no charge, no wait."""
+"""A shadow computes what others were answered, without a trace: no answer, no charge, no wait."""
 
 import time
 from collections.abc import Callable
@@ -90,7 +90,7 @@ def test_what_a_shadow_computed_is_never_in_the_cache(acme: Customer, pair: Pair
     assert seen(row, compared=1), "a cached answer is not computed again for a shadow"
 
 
-def test_a_candidate_that_fails_is_counted_and_nobody_notices(acme: Customer, pair: Pair) -> None:
+def test_a_candidate_that_fails_is_counted_and_no_call_notices(acme: Customer, pair: Pair) -> None:
     row = trials.start_shadow(version=pair.candidate)
     pair.of_candidate.broken = True
     assert share_of_yes(ask(acme, "hello")) == LIVE_SAYS
@@ -141,7 +141,7 @@ def test_a_full_queue_drops_a_shadow(acme: Customer, pair: Pair, monkeypatch: py
     assert not shadow.backlog()
 
 
-def test_a_shadow_stands_behind_everything_that_somebody_waits_for(
+def test_a_shadow_stands_behind_everything_that_a_call_waits_for(
     acme: Customer, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials.start_shadow(version=pair.candidate)

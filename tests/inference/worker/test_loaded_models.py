@@ -157,7 +157,7 @@ def test_preparing_does_not_drop_what_is_wanted_too(shelf: Shelf) -> None:
     assert shelf.loads == ["a", "b"]
 
 
-def test_what_stands_by_goes_after_what_nobody_needs_and_before_what_is_wanted(shelf: Shelf) -> None:
+def test_what_stands_by_goes_after_what_is_not_needed_and_before_what_is_wanted(shelf: Shelf) -> None:
     live, before, other, fourth = (shelf.version(name, 3) for name in "abcd")
     shelf.models.want([key_of(live.pk, live.sha256)], standby=[key_of(before.pk, before.sha256)])
     shelf.models.get(live, spare_wanted=True)
@@ -254,7 +254,7 @@ def test_a_version_larger_than_the_budget_is_refused_and_nothing_makes_room(shel
     assert shelf.held() == shelf.loads == ["a"]
 
 
-def test_a_failure_is_remembered_for_a_while_unless_somebody_insists(
+def test_a_failure_is_remembered_for_a_while_unless_a_call_insists(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf.broken.add("a")
@@ -301,7 +301,7 @@ def test_the_budget_is_kept_whatever_is_asked_for(
             assert used.reference in [model.reference for model in held]
 
 
-def test_models_of_a_tenant_make_room_for_each_other_and_for_nobody_else(shelf: Shelf) -> None:
+def test_models_of_a_tenant_make_room_for_each_other_and_for_no_other_tenant(shelf: Shelf) -> None:
     """Acme's take 4 MB each of the 9 MB that they may; the fourth has Globex' and those on sale left alone."""
     shelf.shares = {name: Share(1, 4 * MB, 9 * MB) for name in ("a1", "a2", "a3", "a4")} | {
         "g": Share(2, 4 * MB, 9 * MB)

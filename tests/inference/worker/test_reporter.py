@@ -78,7 +78,7 @@ def test_without_redis_a_report_is_lost_and_the_next_one_is_not(
     thread.hand_over(report(2))
     thread.close()
     assert replied() == ["batch-2"]
-    # Whoever sends the first batch once more finds its answer.
+    # A process that sends the first batch once more finds its answer.
     assert sorted(store.get_many([b"key 1", b"key 2"])) == [b"key 1", b"key 2"]
 
 

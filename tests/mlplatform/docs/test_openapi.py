@@ -235,7 +235,7 @@ def test_the_examples_work(acme: Customer, prices: None, live_worker: LiveWorker
     make_schedule(pk=1)
     samples.opt_in(tenant=acme.tenant)
     EndUser.objects.create(tenant=acme.tenant, external_id="user-17")
-    Item.objects.create(tenant=acme.tenant, external_id="book-1", title="A book that somebody likes")
+    Item.objects.create(tenant=acme.tenant, external_id="book-1", title="A book that a user likes")
     Tenant.objects.filter(pk=acme.tenant.pk).update(operator=True)
     tried = 0
     for path, method, operation in operations(version):

@@ -107,7 +107,7 @@ ATTACKS = {
     "thirteen fields deep": ("{ thing(number: 1) { " + "next { " * 12 + "number" + " }" * 12 + " } }", "TOO_DEEP", {}),
     "a fragment of itself": ("{ thing(number: 1) { ...F } } fragment F on Thing { ...F }", "FRAGMENT_CYCLE", {}),
     "fragments in turn": ("{ thing(number: 1) { ...F0 } } " + _IN_TURN, "FRAGMENT_CYCLE", {}),
-    "a cycle that nobody uses": ("{ hello } " + _IN_TURN, "FRAGMENT_CYCLE", {}),
+    "a cycle that is not used": ("{ hello } " + _IN_TURN, "FRAGMENT_CYCLE", {}),
     "hundreds of mistakes": ("{ " + " ".join(f"x{i}" for i in range(390)) + " }", "GRAPHQL_VALIDATION_FAILED", {}),
     "unused variables": (
         "query (" + " ".join(f"$v{i}: Int" for i in range(400)) + ") { hello }", "TOO_MANY_VARIABLES", {},

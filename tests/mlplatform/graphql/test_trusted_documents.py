@@ -71,8 +71,8 @@ def test_a_key_may_be_limited_to_trusted_documents(acme: Customer) -> None:
 def test_another_tenants_document_does_not_exist(acme: Customer, globex: Customer) -> None:
     sha256 = _register(globex)
     theirs = _by_id(Api(acme), sha256)
-    nobodys = _by_id(Api(acme), "0" * 64)
-    assert assert_refused(theirs, "DOCUMENT_NOT_FOUND", status=200)["message"] == nobodys.body["errors"][0]["message"]
+    unknown = _by_id(Api(acme), "0" * 64)
+    assert assert_refused(theirs, "DOCUMENT_NOT_FOUND", status=200)["message"] == unknown.body["errors"][0]["message"]
     assert RAN == []
     ledger.assert_untouched(acme)
 
@@ -110,7 +110,7 @@ def test_one_bad_file_registers_none(acme: Customer, tmp_path: Path, content: by
 
 
 @pytest.mark.django_db
-def test_a_command_for_nobody(tmp_path: Path) -> None:
+def test_a_command_for_an_unknown_tenant(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no tenant"):
         call_command("trust_documents", "nobody", str(tmp_path))
 

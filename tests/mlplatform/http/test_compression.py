@@ -68,7 +68,7 @@ def assert_packed(answer: Answer) -> Any:
 
 
 @pytest.mark.usefixtures("both_ways", "prices")
-def test_a_large_prediction_is_packed_for_whoever_asks(acme: Customer, live_worker: LiveWorker) -> None:
+def test_a_large_prediction_is_packed_where_the_client_asks(acme: Customer, live_worker: LiveWorker) -> None:
     api, body = Api(acme), {"model": "minilm", "input": "A lamp"}
     api.post("/v2/predict", body)
     plain = api.post("/v2/predict", body)

@@ -1,4 +1,4 @@
-"""Bodies that come slowly, in part, in chunks, too large or not at all: each ends in time, and none holds up anybody else."""
+"""Bodies that come slowly, in part, in chunks, too large or not at all: each ends in time, and none holds up another."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_chunks_are_one_body_without_a_length(client: Client) -> None:
 
 
 @pytest.mark.parametrize("key", ["Bearer mlp_live_x", ""])
-def test_hundreds_of_half_sent_bodies_hold_up_nobody(key: str) -> None:
+def test_hundreds_of_half_sent_bodies_hold_up_no_other_call(key: str) -> None:
     """Eighty for each thread, and none is ended while the test lasts."""
     authorization = {"Authorization": key} if key else {"Cookie": "csrftoken=made-up"}
     path = "/x" if key else "/admin/login/"

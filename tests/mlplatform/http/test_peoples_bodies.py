@@ -1,4 +1,4 @@
-"""Forms of pages: in chunks and packed as well, and never larger than their address takes, whoever sends them."""
+"""Forms of pages: in chunks and packed as well, and never larger than their address takes, with and without a session."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("models_dir")]
 
 @pytest.fixture(autouse=True)
 def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is asked to load what is pushed."""
+    """No worker is asked to load what is pushed."""
     monkeypatch.setattr(enqueue, "send", lambda task, queue, kwargs: None)
 
 
@@ -92,7 +92,7 @@ def test_no_more_than_the_limit(settings: Settings, models_dir: Path) -> None:
 @pytest.mark.parametrize(
     "who", [Client, lambda: staff.signed_in(User.objects.create_user("eve@acme.example", staff.PASSWORD))]
 )
-def test_a_package_of_somebody_else_is_not_read(who: Any) -> None:
+def test_a_package_of_another_caller_is_not_read(who: Any) -> None:
     client = who()
     lengths: tuple[dict[str, Any], ...] = (
         {"CONTENT_LENGTH": "100000"},

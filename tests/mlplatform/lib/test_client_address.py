@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mlplatform.lib.client_address import client_address
 
 PEER = "10.0.0.1"
-UNKNOWN = "0.0.0.0"  # noqa: S104 - nobody binds to it
+UNKNOWN = "0.0.0.0"  # noqa: S104 - no socket binds to it
 
 
 @pytest.mark.parametrize(

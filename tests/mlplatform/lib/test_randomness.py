@@ -1,4 +1,4 @@
-"""Random blocks: never one twice, whoever draws them."""
+"""Random blocks: never one twice, in whichever thread they are drawn."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

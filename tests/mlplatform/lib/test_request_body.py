@@ -82,7 +82,7 @@ def test_what_unpacks_to_nothing_is_bounded_too() -> None:
 
 
 class Counting(io.RawIOBase):
-    """As many bytes as anybody reads."""
+    """As many bytes as are read."""
 
     def __init__(self) -> None:
         self.read_bytes = 0

@@ -11,7 +11,7 @@ from tests.support.redis_server import RedisServer
 
 
 class Rows:
-    """Stands for SQL: a number that everybody reads, and how often it was read."""
+    """Stands for SQL: a number that all read, and how often it was read."""
 
     def __init__(self) -> None:
         self.value = 1
@@ -52,7 +52,7 @@ def test_a_change_shows_at_once_here_and_at_the_next_tick_elsewhere(rows: Rows) 
     assert other.get() == 2
     mine.renew()
     other.renew()
-    assert rows.reads == 4, "nobody reads again without a change"
+    assert rows.reads == 4, "no process reads again without a change"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,4 +1,4 @@
-"""Who changed what, from what to what, when and from where: of people's pages, and of services that nobody signed in for."""
+"""Who changed what, from what to what, when and from where: of people's pages, and of services without a sign-in."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from tests.support.tiny_model import make_version
 
 
 def visit(path: str, work: Callable[[], object], *, user: object) -> None:
-    """A page on which somebody does something, from 203.0.113.9."""
+    """A page on which a row is changed, from 203.0.113.9."""
 
     def page(request: HttpRequest) -> HttpResponse:
         work()
@@ -50,7 +50,7 @@ def test_a_persons_change_names_who_what_before_after_when_and_from_where(acme: 
     assert entry.action == LogEntry.Action.UPDATE
 
 
-def test_a_nobodys_page_names_the_address_alone(acme: Customer) -> None:
+def test_a_page_without_a_sign_in_names_the_address_alone(acme: Customer) -> None:
     visit("/portal/x", lambda: tenancy.suspend(tenant=acme.tenant), user=AnonymousUser())
     entry = last(acme.tenant)
     assert (entry.actor, entry.remote_addr) == (None, "203.0.113.9")

@@ -17,7 +17,7 @@ def worker() -> Heartbeat:
     return heartbeat
 
 
-def test_livez_asks_nobody(state_redis: RedisServer, cache_redis: RedisServer) -> None:
+def test_livez_asks_no_other_process(state_redis: RedisServer, cache_redis: RedisServer) -> None:
     state_redis.stop()
     cache_redis.stop()
     answer = Api().get("/livez")
@@ -90,7 +90,7 @@ def test_ready_without_the_cache(db: None, worker: Heartbeat, cache_redis: Redis
     assert answer.body["checks"]["redis-cache"] != "ok"
 
 
-def test_a_worker_of_tenants_models_alone_answers_nobody_else(db: None) -> None:
+def test_a_worker_of_tenants_models_alone_answers_no_other_calls(db: None) -> None:
     Heartbeat(queue="private", device="cpu").beat()
     answer = Api().get("/readyz")
     assert (answer.status, answer.body["checks"]["gpu-worker"]) == (503, "no worker gives a sign of life")

@@ -25,7 +25,7 @@ def test_others_may_not(address: str) -> None:
     assert b"mlplatform_" not in answer.content
 
 
-def test_behind_a_proxy_everybody_looks_local(settings: Settings) -> None:
+def test_behind_a_proxy_every_client_looks_local(settings: Settings) -> None:
     settings.TRUSTED_PROXIES = 1
     assert Api().get("/metrics", REMOTE_ADDR="127.0.0.1").status == 404
 

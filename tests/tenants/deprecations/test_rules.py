@@ -188,7 +188,7 @@ def test_of_several_brownouts_the_largest_share_counts() -> None:
     assert brownout(schedule, at=during - DAY / 2, tenant_id=ACME) == own
 
 
-def test_planned_brownouts_are_everybodys_and_not_over() -> None:
+def test_planned_brownouts_are_of_all_tenants_and_not_over() -> None:
     later, sooner, over, empty, own = (
         Window(1, START + 50 * DAY, START + 51 * DAY, 10),
         Window(2, START + 40 * DAY, START + 41 * DAY, 10),

@@ -1,4 +1,4 @@
-"""Global ids and ``node(id)``: what anybody may write in place of an id has one and the same answer."""
+"""Global ids and ``node(id)``: what may be written in place of an id has one and the same answer."""
 
 import base64
 

@@ -21,7 +21,7 @@ class Line(Answer, frozen=True):
 
 
 class Order(Answer, frozen=True, kw_only=True):
-    """What somebody ordered."""
+    """What was ordered."""
 
     more: ClassVar[json_schemas.Schema] = {"minProperties": 4}
 
@@ -59,7 +59,7 @@ def test_its_schema_says_what_is_written() -> None:
     schemas = components([Order])
     assert schemas["Order"] == {
         "type": "object",
-        "description": "What somebody ordered.",
+        "description": "What was ordered.",
         "required": ["from", "state", "lines", "gift", "count"],
         "minProperties": 4,
         "properties": {

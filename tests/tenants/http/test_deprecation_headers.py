@@ -109,7 +109,7 @@ def test_gone(acme: Customer, call: Call, rows: list[DeprecationSchedule]) -> No
     answer = call()
     assert_problem(answer, ErrorKind.GONE, rows[0].successor)
     assert (answer.body["successor"], answer.body["sunset"]) == (rows[0].successor, rows[0].sunset_at.isoformat())
-    # An API version that ended is refused before anybody looks which model the call names.
+    # An API version that ended is refused before it is looked which model the call names.
     assert_tells(answer, rows[0])
     ledger.assert_untouched(acme)
 

@@ -18,7 +18,7 @@ class Address(Message, frozen=True):
 
 
 class Order(Message, frozen=True):
-    """What somebody orders."""
+    """What is ordered."""
 
     name: Annotated[str, Meta(min_length=1, max_length=8, examples=["tea"])]
     count: Annotated[int, Meta(ge=1, le=1_000)] = 1
@@ -135,7 +135,7 @@ def test_its_schema_says_the_same() -> None:
     schema = json_schemas.component(Order)
     assert schema == {
         "type": "object",
-        "description": "What somebody orders.",
+        "description": "What is ordered.",
         "required": ["name"],
         "additionalProperties": False,
         "properties": {

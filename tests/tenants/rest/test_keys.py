@@ -70,7 +70,7 @@ def test_a_key_that_was_cut_off_or_mistyped_is_told_so(acme: Customer, change: C
     ledger.assert_untouched(acme)
 
 
-def test_a_well_formed_key_that_nobody_has(acme: Customer) -> None:
+def test_a_well_formed_key_that_was_never_issued(acme: Customer) -> None:
     issued = api_keys.issue(tenant=acme.tenant, name="Gone")
     ApiKey.objects.filter(pk=issued.key.pk).delete()
     assert_problem(Api(secret=issued.secret).get("/v2/me"), ErrorKind.UNAUTHENTICATED, "No API key")
@@ -214,7 +214,7 @@ def test_keys_that_were_good_once_are_no_guesses(acme: Customer, settings: Any) 
 
 
 def unknown_secret() -> str:
-    """Well formed, with a checksum that fits, and the key of nobody."""
+    """Well formed, with a checksum that fits, and never issued."""
     start = f"mlp_live_{ids.base62_token(22)}"
     return f"{start}_{ids.base62_checksum(start, 6)}"
 

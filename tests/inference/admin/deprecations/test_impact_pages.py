@@ -237,8 +237,8 @@ def test_ticked_tenants_are_written_to(
     page = f"{SCHEDULES}{schedule.pk}/message/"
     shown = admin.get(f"{page}?tenant={globex.tenant.pk}&tenant=x&tenant=99999999999999999999")
     assert shown.context["names"] == ["Globex"]
-    nobody = admin.get(page, follow=True)
-    assert staff.said(nobody) == ["Tick the tenants to which you want to write."]
+    nothing_ticked = admin.get(page, follow=True)
+    assert staff.said(nothing_ticked) == ["Tick the tenants to which you want to write."]
     empty = admin.post(page, {"subject": " ", "text": "", "tenants": str(globex.tenant.pk)})
     assert set(empty.context["form"].errors) == {"subject", "text"}
     assert told(schedule) == set()
@@ -375,8 +375,8 @@ def test_staff_read_the_report_of_a_rehearsal(admin: Client, schedule: Deprecati
 
 def test_who_may_not_see_schedules_reads_no_report(db: None, schedule: DeprecationSchedule, acme: Customer) -> None:
     rehearsed(schedule, acme.tenant)
-    nobody = staff.signed_in(staff.with_role(""))
-    answer = nobody.get(f"{SCHEDULES}{schedule.pk}/rehearsal/{acme.tenant.pk}/")
+    stranger = staff.signed_in(staff.with_role(""))
+    answer = stranger.get(f"{SCHEDULES}{schedule.pk}/rehearsal/{acme.tenant.pk}/")
     assert answer.status_code == 403
     assert b"The model takes text" not in answer.content
 

@@ -63,7 +63,7 @@ def test_what_is_released_is_no_preview_again(admin: Client) -> None:
     assert catalogue.current().api_versions["v2"].summary == "New."
 
 
-def test_nobody_deletes_a_version_or_a_schedule(admin: Client) -> None:
+def test_versions_and_schedules_cannot_be_deleted(admin: Client) -> None:
     schedule, version = make_schedule(), ApiVersion.objects.get(name="v1")
     for page in (f"{VERSIONS}{version.pk}/delete/", f"{SCHEDULES}{schedule.pk}/delete/"):
         assert admin.post(page, {"post": "yes"}).status_code == 403

@@ -96,7 +96,7 @@ def test_a_model_version_counts_its_own_calls(acme: Customer) -> None:
     assert everything["api_version", "v1"] == Use(tenants=1, calls=2)
 
 
-def test_nobody_calls_it(db: None) -> None:
+def test_without_calls_there_are_no_callers(db: None) -> None:
     found = impact.impact(schedule=make_schedule())
     assert (found.rows, found.calls, found.units, found.change) == ((), 0, 0, None)
     assert found.trend == (0,) * 30

@@ -25,7 +25,7 @@ def only(customer: Customer) -> Banner:
 def test_the_nearer_the_end_the_more_pressing(acme: Customer, walk: Walk) -> None:
     walk(NOW - MINUTE)
     v1_ends()
-    assert banners_of(tenant_id=acme.tenant.pk) == [], "nobody knows yet"
+    assert banners_of(tenant_id=acme.tenant.pk) == [], "it is not announced yet"
     seen = []
     for moment in (NOW, SUNSET - 31 * DAY, SUNSET - 30 * DAY, SUNSET - 7 * DAY, SUNSET):
         walk(moment)
@@ -90,7 +90,7 @@ def test_a_brownout_that_runs_is_said(acme: Customer, globex: Customer, walk: Wa
     schedules.rehearse_brownout(schedule_id=row.pk, tenant=acme.tenant, minutes=10, share=100)
     assert only(acme).severity is Severity.DANGER
     assert "rehearsed by your tenant" in only(acme).text
-    assert only(globex).severity is Severity.INFO, "another tenant's rehearsal is nobody's business"
+    assert only(globex).severity is Severity.INFO, "another tenant's rehearsal is not shown"
     walk(start)
     used(globex)
     assert "planned for all tenants, 50 % of its calls fail until 09:10 UTC" in only(globex).text
@@ -109,7 +109,7 @@ def test_the_most_pressing_comes_first_and_cancelled_ones_go(acme: Customer, wal
     assert [banner.severity for banner in banners_of(tenant_id=acme.tenant.pk)] == [Severity.INFO]
 
 
-def test_banners_tell_nobody(acme: Customer, walk: Walk) -> None:
+def test_looking_at_banners_sends_no_notice(acme: Customer, walk: Walk) -> None:
     walk(NOW)
     row = v1_ends()
     used(acme)

@@ -74,7 +74,7 @@ def test_a_brownout_is_told_a_day_before_until_it_is_over() -> None:
     assert "brownout:4" not in names(moments.due(schedule, start + 10 * MINUTE))
 
 
-def test_rehearsals_and_brownouts_that_never_began_are_nobodys_news() -> None:
+def test_rehearsals_and_brownouts_that_never_began_are_not_told() -> None:
     start = NOW + 60 * DAY
     rehearsed = Window(4, start, start + 10 * MINUTE, 50, tenant_id=TENANT)
     stopped = Window(5, start, start, 50)

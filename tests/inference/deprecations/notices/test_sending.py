@@ -80,7 +80,7 @@ def test_from_announcement_to_sunset(acme: Customer, globex: Customer, walk: Wal
     assert all(notice.sent_at and not notice.error for notice in Notice.objects.all())
 
 
-def test_nobody_is_told_twice(acme: Customer, walk: Walk, tasks: list[dict[str, Any]]) -> None:
+def test_no_tenant_is_told_twice(acme: Customer, walk: Walk, tasks: list[dict[str, Any]]) -> None:
     walk(NOW)
     v1_ends()
     assert (notices.tell(), notices.tell()) == (1, 0)
@@ -164,7 +164,7 @@ def test_an_extension_moves_the_countdown(acme: Customer, globex: Customer, walk
     assert notices.tell() == 0
 
 
-def test_a_schedule_that_is_not_public_or_was_canceled_is_told_to_nobody(
+def test_a_schedule_that_is_not_public_or_was_canceled_is_not_told(
     acme: Customer, walk: Walk, tasks: list[dict[str, Any]]
 ) -> None:
     walk(NOW - MINUTE)

@@ -1,4 +1,4 @@
-"""One call computed again: unbilled, uncached, after everybody else, and refused as the customer's own call would be."""
+"""One call computed again: unbilled, uncached, after all other work, and refused as the customer's own call would be."""
 
 import threading
 

@@ -58,7 +58,7 @@ def test_who_pins_a_version_is_never_moved(candidate: ModelVersion) -> None:
     assert not trials.stop(model=candidate.model, kind=RolloutKind.CANARY)
 
 
-def test_a_shadow_answers_nobody(candidate: ModelVersion) -> None:
+def test_a_shadow_answers_no_calls(candidate: ModelVersion) -> None:
     trials.start_shadow(version=candidate)
     assert {versions.resolve("tiny", tenant_id=one).version for one in range(50)} == {"1.0.0"}
     assert [ref.version for ref in versions.candidates()] == ["2.0.0"]
