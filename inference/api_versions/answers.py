@@ -7,8 +7,7 @@ import numpy as np
 from msgspec import Meta
 
 from tenants.http.answers import UNSET, Absent, Answer, Count, Share
-from tenants.http.json_schemas import Schema, any_of
-from tenants.http.problems import Problem
+from tenants.http.json_schemas import Schema
 
 _Id: TypeAlias = Annotated[str, Meta(description="Names this prediction and its usage record.")]
 _Latency: TypeAlias = Annotated[float, Meta(ge=0, description="Milliseconds in the service.")]
@@ -95,16 +94,6 @@ class Scores(Answer, frozen=True, kw_only=True):
     cached: bool
     latency_ms: _Latency
     truncated: _Truncated | Absent = UNSET
-
-
-class BatchAnswer(Answer, frozen=True):
-    """The answers to a batch."""
-
-    responses: Annotated[
-        list[Annotated[Any, any_of(Prediction, Scores, Problem)]],
-        Meta(description="The result or the problem of each request, in their order."),
-    ]
-    usage: Annotated[PredictionUsage, Meta(description="Of all, with the fee of the call.")]
 
 
 def json_values(answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from billing.http import keyed
 from billing.models import Operation
 from billing.rest.views import KeyedView
 from inference.api_versions import VERSIONS, parse, render, v2
-from inference.api_versions.answers import BatchAnswer, PredictionV1, PredictionV1_1
+from inference.api_versions.answers import PredictionV1, PredictionV1_1
 from inference.api_versions.messages import BatchRequest
 from inference.api_versions.messages import PredictRequest as PredictMessage
 from inference.calls import context, deprecated_use
@@ -168,7 +168,7 @@ class ModelPredictView(KeyedView):
         description="Many inputs, of several models if need be, admitted at once: all of them or none. Each gets its result "
         "or its problem, in order; what failed is not charged. Needs the scope `batch`.",
         request=BatchRequest,
-        answer=BatchAnswer,
+        answer=batches.BatchAnswer,
         kinds=KINDS,
         parameters=[MODEL_OF_BATCH, CACHE_CONTROL, *ENDING],
         examples=[
