@@ -14,7 +14,9 @@ from billing.admin.key_limits import ApiKeyWithLimitsAdmin
 from billing.admin.limits import LimitAdmin, LimitInline
 from billing.admin.plans import PlanAdmin
 from billing.admin.prices import PriceAdmin
-from billing.models import LimitRule, Plan, Price
+from billing.admin.usage_days import UsageDayAdmin
+from billing.admin.usage_records import UsageRecordAdmin
+from billing.models import LimitRule, Plan, Price, UsageRecord, UsageRollup
 from inference.admin.tenant_quotas import TenantWithQuotasAdmin
 from inference.models import MLModel
 from inference.registry import names
@@ -92,6 +94,22 @@ class PlatformTrustedDocumentAdmin(TrustedDocumentAdmin):
 @admin.register(Price)
 class PlatformPriceAdmin(PriceAdmin):
     """Prices, with every model in the sample call."""
+
+    def model_names(self) -> list[str]:
+        return meter_names()
+
+
+@admin.register(UsageRollup)
+class PlatformUsageDayAdmin(UsageDayAdmin):
+    """Daily usage, filtered by any model."""
+
+    def model_names(self) -> list[str]:
+        return meter_names()
+
+
+@admin.register(UsageRecord)
+class PlatformUsageRecordAdmin(UsageRecordAdmin):
+    """Usage records, filtered by any model."""
 
     def model_names(self) -> list[str]:
         return meter_names()

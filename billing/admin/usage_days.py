@@ -1,56 +1,46 @@
-"""Daily usage: the sums of all metered facts, with a total over what is filtered and a CSV of it."""
+"""Daily usage: the sums of all metered facts, with totals and a chart of what is filtered, and a CSV of it."""
 
-import csv
 import datetime as dt
-import io
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from django.contrib import admin
-from django.db.models import OuterRef, QuerySet, Subquery, Sum
-from django.http import HttpRequest, StreamingHttpResponse
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
 
+from billing.admin import usage_csv, usage_period
 from billing.admin.prices import without
+from billing.admin.usage_filters import (
+    TENANT,
+    ApiVersionFilter,
+    BoundedPaginator,
+    KeyFilter,
+    ModelFilter,
+    OperationFilter,
+    TenantFilter,
+)
+from billing.admin.usage_period import Period
 from billing.metering import reports as usage_reports
-from billing.metering.reports import SUMMED
+from billing.metering.reports import SUMMED, Sums
 from billing.models import UsageRollup
-from tenants.admin import formats
+from tenants.admin import charts, formats
+from tenants.admin.charts import Column, Series
 from tenants.admin.kit import FactsAdmin, display
-from tenants.models import ApiKey
+from tenants.models import ApiKey, Tenant
 
 if TYPE_CHECKING:
-    from django.contrib.admin import (
-        AllValuesFieldListFilter as AllValuesCheckboxFilter,
-    )
-    from django.contrib.admin import (
-        DateFieldListFilter as RangeDateFilter,
-    )
-    from django.contrib.admin import (
-        RelatedFieldListFilter as MultipleRelatedDropdownFilter,
-    )
+    from django.contrib.admin import DateFieldListFilter as RangeDateFilter
+    from django.contrib.admin.views.main import ChangeList
 else:
-    from unfold.contrib.filters.admin import (
-        AllValuesCheckboxFilter,
-        MultipleRelatedDropdownFilter,
-        RangeDateFilter,
-    )
+    from unfold.contrib.filters.admin import RangeDateFilter
+    from unfold.views import ChangeList
 
 _EXPORT: Final = "export"
-_COLUMNS: Final = (
-    "day",
-    "tenant",
-    "key",
-    "key_name",
-    "model",
-    "api_version",
-    "operation",
-    "calls",
-    "calls_of_model",
-    "inputs",
-    "cached_inputs",
-    "units",
-    "saved_units",
-)
+_MOST_DAYS: Final = 31
+_MOST_DAYS_FOUND: Final = 366
+_MOST_DAYS_STREAMED: Final = 10 * 366
+_STREAMED: Final = "_usage_is_streamed"
+_MOST_BARS: Final = 62
 
 
 def with_key_names(rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -61,47 +51,90 @@ def with_key_names(rows: QuerySet[Any]) -> QuerySet[Any]:
     return named
 
 
-@admin.register(UsageRollup)
+class _WithinPeriod(ChangeList):
+    """The list, and the sums of its days: read once, for totals and chart."""
+
+    period: Period
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[UsageRollup]:
+        self.period = usage_period.chosen(request.GET, most_days=most_days(request))
+        self.root_queryset = self.root_queryset.filter(day__range=(self.period.first, self.period.last))
+        return super().get_queryset(request, exclude_parameters)
+
+    @cached_property
+    def days(self) -> dict[dt.date, Sums]:
+        """The sums of everything that is filtered, by day; a day without usage is not there."""
+        rows = self.queryset.order_by().values("day").annotate(**{f"total_{name}": Sum(name) for name in SUMMED})
+        return {row["day"]: Sums(**{name: row[f"total_{name}"] for name in SUMMED}) for row in rows}
+
+
+def most_days(request: HttpRequest) -> int:
+    """Without a tenant or a model, which indexes find, each day more is thousands of rows more to sum. A file is streamed."""
+    if getattr(request, _STREAMED, False):
+        return _MOST_DAYS_STREAMED
+    return _MOST_DAYS_FOUND if any(request.GET.get(name) for name in (TENANT, "model")) else _MOST_DAYS
+
+
 class UsageDayAdmin(FactsAdmin[UsageRollup]):
+    """Registered by the roof, which knows the models."""
+
     list_display = [
-        "day", "tenant", "key", "what", "api_version", "operation", "calls_n", "model_calls_n", "inputs_n", "cached_n",
+        "day", "whose", "key", "what", "api_version", "operation", "calls_n", "model_calls_n", "inputs_n", "cached_n",
         "units_n", "saved_n",
     ]  # fmt: skip
     list_filter = [
         ("day", RangeDateFilter),
-        ("tenant", MultipleRelatedDropdownFilter),
-        ("model", AllValuesCheckboxFilter),
-        ("api_version", AllValuesCheckboxFilter),
-        ("operation", AllValuesCheckboxFilter),
+        ("tenant", TenantFilter),
+        KeyFilter,
+        ModelFilter,
+        ApiVersionFilter,
+        OperationFilter,
     ]
-    list_select_related = ["tenant"]
-    search_fields = ["tenant__name", "tenant__slug", "key_uid", "model"]
-    search_help_text = "Tenant, key id or model"
+    list_select_related = False
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    search_fields = ["key_uid"]  # get_search_results says what is searched; without a field there is no box
+    search_help_text = "Name of a tenant, or a key id or model in full"
     list_before_template = "admin/billing/usage_totals.html"
     ordering = ["-day", "-units"]
-    list_per_page = 100
+    list_per_page = 50
+
+    def model_names(self) -> list[str]:
+        """Models by which usage can be filtered; the roof knows them."""
+        return []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UsageRollup]:
-        return with_key_names(super().get_queryset(request))
+        return with_key_names(super().get_queryset(request)).prefetch_related("tenant")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[UsageRollup], search_term: str
+    ) -> tuple[QuerySet[UsageRollup], bool]:
+        """Tenants are found by name among the tenants, so that no text is looked for in a million rows of usage."""
+        words = search_term.split()
+        for word in words:
+            tenants = Tenant.objects.filter(Q(name__icontains=word) | Q(slug__icontains=word)).values("pk")
+            queryset = queryset.filter(Q(tenant__in=tenants) | Q(key_uid=word) | Q(model=word))
+        return queryset, False
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return _WithinPeriod
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         export = request.GET.get(_EXPORT) == "csv"
         request.GET = without(request.GET, _EXPORT)  # type: ignore[assignment]  # Django's list refuses what it does not know
         if export and self.has_view_permission(request):
-            return _csv_answer(self.get_changelist_instance(request).get_queryset(request))
+            setattr(request, _STREAMED, True)
+            return usage_csv.answer(self.get_changelist_instance(request).get_queryset(request))
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None)
         if context is not None and "cl" in context:
-            sums = {name: Sum(name) for name in SUMMED}
-            totals = context["cl"].queryset.order_by().aggregate(**sums)
-            query = request.GET.copy()
-            query[_EXPORT] = "csv"
-            context |= {
-                "totals": {name: f"{value or 0:,}" for name, value in totals.items()}
-                | {"hit_ratio": formats.share(totals["cached_inputs"] or 0, totals["inputs"] or 0)},
-                "csv_query": query.urlencode(),
-            }
+            context |= _summary(request, context["cl"])
         return response
+
+    @display(description="Tenant")
+    def whose(self, row: UsageRollup) -> str:
+        """Not the field itself, for which Django's list would join the tenants."""
+        return row.tenant.name
 
     @display(description="Key", ordering="key_uid")
     def key(self, row: UsageRollup) -> str:
@@ -136,36 +169,33 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
         return formats.number(row.saved_units)
 
 
-def _csv_answer(rows: QuerySet[UsageRollup]) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(_csv_lines(rows), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="usage-{dt.datetime.now(dt.UTC):%Y-%m-%d}.csv"'
-    return response
+def _summary(request: HttpRequest, shown: _WithinPeriod) -> dict[str, Any]:
+    """What stands above the list: the period, totals, and the chart."""
+    total = Sums.of(list(shown.days.values()))
+    export = request.GET.copy()
+    export[_EXPORT] = "csv"
+    period = shown.period
+    return {
+        "period": period,
+        "presets": usage_period.presets(request.GET, period, most_days=most_days(request)),
+        "most_days": most_days(request),
+        "each": "day" if period.days <= _MOST_BARS else "week",
+        "totals": {name: f"{getattr(total, name):,}" for name in SUMMED}
+        | {"hit_ratio": formats.share(total.cached_inputs, total.inputs)},
+        "chart": _chart(request, shown),
+        "csv_query": export.urlencode(),
+    }
 
 
-def _csv_lines(rows: QuerySet[UsageRollup]) -> Iterator[str]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow(_COLUMNS)
-    for row in rows.iterator(chunk_size=1000):
-        key_name = row.key_name or ""  # type: ignore[attr-defined]  # annotated by with_key_names
-        names = [row.tenant.slug, row.key_uid, key_name, usage_reports.named(row.model), row.api_version, row.operation]
-        writer.writerow(
-            [
-                row.day.isoformat(),
-                *map(_harmless, names),
-                row.calls,
-                row.model_calls,
-                row.inputs,
-                row.cached_inputs,
-                row.units,
-                row.saved_units,
-            ]
-        )
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-
-
-def _harmless(text: str) -> str:
-    """Spreadsheets run a cell that begins like a formula, and customers choose the names of their keys."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def _chart(request: HttpRequest, shown: _WithinPeriod) -> SafeString:
+    """Units a day, or a week where there are many days; a bar leads to its days."""
+    step = 1 if shown.period.days <= _MOST_BARS else 7
+    columns = []
+    for first, last in shown.period.parts(step):
+        link = request.GET.copy()
+        link.pop("p", None)
+        link[usage_period.FROM], link[usage_period.TO] = first.isoformat(), last.isoformat()
+        units = sum(sums.units for day, sums in shown.days.items() if first <= day <= last)
+        columns.append(Column(Period(first, last).title, f"{first.day} {first:%b}", (units,), f"?{link.urlencode()}"))
+    each = "day" if step == 1 else "week"
+    return charts.stacked(columns, [Series("units", "plain")], label=f"Units a {each}, {shown.period.title}")

@@ -20,14 +20,19 @@ class UsageRecord(models.Model):
     """
 
     id = models.CharField(primary_key=True, max_length=64, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_records")
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.PROTECT,
+        related_name="usage_records",
+        db_index=False,  # usage_tenant_time begins with it
+    )
     key_uid = models.CharField("key", max_length=24)
     occurred_at = models.DateTimeField()
     request_id = models.CharField(max_length=128)
     operation = models.CharField(max_length=16)
     model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
     model_version = models.CharField(max_length=64, blank=True)
-    api_version = models.CharField(max_length=16, blank=True)
+    api_version = models.CharField("API version", max_length=16, blank=True)
     inputs = models.IntegerField(default=1)
     cached = models.BooleanField(default=False)
     units = models.BigIntegerField()
@@ -63,6 +68,8 @@ class UsageRecord(models.Model):
         indexes = [
             models.Index(fields=["tenant", "-occurred_at"], name="usage_tenant_time"),
             models.Index(fields=["-occurred_at"], name="usage_time"),
+            models.Index(fields=["key_uid", "-occurred_at"], name="usage_key_time"),
+            models.Index(fields=["model", "-occurred_at"], name="usage_model_time"),
             models.Index(fields=["request_id"], name="usage_request"),
         ]
 
@@ -77,10 +84,15 @@ class UsageRollup(models.Model):
     """
 
     day = models.DateField()
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="usage_rollups")
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.PROTECT,
+        related_name="usage_rollups",
+        db_index=False,  # rollup_tenant_day begins with it
+    )
     key_uid = models.CharField("key", max_length=24)
     model = models.CharField(max_length=MAX_METER_CHARS, blank=True)
-    api_version = models.CharField(max_length=16, blank=True)
+    api_version = models.CharField("API version", max_length=16, blank=True)
     operation = models.CharField(max_length=16)
     calls = models.PositiveBigIntegerField(
         default=0, help_text="Each call once: on its only input, or on the call itself."
@@ -103,7 +115,10 @@ class UsageRollup(models.Model):
                 name="one_rollup_a_day_and_subject",
             )
         ]
-        indexes = [models.Index(fields=["tenant", "day"], name="rollup_tenant_day")]
+        indexes = [
+            models.Index(fields=["tenant", "day"], name="rollup_tenant_day"),
+            models.Index(fields=["model", "day"], name="rollup_model_day"),
+        ]
 
     def __str__(self) -> str:
         return f"{dates.day(self.day)} {self.tenant_id} {self.model}: {self.units} units"
