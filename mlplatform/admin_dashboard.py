@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any, Final
 
-from auditlog.models import LogEntry
 from django.db.models import Sum
 from django.http import HttpRequest
 from django.urls import reverse
@@ -20,13 +19,13 @@ from mlplatform import admin_figures, attention, traffic_page
 from mlplatform.admin_figures import known
 from mlplatform.lib import clock, dates
 from mlplatform.observability import traffic
+from mlplatform.recent_changes import recent_changes
 from tenants.admin import charts
 from tenants.admin.charts import Column, Series
 from tenants.models import User
 
 DAYS: Final = 14
 _TOP: Final = 6
-_RECENT: Final = 6
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -95,11 +94,6 @@ def top_tenants(months: Sequence[ContractMonth]) -> list[TopTenant]:
         )
         for one in nlargest(_TOP, (one for one in months if one.units > 0), key=lambda one: one.units)
     ]
-
-
-def recent_changes() -> list[LogEntry]:
-    """What was changed last, by whom."""
-    return list(LogEntry.objects.select_related("actor", "content_type").order_by("-timestamp")[:_RECENT])
 
 
 def _units_chart(days: dict[dt.date, int]) -> SafeString:

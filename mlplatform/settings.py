@@ -338,6 +338,7 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 WHITENOISE_AUTOREFRESH = DEBUG
 AUDITLOG_INCLUDE_ALL_MODELS = False
 AUDITLOG_DISABLE_ON_RAW_SAVE = True
+AUDITLOG_CID_GETTER = "mlplatform.lib.tracing.request_id"  # what one request changed is shown as one change
 LOGIN_URL = reverse_lazy("admin:login")
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "mlplatform",

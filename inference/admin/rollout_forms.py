@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 
 from inference.models import MLModel, ModelVersion, Rollout, VersionState
+from inference.registry.rollouts import sunset
 
 if TYPE_CHECKING:
     from django.forms import NumberInput as UnfoldAdminDecimalFieldWidget
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from django.forms import Select as UnfoldAdminSelectWidget
 else:
     from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget
+
+
+def to_be_tried(model: MLModel) -> list[ModelVersion]:
+    """Versions that are ready and have not ended by their schedule, the newest first."""
+    ready = ModelVersion.objects.select_related("model__owner").filter(model=model, state=VersionState.READY)
+    return sunset.without_ended(list(ready.order_by("-created_at")))
 
 
 class ShadowForm(forms.Form):
@@ -29,8 +36,7 @@ class ShadowForm(forms.Form):
     def __init__(self, *, model: MLModel, running: Rollout | None, **given: Any) -> None:
         initial = {"version": running.candidate.version, "percent": running.percent} if running else {}
         super().__init__(**given, initial=initial)
-        ready = ModelVersion.objects.filter(model=model, state=VersionState.READY).order_by("-created_at")
-        names = [running.candidate.version] if running else list(ready.values_list("version", flat=True))
+        names = [running.candidate.version] if running else [version.version for version in to_be_tried(model)]
         chosen = self.fields["version"]
         assert isinstance(chosen, forms.ChoiceField)  # noqa: S101 - declared above
         chosen.choices = [(name, name) for name in names]

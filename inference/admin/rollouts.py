@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from inference.admin.rollout_forms import CanaryForm, ShadowForm
+from inference.admin.rollout_forms import CanaryForm, ShadowForm, to_be_tried
 from inference.models import MLModel, ModelVersion, PromotionReason, Rollout, RolloutKind, RolloutState, VersionState
 from inference.registry import versions
 from inference.registry.rollouts import promotions, trials
@@ -123,6 +123,7 @@ def _facts(model: MLModel) -> dict[str, Any]:
         "owner": model.owner,
         "live": live,
         "live_since": formats.age(live.live_since if live else None, never="at an unknown time"),
+        "ready": [] if live else [{"version": one.version, "promote": _promote(one.pk)} for one in to_be_tried(model)],
         "back": promotions.target_of_rollback(model, live=live) if live else None,
         "history": [
             {
@@ -188,8 +189,12 @@ def _trial(row: Rollout) -> dict[str, Any]:
         "percent": row.percent,
         "since": formats.age(row.started_at),
         "by": row.started_by,
-        "promote": reverse("admin:inference_modelversion_promote", args=[row.candidate_id]),
+        "promote": _promote(row.candidate_id),
     }
+
+
+def _promote(version_id: int) -> str:
+    return reverse("admin:inference_modelversion_promote", args=[version_id])
 
 
 def _line(name: str, seen: Mapping[str, Any]) -> Line:

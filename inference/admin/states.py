@@ -27,11 +27,9 @@ def state_badge(version: ModelVersion) -> SafeString:
 def accuracy(version: ModelVersion) -> SafeString:
     """Such as ``90.8 %``, with how it was measured below."""
     if version.accuracy is None:
-        return format_html('<span class="p-subtle">{}</span>', version.accuracy_note or "not measured")
-    note = version.accuracy_note or "nobody wrote down how it was measured"
+        return formats.note(version.accuracy_note or "not measured")
     return format_html(
-        '<span class="p-number">{} %</span><span class="p-note" title="{}">{}</span>',
+        '<span class="p-number">{} %</span>{}',
         f"{version.accuracy:.1%}"[:-1],
-        note,
-        note,
+        formats.note(version.accuracy_note or "how it was measured was not written down"),
     )

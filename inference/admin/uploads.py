@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 
 from inference.models import ModelVersion
 from inference.registry.packages import push
+from mlplatform.lib import prose
 from mlplatform.lib.errors import PlatformError
 from tenants.admin.kit import StaffAdmin, action
 from tenants.models import Tenant, User
@@ -58,7 +59,8 @@ class UploadPage(StaffAdmin[ModelVersion]):
                     operator=True,
                 )
             except PlatformError as error:
-                form.add_error("package", f"{error.field}: {error.detail}" if error.field else error.detail)
+                told = f"`{error.field}`: {error.detail}" if error.field else error.detail
+                form.add_error("package", prose.html(told))
             except OperationalError:
                 # The task is sent after the commit, so the version is there; only the worker was not told.
                 messages.warning(

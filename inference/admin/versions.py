@@ -17,6 +17,7 @@ from inference.admin.uploads import UploadPage
 from inference.admin.version_form import CONTRACT, MEASURED, RUNNING, VersionForm
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.registry import names, versions
+from inference.registry.rollouts import sunset
 from mlplatform.lib.errors import unavailable
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
@@ -245,8 +246,10 @@ class ModelVersionAdmin(UploadPage):
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """Only what the version's state allows."""
-        state = ModelVersion.objects.filter(pk=object_id).values_list("state", flat=True).first()
-        possible = _POSSIBLE[VersionState(state)] if state else set()
+        version = ModelVersion.objects.select_related("model__owner").filter(pk=object_id).first()
+        possible = _POSSIBLE[VersionState(version.state)] if version is not None else set()
+        if version is not None and "promote" in possible and sunset.has_ended(version):
+            possible = possible - {"promote"}
         found: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]  # unfold's
         return [entry for entry in found if entry.action_name.rpartition("_")[2] in possible]
 

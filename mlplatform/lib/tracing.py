@@ -29,6 +29,12 @@ def enter_request(request_id: str) -> None:
     _current.set(request_id)
 
 
+def request_id() -> str | None:
+    """The id of the request that is being answered; None outside of one."""
+    current = _current.get()
+    return None if current == "-" else current
+
+
 def child_traceparent(offered: str | None) -> str:
     """This service's span of the caller's trace (W3C Trace Context), or of a new trace if none or a broken one came."""
     match = _TRACEPARENT.fullmatch(offered or "")

@@ -47,6 +47,20 @@ class AboutFilter(SimpleListFilter):
         return queryset.filter(history.entries_about(row)) if row is not None else queryset.none()
 
 
+def author(entry: LogEntry) -> str:
+    """Who made the change: a person, a key, or the system."""
+    if entry.actor is not None:
+        return str(entry.actor)
+    if key := (entry.additional_data or {}).get("api_key_name"):
+        return f"the key {key} of {entry.additional_data.get('tenant', 'a tenant')}"
+    return entry.actor_email or "the system"
+
+
+def done(entry: LogEntry) -> str:
+    """What was done, as the end of a sentence: ``created``."""
+    return _ACTIONS[entry.action][0].lower()
+
+
 class AuditLogAdmin(FactsAdmin[LogEntry]):
     """Registered by the roof in place of django-auditlog's own page."""
 
@@ -79,11 +93,7 @@ class AuditLogAdmin(FactsAdmin[LogEntry]):
 
     @display(description="Who", ordering="actor__email")
     def who(self, entry: LogEntry) -> str:
-        if entry.actor is not None:
-            return str(entry.actor)
-        if key := (entry.additional_data or {}).get("api_key_name"):
-            return f"the key {key} of {entry.additional_data.get('tenant', 'a tenant')}"
-        return entry.actor_email or "the system"
+        return author(entry)
 
     @display(description="From")
     def from_where(self, entry: LogEntry) -> str:

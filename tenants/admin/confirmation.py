@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
+from mlplatform.lib import prose
 from mlplatform.lib.errors import PlatformError
 
 CONFIRMED = "confirmed"
@@ -62,4 +63,4 @@ def do(request: HttpRequest, act: Callable[[], str]) -> None:
     try:
         messages.success(request, act())
     except PlatformError as error:
-        messages.error(request, error.detail)
+        messages.error(request, prose.html(error.detail))

@@ -7,7 +7,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from mlplatform.lib import clock, dates
+from mlplatform.lib import clock, dates, prose
 
 Tone = Literal["success", "warning", "danger", "info", "neutral"]
 _STEPS: Final = (
@@ -43,6 +43,11 @@ def words(moment: dt.datetime) -> str:
             count = int(abs(seconds) // length)
             return f"{count} {name}s ago" if seconds > 0 else f"in {count} {name}s"
     return "just now" if seconds >= 0 else "in a moment"
+
+
+def note(text: str) -> SafeString:
+    """A remark below a value: its first two lines, and all of it on the pointer."""
+    return format_html('<span class="p-note p-clamp" title="{}">{}</span>', prose.plain(text), prose.html(text))
 
 
 def code(text: str, *, wrap: bool = False) -> SafeString:

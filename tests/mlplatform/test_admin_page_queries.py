@@ -3,6 +3,7 @@
 How long pages take on the whole of it is measured by ``make bench pages``.
 """
 
+import re
 from typing import Final
 
 import pytest
@@ -41,7 +42,7 @@ def test_no_page_asks_more_often_than_it_may(busy: User) -> None:
     client = staff.signed_in(busy)
     # A process reads schedules, models and prices once and keeps them in memory.
     client.get(reverse("admin:tenants_deprecationschedule_timeline"))
-    too_many, too_large = {}, {}
+    too_many, too_large, backticks = {}, {}, []
     for page in addresses.pages(busy):
         with CaptureQueriesContext(connection) as captured:
             answer = client.get(page.address)
@@ -49,7 +50,16 @@ def test_no_page_asks_more_often_than_it_may(busy: User) -> None:
         kb = len(answer.getvalue()) / 1000
         if len(captured) > MOST_QUERIES and page.name not in _NOT_YET:
             too_many[page.name] = [query["sql"][:100] for query in captured]
+        if "`" in _words(answer.getvalue().decode()) and not page.file:
+            backticks.append(page.name)
         if kb > MOST_KB and not page.file and page.name not in _NOT_YET:
             too_large[page.name] = round(kb)
     assert too_many == {}
     assert too_large == {}
+    assert backticks == []
+
+
+def _words(html: str) -> str:
+    """What people read: texts and what the pointer shows, without scripts and what can be edited."""
+    html = re.sub(r"<(script|style|textarea)\b.*?</\1>", "", html, flags=re.DOTALL)
+    return re.sub(r"<input\b[^>]*>", "", html)

@@ -112,7 +112,7 @@ class ApiVersionAdmin(StaffAdmin[ApiVersion]):
 
     @display(description="Summary")
     def summary_short(self, version: ApiVersion) -> SafeString:
-        return format_html('<span class="p-note" title="{}">{}</span>', version.summary, version.summary or "–")
+        return formats.note(version.summary or "–")
 
     def get_changeform_initial_data(self, request: HttpRequest) -> Any:
         return {

@@ -7,9 +7,12 @@ from inference.models import MLModel, ModelVersion, Promotion, Rollout, RolloutS
 from inference.registry import versions
 from inference.registry.rollouts import trials
 from inference.trials import canary, counting
+from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError
+from tenants.models import DeprecationSchedule
 from tests.conftest import Customer
 from tests.support import staff
+from tests.support.impacted import DAY
 from tests.support.tiny_model import make_version
 from tests.support.walked_clock import published_at_once
 
@@ -139,10 +142,36 @@ def test_a_promotion_by_a_person_names_the_person(admin: Client, page: str) -> N
     assert (str(latest.version), latest.by and latest.by.email) == ("tiny@3.0.0", "ada@staff.example")
 
 
+def test_without_a_live_version_nothing_is_tried_and_a_ready_one_can_be_promoted(admin: Client) -> None:
+    version = make_version(state="ready")
+    address = f"/admin/inference/mlmodel/{version.model_id}/rollouts/"
+    shown = admin.get(address).content.decode()
+    assert "none is live" in shown
+    assert f"/admin/inference/modelversion/{version.pk}/promote/" in shown
+    assert "start_canary" not in shown
+    assert "start_shadow" not in shown
+
+
+def test_a_version_that_has_ended_is_neither_tried_nor_promoted(admin: Client, page: str) -> None:
+    make_version(version="4.0.0", state="ready")
+    now = clock.now()
+    DeprecationSchedule.objects.create(
+        kind="model_version", subject="tiny@4.0.0", successor="tiny@2.0.0", reason="So.", guide="Use 2.0.0.",
+        announce_at=now - 3 * DAY, deprecate_at=now - 2 * DAY, sunset_at=now - DAY,
+    )  # fmt: skip
+    forms = admin.get(page).context
+    for name in ("canary_form", "shadow_form"):
+        assert [value for value, _ in forms[name].fields["version"].choices] == ["3.0.0", "1.0.0"]
+    ended, ready = (ModelVersion.objects.get(version=number).pk for number in ("4.0.0", "3.0.0"))
+    promotes = "/admin/inference/modelversion/{}/promote/"
+    assert promotes.format(ready) in admin.get(f"/admin/inference/modelversion/{ready}/change/").content.decode()
+    assert promotes.format(ended) not in admin.get(f"/admin/inference/modelversion/{ended}/change/").content.decode()
+
+
 def test_the_page_of_nothing(admin: Client) -> None:
     version = make_version(state="staged")
     shown = admin.get(f"/admin/inference/mlmodel/{version.model_id}/rollouts/").content.decode()
     assert "No version is live" in shown
-    assert "No version is ready to be tried" in shown
+    assert "Stage and verify a version, and promote it." in shown
     assert admin.get("/admin/inference/mlmodel/999999/rollouts/").status_code == 404
     assert not trials.stop(model=version.model, kind="canary")

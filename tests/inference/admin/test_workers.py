@@ -1,5 +1,7 @@
 """The page "Workers": what is shown to whom, and draining with a question before it."""
 
+import re
+
 import pytest
 from auditlog.models import LogEntry
 from django.test import Client
@@ -52,7 +54,9 @@ def test_it_shows_each_pool_with_what_waits_and_who_computes(admin: Client) -> N
     beat("gpu-1@host", "gpu", "spare")
     redis.state().lpush("celery:gpu", *range(15))
     redis.state().lpush(list_name("gpu", 9), "in the background")
-    pools = {pool.name: pool for pool in admin.get(PAGE).context["pools"]}
+    answer = admin.get(PAGE)
+    assert 'class="p-right p-number">1</td>' in re.sub(r"\s*<span.*?</span>", "", answer.content.decode())
+    pools = {pool.name: pool for pool in answer.context["pools"]}
     assert {name: (pool.accepting, pool.waiting, pool.models, pool.tone) for name, pool in pools.items()} == {
         "gpu": (1, 16, ("tiny@1.0.0",), "warning"),
         "large": (0, 0, ("huge@1.0.0",), "danger"),
