@@ -228,7 +228,7 @@ class ApiKeyAdmin(SecretPage):
 def _require_power(request: HttpRequest, key: ApiKey) -> None:
     """An operator's key manages every model, so who gets a secret of one must have that right. Raises PermissionDenied."""
     if key.tenant.operator and "models:write" in key.scopes and not request.user.has_perm(_MANAGES_MODELS):
-        raise PermissionDenied("A key that manages every model is issued by whoever may change models.")
+        raise PermissionDenied("A key that manages every model is issued by staff who may change models.")
 
 
 def _life(secret: ApiKeySecret) -> str:

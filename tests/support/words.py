@@ -18,8 +18,8 @@ _PAGES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Pro
 _SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".html", ".txt", ".proto", ".graphql", ".toml"})
 _EXEMPT: Final = ("bench/RESULTS.md", "bench/reference/", "inference/grpc/generated/")
 """What was measured as it was said then, and what others wrote."""
-_ELSEWHERE: Final = ("tenants/admin/", "billing/admin/", "inference/admin/", "templates/")
-"""Rooms that are being rewritten; to be emptied."""
+_ELSEWHERE: Final = ("inference/admin/states.py", "inference/admin/uploads.py", "templates/admin/inference/")
+"""Pages that are being rewritten; to be emptied."""
 
 _WHO: Final = "name the thing: a tenant, a call, a caller, a process, a reader"
 SAY: Final[Mapping[str, str]] = {

@@ -62,7 +62,7 @@ class BrownoutForm(forms.Form):
 
 
 class ExtensionForm(forms.Form):
-    until = moment_field("Until (UTC)", "The tenant's own sunset, later than everybody's.")
+    until = moment_field("Until (UTC)", "The tenant's own sunset, later than that of all.")
     reason = forms.CharField(
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}), help_text="For the next person who asks."
     )
@@ -140,7 +140,7 @@ class ReliefPages(StaffAdmin[DeprecationSchedule]):
             act,
             title=f"{schedule.subject} longer for {tenant.name}",
             notes=[
-                f"For everybody else {schedule.subject} ends on {dates.moment(schedule.sunset_at)}.",
+                f"For other tenants {schedule.subject} ends on {dates.moment(schedule.sunset_at)}.",
                 "You are named as the one who approved it.",
             ],
             button="Change the extension" if before else "Grant the extension",

@@ -157,7 +157,7 @@ def test_an_extension_moves_the_countdown(acme: Customer, globex: Customer, walk
     assert told(acme)[2:] == ["1d:2027-10-21"]
     notice = Notice.objects.get(moment="1d:2027-10-21")
     assert "ends in 1 day, on 21 October 2027" in notice.subject
-    assert "This is your own end: everybody else's is 22 August 2027" in notice.text
+    assert "This is your own end: that of others is 22 August 2027" in notice.text
     last = Event.objects.filter(tenant=acme.tenant).latest("occurred_at")
     assert last.data["sunset_at"] == until.isoformat()
     walk(until)
