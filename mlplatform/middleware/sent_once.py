@@ -28,7 +28,7 @@ UNGUARDED: Final = Counter("mlplatform_forms_unguarded_total", "Forms that were 
 
 _GROUP: Final = "sent-once"
 _TOKEN: Final = "csrfmiddlewaretoken"  # noqa: S105 - a field's name
-_KEPT_S: Final = 3600
+_KEPT_S: Final = 600
 _PATIENCE_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _CLAIM: Final = b"-"

@@ -9,9 +9,10 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
+from billing.models import LimitRule, Price
 from mlplatform.lib import redis
 from mlplatform.middleware.sent_once import SentOnceMiddleware
-from tenants.models import ApiKey, TrustedDocument, User
+from tenants.models import ApiKey, Tenant, TrustedDocument, User
 from tests.conftest import Customer
 from tests.support import staff
 from tests.support.redis_server import RedisServer
@@ -19,6 +20,16 @@ from tests.support.redis_server import RedisServer
 pytestmark = pytest.mark.django_db
 
 KEYS = "/admin/tenants/apikey/"
+LIMIT = {
+    "name": "hour",
+    "kind": "fixed_window",
+    "counts": "units",
+    "scope": "tenant",
+    "amount": "9",
+    "window_s": "60",
+    "rate": "0",
+}
+FREE = {"per_input": "0", "cached_per_input": "0"}
 
 
 @pytest.fixture
@@ -78,7 +89,10 @@ def test_a_form_with_a_mistake_may_be_sent_again(browser: Client, acme: Customer
 @pytest.mark.parametrize(
     ("page", "fields", "count"),
     [
-        ("tenants/user/add/", {"email": "new@acme.example", "usable_password": "false"}, User.objects.count),
+        ("tenants/user/add/", {"email": "new@acme.example"}, User.objects.count),
+        ("tenants/tenant/add/", {"name": "Initech"}, Tenant.objects.count),
+        ("billing/limitrule/add/", LIMIT, LimitRule.objects.count),
+        ("billing/price/add/", {"operation": "batch", "per_call": "5"} | FREE, Price.objects.count),
         ("tenants/trusteddocument/add/", {"name": "home", "text": "{ me { keyName } }"}, TrustedDocument.objects.count),
         ("tenants/apikey/{key}/rotate/", {"overlap": "0"}, lambda: ApiKey.objects.get().secrets.count()),
     ],
