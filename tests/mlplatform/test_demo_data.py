@@ -17,7 +17,7 @@ from tenants.deprecations import schedules
 from tenants.models import ApiKey, DeprecationSchedule, Tenant, User
 
 pytestmark = pytest.mark.django_db
-NAMES = {"base_url", "grpc_target", "tenants", "admin_url", "admin_username", "admin_password", "portal_url"}
+NAMES = {"base_url", "grpc_target", "tenants", "admin_url", "admin_username", "admin_password"}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_what_is_written_works_and_only_its_owner_can_read_it(data_dir: Path) ->
     assert set(demo["tenants"]) == {"acme", "globex"}
     for slug, entry in demo["tenants"].items():
         assert authentication.authenticate(entry["api_key"], address="127.0.0.1").tenant_slug == slug
-        assert sign_in(username=entry["portal_username"], password=entry["portal_password"]) is not None
+        assert sign_in(username=entry["username"], password=entry["password"]) is not None
     admin = sign_in(username=demo["admin_username"], password=demo["admin_password"])
     assert isinstance(admin, User)
     assert admin.is_superuser
@@ -64,6 +64,19 @@ def test_a_second_start_changes_nothing_but_addresses(settings: Settings) -> Non
     assert (second["tenants"], second["admin_password"]) == (first["tenants"], first["admin_password"])
 
 
+def test_the_logins_of_an_earlier_release_go_on_under_their_new_names() -> None:
+    path = demo_data.seed()
+    first = json.loads(path.read_text())
+    old = {
+        slug: {name if name == "api_key" else f"portal_{name}": value for name, value in entry.items()}
+        for slug, entry in first["tenants"].items()
+    }
+    path.write_text(json.dumps(first | {"tenants": old, "portal_url": "http://127.0.0.1:8000/portal/"}))
+    demo_data.seed()
+    assert json.loads(path.read_text()) == first
+    assert "portal" not in path.read_text()
+
+
 def test_a_lost_file_is_written_anew_with_fresh_secrets(data_dir: Path) -> None:
     path = demo_data.seed()
     first = json.loads(path.read_text())
@@ -73,7 +86,7 @@ def test_a_lost_file_is_written_anew_with_fresh_secrets(data_dir: Path) -> None:
     for slug in ("acme", "globex"):
         assert first["tenants"][slug]["api_key"] != second["tenants"][slug]["api_key"]
         entry = second["tenants"][slug]
-        assert sign_in(username=entry["portal_username"], password=entry["portal_password"]) is not None
+        assert sign_in(username=entry["username"], password=entry["password"]) is not None
     assert second["admin_password"] != first["admin_password"]
     assert Tenant.objects.count() == 2
 

@@ -158,7 +158,7 @@ def secrets_of(stack: Stack, clients: list[Client]) -> dict[str, bytes]:
     demo = json.loads((stack.data_dir / "demo.json").read_text())
     found = {"SECRET_KEY": SECRET_KEY, "admin": demo["admin_password"]}
     for slug, tenant in demo["tenants"].items():
-        found |= {f"key of {slug}": tenant["api_key"], f"password of {slug}": tenant["portal_password"]}
+        found |= {f"key of {slug}": tenant["api_key"], f"password of {slug}": tenant["password"]}
     for one in clients:
         found |= {f"key of {one.tenant_id}": one.secret, f"password of {one.tenant_id}": one.password}
     found |= {f"password of {server.role}": server.password for server in (stack.state, stack.cache)}
