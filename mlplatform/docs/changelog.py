@@ -6,8 +6,9 @@ Only what was announced is told. What concerns one tenant, such as an extension 
 import datetime as dt
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import quote
 
 from django.conf import settings
 from django.db.models import F, Prefetch, Q
@@ -39,14 +40,21 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened, or that will. ``key`` never changes; ``guide`` is a path or empty."""
+    """One thing that happened, or that will. ``key`` never changes; ``subject`` is ``v1`` or ``sentiment@1.0.0``; ``guide`` is a
+    path or empty."""
 
     key: str
     kind: str
     at: dt.datetime
     title: str
     html: SafeString
+    subject: str
     guide: str = ""
+
+    @property
+    def about(self) -> str:
+        """What one can filter by: an API version, or a model whatever its version."""
+        return self.subject.partition("@")[0]
 
     @property
     def label(self) -> str:
@@ -59,10 +67,18 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Changelog:
-    """``past`` newest first, ``coming`` soonest first."""
+    """``past`` newest first, ``coming`` soonest first. ``api_versions`` and ``models`` are those that any entry is about."""
 
     past: list[Entry]
     coming: list[Entry]
+    api_versions: list[str]
+    models: list[str]
+
+
+def about(log: Changelog, name: str) -> Changelog:
+    """The entries of one API version or model."""
+    past = [entry for entry in log.past if entry.about == name]
+    return replace(log, past=past, coming=[entry for entry in log.coming if entry.about == name])
 
 
 def current() -> Changelog:
@@ -80,24 +96,32 @@ def current() -> Changelog:
         for entry in (*_milestones(row, now), *_planned(row, now)):
             (past if entry.at <= now else coming).append(entry)
         coming.extend(_brownouts(row, now))
+    names = {entry.about for entry in (*past, *coming)}
+    api_versions = names.intersection(catalogue.current().api_versions)
     return Changelog(
         sorted(past, key=lambda entry: (entry.at, entry.key), reverse=True),
         sorted(coming, key=lambda entry: (entry.at, entry.key)),
+        api_versions=sorted(api_versions),
+        models=sorted(names - api_versions),
     )
 
 
-def atom() -> str:
-    """The past as an Atom feed (RFC 4287). Ids are made of keys, so they outlive a change of address."""
+def atom(name: str = "") -> str:
+    """The past, of one API version or model where it is named, as an Atom feed (RFC 4287).
+
+    Ids are made of keys, so they outlive a change of address.
+    """
     feed = Atom1Feed(
         title="mlplatform: changelog",
         link=f"{settings.BASE_URL}{PATH}",
-        feed_url=f"{settings.BASE_URL}{FEED_PATH}",
+        feed_url=f"{settings.BASE_URL}{FEED_PATH}" + (f"?about={quote(name)}" if name else ""),
         description="Releases, deprecations and ends of API versions and model versions.",
         language="en",
         author_name="mlplatform",
-        feed_guid=_urn("feed"),
+        feed_guid=_urn(f"feed:{name}" if name else "feed"),
     )
-    for entry in current().past[:_FEED_ENTRIES]:
+    log = about(current(), name) if name else current()
+    for entry in log.past[:_FEED_ENTRIES]:
         more = f'<p><a href="{entry.guide}">The migration guide</a></p>' if entry.guide else ""
         feed.add_item(
             title=entry.title,
@@ -133,6 +157,7 @@ def _api_releases(now: dt.datetime) -> Iterator[Entry]:
                 at=known.released_at,
                 title=f"API version {known.name} is released",
                 html=markdown.render(known.summary),
+                subject=known.name,
             )
 
 
@@ -148,6 +173,7 @@ def _model_releases(now: dt.datetime) -> Iterator[Entry]:
                 at=row.live_since,
                 title=f"{row} is live",
                 html=markdown.render(f"Calls that name `{row.model.name}` without a version go to it.{accuracy}"),
+                subject=str(row),
             )
 
 
@@ -160,7 +186,7 @@ def _milestones(row: DeprecationSchedule, now: dt.datetime) -> Iterator[Entry]:
     until = row.canceled_at or dt.datetime.max.replace(tzinfo=dt.UTC)
 
     def entry(kind: str, at: dt.datetime, title: str, text: str) -> Entry:
-        return Entry(f"{kind}-{row.subject}-{row.pk}", kind, at, title, markdown.render(text), guide)
+        return Entry(f"{kind}-{row.subject}-{row.pk}", kind, at, title, markdown.render(text), row.subject, guide)
 
     yield entry(
         "announcement",
@@ -192,6 +218,7 @@ def _planned(row: DeprecationSchedule, now: dt.datetime) -> Iterator[Entry]:
                 row.canceled_at,
                 f"{_named(row)} stays: its end is called off",
                 markdown.render("There is nothing that you have to do."),
+                row.subject,
             )
         return
     for window in row.shared:  # type: ignore[attr-defined]  # made by the prefetch
@@ -201,6 +228,7 @@ def _planned(row: DeprecationSchedule, now: dt.datetime) -> Iterator[Entry]:
             min(max(window.created_at, row.announce_at), now),
             f"A brownout of {_named(row)} is planned for {day(window.starts_at)}",
             markdown.render(_brownout_text(row, window)),
+            row.subject,
             _guide(row),
         )
 
@@ -215,6 +243,7 @@ def _brownouts(row: DeprecationSchedule, now: dt.datetime) -> Iterator[Entry]:
                     window.starts_at,
                     f"Brownout of {_named(row)}",
                     markdown.render(_brownout_text(row, window)),
+                    row.subject,
                     _guide(row),
                 )
 

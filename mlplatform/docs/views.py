@@ -3,16 +3,19 @@ the owner of a private model reads its migration guide with a key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 
-from mlplatform.docs import changelog, migration, openapi, readers
+from mlplatform.docs import changelog, guides, migration, openapi, readers
 from mlplatform.lib.errors import PlatformError
 from tenants.http import problems
 from tenants.http.problems import Wire
+
+_LONGEST_NAME: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,27 @@ def landing(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def api(request: HttpRequest, version: str = "v2") -> HttpResponse:
-    """``/docs`` and ``/docs/v1``: every operation, to read and to try."""
-    if version not in openapi.VERSIONS:
+def overview(request: HttpRequest) -> HttpResponse:
+    """``/docs``: every guide, and the ways to try and to read on."""
+    return render(request, "docs/overview.html", {"page": "guides", "groups": guides.GROUPS})
+
+
+@require_safe
+def guide(request: HttpRequest, slug: str) -> HttpResponse:
+    """``/docs/quickstart``: a guide, or one of the texts that guides refer to."""
+    text = guides.text_of(request.path_info)
+    if text is not None:
+        return HttpResponse(text, content_type="text/plain; charset=utf-8")
+    found = guides.find(slug)
+    if found is None:
         raise Http404
+    context = {"page": "guides", "guide": found, "document": guides.page_of(found), "groups": guides.GROUPS}
+    return render(request, "docs/guide.html", context)
+
+
+@require_safe
+def api(request: HttpRequest, version: str) -> HttpResponse:
+    """``/docs/v2`` and ``/docs/v1``: every operation, to read and to try."""
     return render(request, "docs/api.html", {"page": version, "version": version})
 
 
@@ -85,15 +105,19 @@ def _for_its_reader(request: HttpRequest, page: Callable[[int | None], HttpRespo
 
 @require_safe
 def change_list(request: HttpRequest) -> HttpResponse:
-    """``/docs/changelog``: what happened to versions, newest first, and what will."""
-    return render(request, "docs/changelog.html", {"page": "changelog", "log": changelog.current()})
+    """``/docs/changelog``: what happened to versions, newest first, and what will; ``?about=v1`` or a model's name filters."""
+    log, name = changelog.current(), request.GET.get("about", "")[:_LONGEST_NAME]
+    shown = changelog.about(log, name) if name else log
+    return render(request, "docs/changelog.html", {"page": "changelog", "log": shown, "about": name})
 
 
 @require_safe
 def change_feed(request: HttpRequest) -> HttpResponse:
     """``/docs/changelog.atom``: the same for feed readers."""
     return HttpResponse(
-        changelog.atom(), content_type="application/atom+xml; charset=utf-8", headers={"Cache-Control": "max-age=300"}
+        changelog.atom(request.GET.get("about", "")[:_LONGEST_NAME]),
+        content_type="application/atom+xml; charset=utf-8",
+        headers={"Cache-Control": "max-age=300"},
     )
 
 

@@ -1,7 +1,12 @@
-"""Markdown of staff as HTML for the public: no HTML of their own, no pictures, links only to where links may lead."""
+"""Markdown as HTML for the public: no HTML of its own, no pictures, links only to where links may lead.
+
+Staff write guides and announcements; the documents of the repository are pages of their own.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from django.utils.safestring import SafeString
@@ -43,6 +48,46 @@ def inline(text: str) -> SafeString:
     return _html(tokens)
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading of a page's second level; ``anchor`` is its id."""
+
+    anchor: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A document: its title, which the HTML has not, and what stands below it. ``anchors`` are the ids of all headings."""
+
+    title: str
+    html: SafeString
+    sections: tuple[Section, ...]
+    anchors: frozenset[str]
+
+
+def page(text: str, *, address_of: Callable[[str], str]) -> Page:
+    """A document whose first heading is its title.
+
+    ``address_of`` gives where a link of it leads; one that leads nowhere (empty) becomes plain text.
+    """
+    tokens = _markdown.parse(text)
+    title, tokens = _without_title(tokens)
+    sections, anchors = _name_headings(tokens)
+    for token in tokens:
+        if token.children:
+            token.children = _led(token.children, address_of)
+        if token.type == "fence":
+            token.attrSet("tabindex", "0")  # of its code, which scrolls
+    _mark_links(tokens)
+    html = (
+        _html(tokens)
+        .replace("<table>", '<div class="scroll" tabindex="0"><table>')
+        .replace("</table>", "</table></div>")
+    )
+    return Page(title, SafeString(html), tuple(sections), frozenset(anchors))
+
+
 def places(text: str, names: Sequence[str]) -> set[str]:
     """Which of the names have a paragraph ``[[name]]`` in the text."""
     return {name for name in names for token in _markdown.parse(text) if _is_place(token, name)}
@@ -51,6 +96,50 @@ def places(text: str, names: Sequence[str]) -> set[str]:
 def _html(tokens: list[Token]) -> SafeString:
     # The renderer escapes every text, and knows no HTML but its own and that of the blocks.
     return SafeString(_markdown.renderer.render(tokens, _markdown.options, {}))
+
+
+def _without_title(tokens: list[Token]) -> tuple[str, list[Token]]:
+    if len(tokens) < 3 or tokens[0].tag != "h1":
+        raise ValueError("a document begins with its title")
+    return _plain(tokens[1]), tokens[3:]
+
+
+def _plain(token: Token) -> str:
+    return "".join(child.content for child in token.children or () if child.type in {"text", "code_inline"})
+
+
+def _name_headings(tokens: list[Token]) -> tuple[list[Section], set[str]]:
+    """Give each heading the id that GitHub gives it."""
+    sections: list[Section] = []
+    anchors: set[str] = set()
+    for token, inside in pairwise(tokens):
+        if token.type == "heading_open":
+            title = _plain(inside)
+            plain = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+            number = 0
+            while (anchor := plain if not number else f"{plain}-{number}") in anchors:
+                number += 1
+            anchors.add(anchor)
+            token.attrSet("id", anchor)
+            if token.tag == "h2":
+                sections.append(Section(anchor, title))
+    return sections, anchors
+
+
+def _led(children: list[Token], address_of: Callable[[str], str]) -> list[Token]:
+    """The children with links to where they lead here."""
+    result: list[Token] = []
+    is_plain = False
+    for child in children:
+        if child.type == "link_open":
+            address = address_of(str(child.attrs.get("href", "")))
+            is_plain = not address
+            child.attrSet("href", address)
+        if not (is_plain and child.type in {"link_open", "link_close"}):
+            result.append(child)
+        if child.type == "link_close":
+            is_plain = False
+    return result
 
 
 def _is_place(token: Token, name: str) -> bool:

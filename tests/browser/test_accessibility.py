@@ -18,6 +18,9 @@ AXE: Final = files("axe_playwright_python").joinpath("axe.min.js").read_text()
 DOCUMENTS: Final = [
     "/",
     "/docs",
+    "/docs/quickstart",
+    "/docs/settings",
+    "/docs/adr/0001-admission-in-one-script",
     "/docs/v1",
     "/docs/v2",
     "/docs/problems",

@@ -12,6 +12,8 @@ RUN_BY: Final = {
     ("README.md", "python"): "tests/mlplatform/docs/test_first_calls.py",
     ("docs/api.md", "bash"): "tests/mlplatform/docs/test_api_guide.py",
     ("docs/api.md", "python"): "tests/mlplatform/docs/test_api_guide.py",
+    ("docs/quickstart.md", "bash"): "tests/mlplatform/docs/test_api_guide.py",
+    ("docs/quickstart.md", "python"): "tests/mlplatform/docs/test_api_guide.py",
     ("docs/grpc.md", "python"): "tests/inference/grpc/test_guide.py",
     ("docs/open-inference-protocol.md", "bash"): "tests/inference/oip/test_guide.py",
     ("docs/open-inference-protocol.md", "python"): "tests/inference/oip/test_guide.py",
@@ -33,6 +35,7 @@ BY_FIRST_LINE: Final = {
     ("README.md", "grpcurl -plaintext"): FIRST_CALLS,
     ("docs/graphql.md", "curl -s"): FIRST_CALLS,
     ("docs/api.md", "export BASE_URL="): _EXPORTS,
+    ("docs/quickstart.md", "export BASE_URL="): _EXPORTS,
     ("docs/grpc.md", "export GRPC_TARGET="): _EXPORTS,
     (
         "docs/grpc.md",

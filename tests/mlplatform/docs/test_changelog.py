@@ -30,9 +30,9 @@ def on_new_years_day(walk: Walk) -> None:
     walk(START)
 
 
-def feed() -> Any:
+def feed(query: str = "") -> Any:
     """The feed as a reader that is not ours understands it, which must have nothing to complain of."""
-    answer = Api().get("/docs/changelog.atom")
+    answer = Api().get("/docs/changelog.atom", QUERY_STRING=query.removeprefix("?"))
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/atom+xml; charset=utf-8"
     parsed = feedparser.parse(answer.content)
@@ -52,6 +52,42 @@ def test_the_releases_are_there() -> None:
     assert "<code>top_k</code>" in html, "the summary is Markdown"
     assert "Coming up" not in html
     assert 'href="/docs/changelog.atom"' in html
+
+
+def test_it_is_filtered_by_an_api_version_or_a_model(demo_models: None) -> None:
+    make_schedule(announced_days_ago=0, deprecated_days_ago=-60)
+    make_schedule("model_version", "sentiment@1.0.0", "sentiment@2.0.0", announced_days_ago=0, deprecated_days_ago=-60)
+    whole = Api().get("/docs/changelog").content.decode()
+    for name in ("v1", "v2", "sentiment"):
+        assert f'<option value="{name}">' in whole
+    of_v1 = Api().get("/docs/changelog?about=v1").content.decode()
+    assert "API version v1 will end" in of_v1
+    assert "API version v1 is released" in of_v1
+    assert '<option value="v1" selected>' in of_v1
+    assert "API version v1 ends" in of_v1.partition("Coming up")[2]
+    for other in ("API version v1.1 is released", "API version v2 is released", "sentiment@1.0.0 will end"):
+        assert other in whole
+        assert other not in of_v1
+    of_model = Api().get("/docs/changelog?about=sentiment").content.decode()
+    assert "sentiment@1.0.0 will end" in of_model
+    assert "API version v1 will end" not in of_model
+    assert {entry.title for entry in feed("?about=v1").entries} == {
+        "API version v1 will end on 10 July 2027",
+        "API version v1 is released",
+    }
+    assert feed("?about=v1").feed.id != feed().feed.id
+    assert 'href="/docs/changelog.atom?about=v1"' in of_v1
+
+
+@pytest.mark.parametrize("name", ["nobody", "<script>", "%00%0d", "v1@2", "x" * 3000])
+def test_a_filter_that_fits_nothing_shows_nothing(name: str) -> None:
+    answer = Api().get("/docs/changelog", QUERY_STRING=f"about={name}")
+    assert answer.status == 200
+    html = answer.content.decode()
+    assert "Nothing has happened to" in html
+    assert "is released" not in html
+    assert "<script>" not in html
+    assert feed(f"?about={name}").entries == []
 
 
 def test_a_preview_is_no_release(walk: Walk) -> None:

@@ -83,3 +83,28 @@ def test_a_paragraph_of_its_own_is_replaced_and_nothing_else() -> None:
     assert rendered.count("[[changes]]") == 3
     assert "[[other]]" in rendered
     assert markdown.places(text, ["changes", "samples"]) == {"changes"}
+
+
+def test_a_document_has_a_title_sections_and_anchors_as_github_makes_them() -> None:
+    text = "# The `title`\n\nText.\n\n## What a tenant may occupy\n\n### Keys & limits (v2)\n\n## Again\n\n## Again\n"
+    page = markdown.page(text, address_of=lambda link: link)
+    assert page.title == "The title"
+    assert "<h1" not in page.html
+    assert [section.anchor for section in page.sections] == ["what-a-tenant-may-occupy", "again", "again-1"]
+    assert page.anchors == {"what-a-tenant-may-occupy", "keys--limits-v2", "again", "again-1"}
+    assert '<h2 id="again-1">Again</h2>' in page.html
+
+
+def test_links_of_a_document_lead_where_they_lead_here_or_are_text() -> None:
+    text = "# T\n\n[a *guide*](api.md#x) and [a `file`](../secret.py), [out](https://e.example) [evil](javascript:alert(1))\n"
+    page = markdown.page(
+        text, address_of=lambda link: {"api.md#x": "/docs/api#x"}.get(link, link if "://" in link else "")
+    )
+    assert '<a href="/docs/api#x">a <em>guide</em></a> and a <code>file</code>,' in page.html
+    assert '<a href="https://e.example" rel="noreferrer nofollow">out</a>' in page.html
+    assert page.html.count("<a ") == 2
+
+
+def test_a_document_without_a_title_is_none() -> None:
+    with pytest.raises(ValueError, match="begins with its title"):
+        markdown.page("Text.", address_of=str)
