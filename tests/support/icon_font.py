@@ -62,13 +62,25 @@ def make() -> None:
 
 
 def _words() -> Iterator[str]:
-    for file in (*ROOT.glob("templates/**/*.html"), *_UNFOLD.glob("templates/**/*.html")):
+    for file in (
+        *ROOT.glob("templates/admin/**/*.html"),
+        *ROOT.glob("templates/unfold/**/*.html"),
+        *_UNFOLD.glob("templates/**/*.html"),
+    ):
         yield from _TEXT.findall(file.read_text())
-    for folder in ("mlplatform", "tenants/admin", "billing/admin", "inference/admin"):
-        for file in (ROOT / folder).glob("**/*.py"):
-            for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str) and _TEXT.fullmatch(node.value):
-                    yield node.value
+    folders = (
+        "mlplatform/admin*",
+        "mlplatform/attention*",
+        "mlplatform/*_page",
+        "tenants/admin",
+        "billing/admin",
+        "inference/admin",
+    )
+    files = {file for folder in folders for at in (f"{folder}.py", f"{folder}/**/*.py") for file in ROOT.glob(at)}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _TEXT.fullmatch(node.value):
+                yield node.value
 
 
 if __name__ == "__main__":
