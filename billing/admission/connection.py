@@ -28,19 +28,12 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 
-from mlplatform.lib.redis import Script
+from mlplatform.lib.redis import UNANSWERED, Script
 
 _RECEIVE: Final = 8192
 _NOTHING: Final = object()
 
-UNANSWERED: Final = "It was sent and got no answer: the server may have done it, or may yet do it."
-
 _threads: Final = threading.local()
-
-
-def may_be_done(error: BaseException) -> bool:
-    """Whether what raised this may have run, or may run later: it was sent, and there was no answer."""
-    return UNANSWERED in getattr(error, "__notes__", ())
 
 
 def run(

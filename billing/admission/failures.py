@@ -8,9 +8,8 @@ from typing import Final
 import redis.exceptions as errors
 from prometheus_client import Counter
 
-from billing.admission.connection import may_be_done
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
-from mlplatform.lib.redis import FAILURES, REFUSED
+from mlplatform.lib.redis import FAILURES, REFUSED, may_be_done
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """The batcher of this process, and computations that no call pays for."""
 
+import os
 from functools import lru_cache
 
 from django.conf import settings
@@ -53,3 +54,7 @@ def forget() -> None:
     if batcher.cache_info().currsize:
         batcher().stop()
         batcher.cache_clear()
+
+
+# A forked child has neither the loop nor the connections of its parent's batcher.
+os.register_at_fork(after_in_child=batcher.cache_clear)

@@ -11,7 +11,7 @@ from inference.batching.work import WorkItem
 from inference.types import Priority
 
 _BACKGROUND_PATIENCE_S: Final = 10.0
-_LEAST_PAUSE_S: Final = 0.0005  # Below it a thread that sleeps is not more punctual than one that looks again.
+_LEAST_PAUSE_S: Final = 0.0005  # A timer is not more punctual than this.
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,6 @@ class Dispatcher:
         if batch is None and self._may_background(pool, now):
             batch = self._first(pool, Priority.BACKGROUND, state, limit_s, now)
         return batch
-
-    def gathers(self, pool: PoolState, now: float) -> bool:
-        """Whether something waits that time alone may let go, and not only a batch that comes back."""
-        return pool.waits and not pool.policy(self.per_worker, now, competing=pool.competing(now)).full
 
     def until_next_s(self, pool: PoolState, now: float) -> float | None:
         """Seconds until time alone lets a batch go; None if something else must happen first."""

@@ -1,25 +1,24 @@
-"""Waiting for an answer that another process computes: one thread looks into the cache Redis for all waiters.
+"""Waiting for an answer that another process computes: the event loop looks into the cache Redis for all waiters.
 
 It looks every few milliseconds, less often the longer the newest waiter waits, and only while there are waiters. When the claim
 is gone and no answer came (its process died, its call was given up, the model failed), each waiter has the input computed.
 """
 
+import asyncio
 import logging
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Counter
 
 from inference.batching.work import WorkItem
-from inference.cache import store
+from inference.cache import links, store
 from inference.cache.store import Entry
 from inference.types import REFUSE, ModelRef
-from mlplatform.lib import clock, redis
-from mlplatform.lib.background import start_watched
+from mlplatform.lib import clock, event_loop
 from mlplatform.lib.errors import PlatformError, unavailable
+from mlplatform.lib.redis_link import Answers
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ Compute = Callable[[ModelRef, SharedWork], None]
 """Has the input computed by a worker. Raises ``PlatformError`` where that is not possible."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Follow:
     ref: ModelRef
     work: SharedWork
@@ -68,62 +67,73 @@ class _Follow:
     since: float
 
 
-_changed = threading.Condition()
 _waiting: list[_Follow] = []
-_thread: threading.Thread | None = None
+_timer: asyncio.TimerHandle | None = None
 
 
 def follow(ref: ModelRef, work: SharedWork, compute: Compute) -> None:
     """Answer ``work`` when the process that claimed its input has the answer, or have it computed when it never will."""
-    global _thread
-    with _changed:
-        _waiting.append(_Follow(ref, work, compute, clock.monotonic()))
-        if _thread is None or not _thread.is_alive():
-            _thread = start_watched(_look_forever, name="cache-follower")
-        _changed.notify()
-
-
-def look() -> None:
-    """Answer those whose answer is there, and let those compute whose claim is gone. One round trip for all."""
-    with _changed:
-        follows = list(_waiting)
-    if not follows:
-        return
-    for follow in _settled(follows):
-        with _changed:
-            _waiting.remove(follow)
+    event_loop.tell(_add, _Follow(ref, work, compute, clock.monotonic()))
 
 
 def forget() -> None:
     """Drop everything; for tests."""
-    with _changed:
-        _waiting.clear()
+    if _waiting:
+        event_loop.call(_waiting.clear)
 
 
-def _settled(follows: Sequence[_Follow]) -> list[_Follow]:
-    """Those that need not be looked for any more."""
-    keys = [follow.work.cache_key for follow in follows]
-    leases = [follow.work.lease_key for follow in follows]
-    try:
-        found = redis.cache().mget([store.ENTRY + key for key in keys] + [store.CLAIM + lease for lease in leases])
-    except redis.FAILURES:
+def _add(follow: _Follow) -> None:
+    _waiting.append(follow)
+    if _timer is None:
+        _set_timer()
+
+
+def _set_timer() -> None:
+    global _timer
+    newest = max(follow.since for follow in _waiting)
+    pause_s = min(_LONGEST_S, max(_SHORTEST_S, (clock.monotonic() - newest) / _SHARE))
+    _timer = event_loop.get().call_later(pause_s, _look)
+
+
+def _look() -> None:
+    """One round trip for all."""
+    follows = [*_waiting]
+    if not follows:
+        return _looked([], [])
+    keys = [store.ENTRY + follow.work.cache_key for follow in follows]
+    leases = [store.CLAIM + follow.work.lease_key for follow in follows]
+    links.ask(("MGET", *keys, *leases), lambda answers: _looked(follows, answers))
+
+
+def _looked(follows: Sequence[_Follow], answers: Answers | Exception) -> None:
+    global _timer
+    found: Any = answers if isinstance(answers, Exception) else answers[0] if answers else []
+    if isinstance(found, Exception):
         store.failed("follow")
-        found = [None] * (2 * len(keys))
-    ended = []
-    for follow, value, claim in zip(follows, found[: len(keys)], found[len(keys) :], strict=True):
-        entry = store.usable(store.unpack(value), follow.ref)
-        if follow.work.abandoned:
-            ended.append(follow)
-        elif entry is not None:
-            store.local.put(follow.work.cache_key, entry)
-            _answered.inc()
-            follow.work.answer(entry)
-            ended.append(follow)
-        elif claim is None or value is not None:
-            _alone.inc()
-            _compute(follow)
-            ended.append(follow)
-    return ended
+        found = [None] * (2 * len(follows))
+    for follow, value, claim in zip(follows, found[: len(follows)], found[len(follows) :], strict=True):
+        if follow in _waiting and _is_settled(follow, value, claim):
+            _waiting.remove(follow)
+    _timer = None
+    if _waiting:
+        _set_timer()
+
+
+def _is_settled(follow: _Follow, value: bytes | None, claim: bytes | None) -> bool:
+    """Whether it need not be looked for any more."""
+    entry = store.usable(store.unpack(value), follow.ref)
+    if follow.work.abandoned:
+        return True
+    if entry is not None:
+        store.local.put(follow.work.cache_key, entry)
+        _answered.inc()
+        follow.work.answer(entry)
+        return True
+    if claim is None or value is not None:
+        _alone.inc()
+        _compute(follow)
+        return True
+    return False
 
 
 def _compute(follow: _Follow) -> None:
@@ -134,17 +144,3 @@ def _compute(follow: _Follow) -> None:
     except Exception:
         logger.exception("an input whose computation was lost elsewhere could not be computed here")
         follow.work.fail(unavailable("The prediction was lost; please try again."))
-
-
-def _look_forever() -> None:
-    while True:
-        with _changed:
-            while not _waiting:
-                _changed.wait()
-            newest = max(follow.since for follow in _waiting)
-        time.sleep(min(_LONGEST_S, max(_SHORTEST_S, (clock.monotonic() - newest) / _SHARE)))
-        try:
-            look()
-        except Exception:
-            # Each waiter has a deadline of its own; the thread must live for the next ones.
-            logger.exception("looking for the answers of other processes failed")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
+import hiredis
 import msgspec
 import redis
 from django.conf import settings
@@ -37,6 +38,19 @@ def publish(*, task: str, argument: str, queue: str, task_id: str, priority: Pri
     number = PRIORITIES[priority]
     body = envelope(task=task, argument=argument, queue=queue, task_id=task_id, priority=number)
     connection.command(client, "LPUSH", list_name(queue, number), body)
+
+
+def is_redis() -> bool:
+    """Whether the broker is a Redis, so that :func:`command` hands over a task."""
+    return _client() is not None
+
+
+def command(*, task: str, argument: str, queue: str, task_id: str, priority: Priority) -> bytes:
+    """The packed Redis command that hands over one task with one argument."""
+    number = PRIORITIES[priority]
+    body = envelope(task=task, argument=argument, queue=queue, task_id=task_id, priority=number)
+    packed: bytes = hiredis.pack_command(("LPUSH", list_name(queue, number), body))  # type: ignore[arg-type]
+    return packed
 
 
 def waiting(lists: Sequence[str]) -> list[int]:

@@ -14,13 +14,21 @@ import redis
 from django_redis import get_redis_connection
 from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, ResponseError
 
-__all__ = ["FAILURES", "REFUSED", "ResponseError", "Script", "as_bytes", "cache", "state"]
+__all__ = ["FAILURES", "REFUSED", "UNANSWERED", "ResponseError", "Script", "as_bytes", "cache", "may_be_done", "state"]
 
 FAILURES: Final = (redis.RedisError, OSError)
 """What a Redis call can raise when the server, the network or its memory fails."""
 
 REFUSED: Final = (AuthenticationError, NoPermissionError)
 """Of these, what says that the server is there and does not let this process in: the password in the URL is not its own."""
+
+UNANSWERED: Final = "It was sent and got no answer: the server may have done it, or may yet do it."
+"""The note on such an error."""
+
+
+def may_be_done(error: BaseException) -> bool:
+    """Whether what raised this may have run all the same, or run later: it was sent, and there was no answer."""
+    return UNANSWERED in getattr(error, "__notes__", ())
 
 
 @lru_cache(maxsize=1)

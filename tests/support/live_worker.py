@@ -7,7 +7,7 @@ stand elsewhere.
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -102,7 +102,9 @@ def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     live.worker.heartbeat.beat()
 
     class ToThisProcess(CeleryTransport):
-        def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
+        def send(
+            self, message: BatchMessage, *, pool: str, priority: Priority, failed: Callable[[Exception], None]
+        ) -> None:
             live.hand_over(message)
 
     monkeypatch.setattr(current, "CeleryTransport", ToThisProcess)

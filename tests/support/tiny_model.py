@@ -6,7 +6,7 @@ the broker and the weights are left out. ``tests/support/live_worker.py`` has th
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,7 +161,9 @@ def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorke
     tiny.go.set()
 
     class ToThisProcess(CeleryTransport):
-        def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
+        def send(
+            self, message: BatchMessage, *, pool: str, priority: Priority, failed: Callable[[Exception], None]
+        ) -> None:
             tiny.hand_over(message)
 
     monkeypatch.setattr(current, "CeleryTransport", ToThisProcess)

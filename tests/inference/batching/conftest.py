@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from inference.batching import batcher as batcher_module
 from inference.batching.batcher import Batcher
 from tests.inference.batching.wire import Wire
 
@@ -17,7 +18,9 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def make(wire: Wire) -> Iterator[Make]:
+def make(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    monkeypatch.setattr(batcher_module, "_LOOK_S", 0.005)
+    monkeypatch.setattr(batcher_module, "_LOSSES_S", 0.005)
     made: list[Batcher] = []
 
     def build(*, per_worker: int = 1, max_queued: int = 100, **more: Any) -> Batcher:

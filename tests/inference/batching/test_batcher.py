@@ -1,7 +1,5 @@
 """The batcher with a transport of the test: what it sends, what it answers, and what it survives."""
 
-import threading
-
 import pytest
 
 from inference.batching import batcher as batcher_module
@@ -64,16 +62,6 @@ def test_a_batch_that_cannot_be_sent_fails_at_once_and_the_next_one_goes(make: M
     assert payloads(wire.next()) == ["next"]
 
 
-def test_unreadable_replies_do_not_end_the_reader(make: Make, wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
-    work = item("a")
-    make().submit([(MODEL, [work])])
-    message = wire.next()
-    wire.replies.put(ConnectionError("Redis is away"))
-    wire.answer(message)
-    assert outcome(work) == b"a"
-    assert "replies cannot be read" in caplog.text
-
-
 def test_stopping_answers_everybody_and_takes_nothing_more(make: Make, wire: Wire) -> None:
     batcher = make()
     flying, waiting = item("flying"), item("waiting")
@@ -123,8 +111,8 @@ def test_whoever_asked_to_be_told_is_told_once(make: Make, wire: Wire) -> None:
     assert told == [work, work]
 
 
-def test_a_broker_that_is_away_fails_a_long_queue_on_the_timer_thread(make: Make, wire: Wire) -> None:
-    """And not by one call within another, nor on the thread of whoever came last."""
+def test_a_broker_that_is_away_fails_a_long_queue_batch_by_batch(make: Make, wire: Wire) -> None:
+    """And not by one call within another, which a thousand batches would make too deep."""
     batcher = make(max_queued=3000)
     single = reference(version_id=3, digest="12" * 32, max_batch_size=1)
     batcher.submit([(single, [item("x")])])
@@ -158,23 +146,3 @@ def test_a_mistake_of_the_timer_does_not_end_it(
     make().submit([(patient, [item("gathers")])])
     assert payloads(wire.next()) == ["gathers"]
     assert "batches that gather could not be looked after" in caplog.text
-
-
-def test_where_a_thread_cannot_be_started_nothing_is_queued_and_the_next_call_tries_again(
-    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batcher = make()
-
-    def refuse(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as short_of_threads:
-        short_of_threads.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError):
-            batcher.submit([(MODEL, [item("refused")])])
-    work = item("next")
-    batcher.submit([(MODEL, [work])])
-    message = wire.next()
-    assert payloads(message) == ["next"]
-    wire.answer(message)
-    assert outcome(work) == b"next"

@@ -6,6 +6,7 @@ from inference.batching.losses import MIN_GIVE_UP_S, MIN_RESEND_S
 from inference.batching.messages import TOO_LATE
 from inference.fleet.workers import Capacity
 from inference.types import Priority
+from mlplatform.lib import event_loop
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, WAIT_S, Wire, fails_as_unavailable, item, outcome, payloads, walk
 
@@ -102,9 +103,7 @@ def test_an_input_that_is_lost_with_every_batch_fails_alone(
     assert wire.idle
 
 
-def test_a_batch_that_everybody_leaves_while_it_is_split_makes_way(
-    make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_everybody_leaves_while_it_is_split_makes_way(make: Make, wire: Wire) -> None:
     batcher = make()
     works = [item(name) for name in "ab"]
     batcher.submit([(MODEL, works)])
@@ -112,12 +111,14 @@ def test_a_batch_that_everybody_leaves_while_it_is_split_makes_way(
     (sent,) = batcher._pools.in_flight()
     batcher.submit([(MODEL, [item("next")])])
     wire.settle_down()
-    monkeypatch.setattr(batcher, "_look_after_flights", lambda: None)  # It would find a moment later that they left.
-    monkeypatch.setattr(batcher, "_look_at_workers", lambda: None)
-    wire.settle_down()
-    for work in works:
-        work.leave()
-    batcher._split(sent)
+
+    def leave_and_split() -> None:
+        """In one turn of the loop, which would find a moment later that they left."""
+        for work in works:
+            work.leave()
+        batcher._split(sent)
+
+    event_loop.call(leave_and_split)
     assert payloads(wire.next()) == ["next"]
 
 
@@ -147,7 +148,7 @@ def test_what_waits_in_the_broker_is_late_and_not_lost(make: Make, wire: Wire, m
     batcher.submit([(MODEL, [item("a")])])
     wire.next()
     wire.settle_down()
-    batcher._look_at_workers()
+    wire.settle_down()
     walk(monkeypatch, 2 * MIN_RESEND_S)
     assert wire.idle
     walk(monkeypatch, 20.0)

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -16,7 +16,7 @@ from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
 from inference.fleet.workers import Capacity
 from inference.types import Priority
-from mlplatform.lib import clock
+from mlplatform.lib import clock, event_loop
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.wire import WAIT_S
 from tests.inference.inputs.test_canonical import reference
@@ -38,33 +38,39 @@ class Turmoil:
     def __init__(self, seed: int) -> None:
         self.calm = False
         self._random = random.Random(seed)
-        self._lock = threading.Lock()
-        self._came = threading.Condition(self._lock)
         self._messages: list[BatchMessage] = []
 
-    def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
-        with self._lock:
-            fate = 1.0 if self.calm else self._random.random()
-            if fate < 0.03:
-                raise ConnectionError("the broker is away")
-            copies = 0 if fate < 0.10 else 2 if fate < 0.15 else 1
-            self._messages += [message] * copies
-            self._came.notify()
+    def start(self, deliver: Callable[[Sequence[BatchReply]], None]) -> None:
+        self._deliver = deliver
+        self._turn()
 
-    def receive(self) -> list[BatchReply]:
-        with self._lock:
-            if not self._messages:
-                self._came.wait(0.002)
-            if not self.calm and self._random.random() < 0.02:
-                raise ConnectionError("Redis is away")
-            count = self._random.randint(0, min(4, len(self._messages)))
-            return [self._reply(self._messages.pop(self._random.randrange(len(self._messages)))) for _ in range(count)]
+    def stop(self) -> None:
+        self._deliver = lambda _: None
 
-    def capacity(self, pool: str) -> Capacity:
-        with self._lock:
-            if not self.calm and self._random.random() < 0.1:
-                raise ConnectionError("Redis is away")
-            return Capacity(self._random.randint(0, 3), self._random.randint(0, 5), 0.0)
+    def send(
+        self, message: BatchMessage, *, pool: str, priority: Priority, failed: Callable[[Exception], None]
+    ) -> None:
+        fate = 1.0 if self.calm else self._random.random()
+        if fate < 0.015:
+            raise ConnectionError("the broker is away")
+        if fate < 0.03:
+            event_loop.tell(failed, ConnectionError("the broker went away"))
+            return
+        copies = 0 if fate < 0.10 else 2 if fate < 0.15 else 1
+        self._messages += [message] * copies
+
+    def _turn(self) -> None:
+        count = self._random.randint(0, min(4, len(self._messages)))
+        self._deliver(
+            [self._reply(self._messages.pop(self._random.randrange(len(self._messages)))) for _ in range(count)]
+        )
+        event_loop.get().call_later(0.001, self._turn)
+
+    def look(self, pools: Sequence[str], learned: Callable[[dict[str, Capacity]], None]) -> None:
+        if not self.calm and self._random.random() < 0.1:
+            learned({})
+        else:
+            learned({name: Capacity(self._random.randint(0, 3), self._random.randint(0, 5), 0.0) for name in pools})
 
     def _reply(self, message: BatchMessage) -> BatchReply:
         results: list[bytes | None] = [item.payload for item in message.items]
@@ -146,12 +152,20 @@ class Caller:
                 self._leave([item])
 
 
+def assert_nothing_is_left(batcher: batching.Batcher) -> None:
+    pools = batcher._pools
+    assert (pools.totals.inputs, pools.totals.bytes) == (0, 0)
+    assert not pools.in_flight()
+    assert not list(pools.queues())
+
+
 @pytest.fixture
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Batches are lost after milliseconds, and threads take turns far more often than usual."""
     monkeypatch.setattr(losses, "MIN_RESEND_S", 0.02)
     monkeypatch.setattr(losses, "MIN_GIVE_UP_S", 0.05)
     monkeypatch.setattr(batching, "_LOOK_S", 0.005)
+    monkeypatch.setattr(batching, "_LOSSES_S", 0.005)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -174,17 +188,12 @@ def test_every_input_is_answered_or_left_and_nothing_stays() -> None:
         pools = batcher._pools
 
         def busy() -> bool:
-            with batcher._lock:
-                return bool(pools.totals.inputs or pools.in_flight())
+            return event_loop.call(lambda: bool(pools.totals.inputs or pools.in_flight()))
 
         until = clock.monotonic() + WAIT_S
         while (busy() or not all(caller.all_told for caller in callers)) and clock.monotonic() < until:
             time.sleep(0.005)
-        with batcher._lock:
-            assert (pools.totals.inputs, pools.totals.bytes) == (0, 0)
-            assert not pools.in_flight()
-            assert not list(pools.queues())
-            assert batcher._until_next_s() is None, "the timer has nothing to wait for"
+        event_loop.call(lambda: assert_nothing_is_left(batcher))
         for caller in callers:
             assert not caller.thread.is_alive()
             assert caller.accepted

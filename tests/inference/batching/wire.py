@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -9,7 +10,7 @@ from inference.batching.messages import BatchMessage, BatchReply
 from inference.batching.work import Hold, WorkItem
 from inference.fleet.workers import Capacity
 from inference.types import Priority
-from mlplatform.lib import clock
+from mlplatform.lib import clock, event_loop
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.inputs.test_canonical import reference
 
@@ -24,7 +25,6 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: queue.SimpleQueue[BatchMessage] = queue.SimpleQueue()
-        self.replies: queue.SimpleQueue[BatchReply | Exception] = queue.SimpleQueue()
         self.workers = 1
         self.waiting = 0
         self.pools: list[str] = []
@@ -32,22 +32,24 @@ class Wire:
         self.broken = False
         self.looked = threading.Semaphore(0)
 
-    def send(self, message: BatchMessage, *, pool: str, priority: Priority) -> None:
+    def start(self, deliver: Callable[[Sequence[BatchReply]], None]) -> None:
+        self._deliver = deliver
+
+    def stop(self) -> None:
+        self._deliver = lambda _: None
+
+    def send(
+        self, message: BatchMessage, *, pool: str, priority: Priority, failed: Callable[[Exception], None]
+    ) -> None:
         if self.broken:
             raise ConnectionError("the broker is away")
         self.pools.append(pool)
         self.priorities.append(priority)
         self.sent.put(message)
 
-    def receive(self) -> list[BatchReply]:
+    def look(self, pools: Sequence[str], learned: Callable[[dict[str, Capacity]], None]) -> None:
+        learned({pool: self.capacity(pool) for pool in pools})
         self.looked.release()
-        try:
-            reply = self.replies.get(timeout=0.005)
-        except queue.Empty:
-            return []
-        if isinstance(reply, Exception):
-            raise reply
-        return [reply]
 
     def capacity(self, pool: str) -> Capacity:
         return Capacity(self.workers, self.waiting, 0.0)
@@ -67,10 +69,11 @@ class Wire:
         """Reply as a worker: the score of an input is its payload."""
         payloads: list[bytes | None] = [item.payload for item in message.items]
         scores = payloads if results is None else results
-        self.replies.put(BatchReply(message.batch_id, "worker", scores, error, compute_s=compute_s))
+        reply = BatchReply(message.batch_id, "worker", scores, error, compute_s=compute_s)
+        event_loop.call(lambda: self._deliver([reply]))
 
     def settle_down(self) -> None:
-        """Wait until both threads had every chance to do something with what they know."""
+        """Wait until the loop had every chance to do something with what it knows."""
         while self.looked.acquire(blocking=False):
             pass
         for _ in range(3):
