@@ -94,18 +94,31 @@ def charge(
     except admission.Unanswered:
         late_releases.owe(contract.subject, [charge.hold_id for charge in charges])
         raise
-    if decision.granted:
-        return decision
+    if not decision.granted:
+        raise refusal(decision)
+    return decision
+
+
+def peek(*, contract: Contract, limits: Sequence[Limit]) -> Decision:
+    """The state of these limits; takes nothing. A counter of the month that was lost is made anew from the ledger.
+
+    Raises ``StaleCaller``, or UNAVAILABLE while Redis or SQL is away.
+    """
+    return admission.peek(subject=contract.subject, limits=limits, month_to_date=metering_ledger.month_to_date)
+
+
+def refusal(decision: Decision) -> Refused:
+    """A decision that is not granted, in words."""
     if any(state.refused and state.limit.amount == 0 for state in decision.states):
-        raise Refused(
+        return Refused(
             ErrorKind.FORBIDDEN,
             "Nothing is included: this tenant has no plan with units.",
             decision,
             retry_after_s=None,
         )
     if math.isinf(decision.wait_s):
-        raise Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision), decision, retry_after_s=None)
-    raise Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision), decision, retry_after_s=decision.wait_s)
+        return Refused(ErrorKind.CHARGE_TOO_LARGE, _too_large(decision), decision, retry_after_s=None)
+    return Refused(ErrorKind.QUOTA_EXCEEDED, _refusal(decision), decision, retry_after_s=decision.wait_s)
 
 
 def take_back(subject: Subject, *hold_ids: str) -> None:

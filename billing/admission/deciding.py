@@ -28,7 +28,7 @@ _SECONDS = 1e-6
 
 
 # The script's answers.
-_GRANTED, _REFUSED, _STALE, _UNKNOWN, _CONFLICT, _LATE = range(6)
+_GRANTED, _REFUSED, _STALE, UNKNOWN, _CONFLICT, LATE = range(6)
 
 
 def admit(
@@ -64,9 +64,25 @@ def admit(
         settle_now=settle_now,
         month_to_date=month_to_date,
     )
-    decision = _decision(answer, limits, tuple(charges))
-    tally.count(_granted if decision.granted else _refused)
-    return decision
+    told_of = told(answer, limits, tuple(charges))
+    if isinstance(told_of, Exception):
+        raise told_of
+    return told_of
+
+
+def told(answer: list[int], limits: Sequence[Limit], charges: tuple[Charge, ...]) -> Decision | Exception:
+    """What the script's answer says: a decision, or what it is for the caller. Counts it."""
+    outcome = answer[0]
+    if outcome in {_GRANTED, _REFUSED}:
+        decision = _decision(answer, limits, charges)
+        tally.count(_granted if decision.granted else _refused)
+        return decision
+    if outcome == _STALE:
+        _stale.inc()
+        return StaleCaller()
+    if outcome == _CONFLICT:
+        return PlatformError(ErrorKind.CONFLICT, "This call was given up or replaced; please send it anew.")
+    return failed("late" if outcome == LATE else "unknown_counter")
 
 
 def peek(
@@ -87,6 +103,9 @@ def peek(
         settle_now=False,
         month_to_date=month_to_date,
     )
+    if answer[0] == _STALE:
+        _stale.inc()
+        raise StaleCaller
     return _decision(answer, limits, ())
 
 
@@ -104,7 +123,7 @@ def _ask(
     """Ask the script until it decides. It is asked again only after answers that took nothing: late, unknown."""
     names = keys.of_caller(subject.shard, subject.tenant_id, subject.key_id)
     packed_limits = packing.limits(limits)
-    outcome = _LATE
+    outcome = LATE
     for _ in range(_TRIES):
         call = packing.call(
             subject=subject,
@@ -120,18 +139,13 @@ def _ask(
         except FAILURES as error:
             raise failed(reason_of(error), error) from error
         outcome = answer[0]
-        server_clock.OF_STATE.learn(answer[1], anew=outcome == _LATE)
-        if outcome in {_GRANTED, _REFUSED}:
+        server_clock.OF_STATE.learn(answer[1], anew=outcome == LATE)
+        if outcome not in {LATE, UNKNOWN}:
             return answer
-        if outcome == _STALE:
-            _stale.inc()
-            raise StaleCaller
-        if outcome == _CONFLICT:
-            raise PlatformError(ErrorKind.CONFLICT, "This call was given up or replaced; please send it anew.")
-        if outcome == _UNKNOWN:
+        if outcome == UNKNOWN:
             lost = [limits[position] for position in answer[3:]]
             _rebuild(client, names, subject, lost, month=answer[2], month_to_date=month_to_date)
-    raise failed("late" if outcome == _LATE else "unknown_counter")
+    raise failed("late" if outcome == LATE else "unknown_counter")
 
 
 def _rebuild(

@@ -6,12 +6,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from billing import admission, documents_only
+from billing import charging, documents_only
 from billing.admission import Decision
 from billing.charging import Refused
 from billing.contracts import Contract, contract_of
 from billing.http import limit_headers
-from billing.metering import ledger as metering_ledger
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants import api_versions
 from tenants.api_versions import Selectors
@@ -92,7 +91,7 @@ def answer(
 
 def peek(contract: Contract) -> Decision:
     """Check the guards and tell the state of every limit; takes nothing."""
-    return admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date)
+    return charging.peek(contract=contract, limits=contract.limits)
 
 
 def _api_version(call: RestCall, caller: Caller, known: tuple[str, ...]) -> str:

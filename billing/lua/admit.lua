@@ -3,7 +3,7 @@
 --
 -- ARGV[1]: the limits (msgpack, see limits.lua). ARGV[2]: msgpack of tenant version, key version, request id, hold
 -- time to live, settle now, deadline, charges {{hold id, model, units, requests, record, requests of the model}, ...}, and
--- how long the state lives from now on. Times: microseconds.
+-- how long the state lives from now on. Times: microseconds. A refusal without a request id is not kept.
 -- Answers {outcome, now, ...}. Granted and refused: then room, reset and wait of each limit, where wait is 0 when the
 -- limit does not refuse and -1 when it never can let this pass. Unknown: the positions of months without a counter.
 
@@ -228,7 +228,9 @@ local function admit()
     answer[3 * i], answer[3 * i + 1], answer[3 * i + 2] = opened[i].room(), opened[i].reset(), waits[i]
   end
   if refused then
-    store_refusal(now, takes, answer)
+    if request_id ~= '' then
+      store_refusal(now, takes, answer)
+    end
     bring_to_present(now, SWEEP) -- Holds of a clock that was ahead may be what refuses.
   elseif known == 0 then
     hold_or_meter(written, opened, now)

@@ -22,7 +22,7 @@ T = TypeVar("T")
 LEASE_S: Final = 2.0
 _RENEW_S: Final = 0.5
 _LUA: Final = Path(__file__).parent
-_TAKE: Final = redis.Script(_LUA / "claim.lua")
+TAKE: Final = redis.Script(_LUA / "claim.lua")
 _CHANGE: Final = redis.Script(_LUA / "unclaim.lua")
 
 _lock = threading.Lock()
@@ -37,19 +37,27 @@ def take(works: Sequence[SharedWork]) -> list[Entry | bool]:
     """
     if not works or store.is_away():
         return [True] * len(works)
+    names, arguments = taking(works)
+    return taken(works, _asked(lambda: connection.run(redis.cache(), TAKE, names, arguments), instead=[1] * len(works)))
+
+
+def taking(works: Sequence[SharedWork]) -> tuple[list[bytes], list[bytes]]:
+    """Keys and arguments of :data:`TAKE` for these inputs."""
     names = [name for work in works for name in (store.ENTRY + work.cache_key, store.CLAIM + work.lease_key)]
-    answers = _asked(
-        lambda: connection.run(redis.cache(), _TAKE, names, _arguments(LEASE_S, works)), instead=[1] * len(works)
-    )
-    taken: list[Entry | bool] = []
+    return names, _arguments(LEASE_S, works)
+
+
+def taken(works: Sequence[SharedWork], answers: Sequence[int | bytes]) -> list[Entry | bool]:
+    """What the answers of :data:`TAKE` say, as :func:`take` does; what is this process's is held from now on."""
+    outcomes: list[Entry | bool] = []
     with _lock:
         for work, answer in zip(works, answers, strict=True):
             if answer == 1:
                 _held[work.lease_key] = work
-            taken.append(answer == 1 if isinstance(answer, int) else store.unpack(answer) or True)
+            outcomes.append(answer == 1 if isinstance(answer, int) else store.unpack(answer) or True)
     if _held:
         _ticker.ensure_started()
-    return taken
+    return outcomes
 
 
 def end(works: Sequence[SharedWork]) -> None:
@@ -57,6 +65,11 @@ def end(works: Sequence[SharedWork]) -> None:
 
     A computation that others in this process still wait for keeps its claim; the worker ends it with the answer.
     """
+    give_back(ended(works))
+
+
+def ended(works: Sequence[SharedWork]) -> list[SharedWork]:
+    """As :func:`end`, but for the claims themselves: those that must be given back."""
     lost: list[SharedWork] = []
     with _lock:
         for work in works:
@@ -64,7 +77,7 @@ def end(works: Sequence[SharedWork]) -> None:
                 del _held[work.lease_key]
                 if work.scores is None:
                     lost.append(work)
-    _give_back(lost)
+    return lost
 
 
 def renew() -> None:
@@ -91,7 +104,8 @@ def forget() -> None:
         _held.clear()
 
 
-def _give_back(works: Sequence[SharedWork]) -> None:
+def give_back(works: Sequence[SharedWork]) -> None:
+    """End these claims, so that another process begins; one round trip."""
     if works and not store.is_away():
         names = [store.CLAIM + work.lease_key for work in works]
         _asked(lambda: connection.run(redis.cache(), _CHANGE, names, _arguments(0, works)), instead=None)

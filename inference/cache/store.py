@@ -37,7 +37,7 @@ _lookups = Counter("mlplatform_cache_lookups_total", "Looks into the prediction 
 _failures = Counter(
     "mlplatform_cache_failures_total", "Calls of the cache Redis that failed and counted as a miss.", ["call"]
 )
-_local_hit = _lookups.labels("process", "hit")
+local_hit = _lookups.labels("process", "hit")
 _remote_hit = _lookups.labels("redis", "hit")
 _missed = _lookups.labels("redis", "miss")
 
@@ -146,7 +146,7 @@ def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
         if entry is None:
             missing.append(key)
         else:
-            tally.count(_local_hit)
+            tally.count(local_hit)
             found[key] = entry
     if missing:
         for key, entry in _get_remote(missing).items():
@@ -161,15 +161,15 @@ def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
     except redis.FAILURES:
         failed("get")
         return {}
-    found = {}
-    for key, value in zip(keys, values, strict=True):
-        entry = unpack(value)
-        if entry is None:
-            _missed.inc()
-        else:
-            _remote_hit.inc()
-            found[key] = entry
-    return found
+    entries = {key: received(value) for key, value in zip(keys, values, strict=True)}
+    return {key: entry for key, entry in entries.items() if entry is not None}
+
+
+def received(value: bytes | str | None) -> Entry | None:
+    """The entry that the cache Redis had, or None; counts which."""
+    entry = unpack(value)
+    (_missed if entry is None else _remote_hit).inc()
+    return entry
 
 
 def keep(

@@ -9,6 +9,7 @@ from billing.admission import Charge
 from billing.contracts import Contract
 from inference.engine import bulk
 from inference.engine.preparing import Prepared
+from inference.engine.wave_call import WaveCall
 from inference.types import CallContext
 from mlplatform.lib.errors import PlatformError
 from mlplatform.lib.ids import hex_id
@@ -23,6 +24,7 @@ class _Counts(NamedTuple):
 
 
 _UNCOUNTED: Final = _Counts(call=0, model=0, version=0)
+_ONCE: Final = _Counts(call=1, model=1, version=1)
 
 
 @dataclass(slots=True)
@@ -78,6 +80,17 @@ class Call:
             counts = _Counts(call=1, model=1 if self.fee else 0, version=0)
             record = _record(contract, context, self.items[0].request.call_id, counts, fee=self.fee)
             yield Charge(self.fee_hold_id, "", self.fee, counts.call, record, counts.model)
+
+
+def charge_of_single(call: WaveCall) -> Charge:
+    """What is to be admitted for a call of one input without a fee: it counts the call, its model and its version."""
+    item, contract, context = call.item, call.contract, call.context
+    name, units = item.ref.qualified_name, item.units
+    if context.free:
+        return Charge(
+            item.hold_id, name, 0, 0, _record(contract, context, item.request.call_id, _UNCOUNTED, item=item), 0
+        )
+    return Charge(item.hold_id, name, units, 1, _record(contract, context, item.request.call_id, _ONCE, item=item), 1)
 
 
 def _record(

@@ -23,8 +23,8 @@ _too_late = Counter(
     "mlplatform_inputs_too_late_total", "Inputs refused because their answers would come after their deadline."
 )
 
-_LATE: Final = "The model did not answer in time"
-_SETTLED_WAIT_S: Final = 1.0
+LATE: Final = "The model did not answer in time"
+SETTLED_WAIT_S: Final = 1.0
 HOLD_MARGIN_S: Final = (
     15.0  # a hold outlives the caller's deadline, so that a late settle finds it or no call has the answer
 )
@@ -160,14 +160,14 @@ class Computation:
         if not work.wait(self._deadline, cancellation):
             # The worker may have settled in this very moment: then the answer is on its way and is the customer's.
             released = charging.release(subject, item.hold_id)
-            if released or not work.wait(clock.monotonic() + _SETTLED_WAIT_S):
+            if released or not work.wait(clock.monotonic() + SETTLED_WAIT_S):
                 if not released:
                     charging.take_back(subject, item.hold_id)
                 if item.joined is None:
                     work.leave(unpaid=True)
                 else:
                     item.leave()
-                what = "The call was taken back" if cancellation and cancellation.canceled else _LATE
+                what = "The call was taken back" if cancellation and cancellation.canceled else LATE
                 return PlatformError(
                     ErrorKind.TIMEOUT, f"{what}; nothing was charged. Please try again.", retry_after_s=1.0
                 )

@@ -7,7 +7,6 @@ from typing import Final
 
 from billing.admission import Subject
 from inference.engine.preparing import Prepared
-from inference.registry import live
 from inference.registry.live import Served
 from inference.trials import counting, judging, shadow
 from inference.trials.counting import CALLS, CANARY, ERRORS, LIVE
@@ -31,14 +30,14 @@ def note(
     outcomes: Mapping[str, bytes | PlatformError],
     *,
     started: float,
+    now: Served,
 ) -> None:
     """Count what was computed of models with a running canary, and mirror inputs of those with a shadow.
 
-    ``outcomes`` are scores or problems by hold id, ``started`` the call's beginning on the monotonic clock. Without a
-    rollout it costs two look-ups. What a cache or an equal computation answered tells nothing of a version.
+    ``outcomes`` are scores or problems by hold id, ``started`` the call's beginning on the monotonic clock, ``now`` what was
+    served then. Without a rollout it costs two look-ups. What a cache or an equal computation answered tells nothing of a version.
     """
     try:
-        now = live.current()
         if now.canaries or now.shadows:
             computed = [one for one in prepared if isinstance(one, Prepared) and one.settled_by_worker]
             if now.canaries and not (context.cancellation is not None and context.cancellation.canceled):

@@ -60,6 +60,11 @@ class Prepared:
         return store.lease_key(self.key, self.truncate)
 
     @property
+    def is_packed(self) -> bool:
+        """Whether it is an image that must be unpacked before it is computed."""
+        return bool(canonical.pixels_of(self.payload, field=self.field))
+
+    @property
     def size(self) -> int:
         """What it costs to compute, in tokens; 1 for what is no text. No more than the model reads are computed."""
         size = policy.size_of(self.payload, text=self.ref.reads_text)
@@ -130,7 +135,7 @@ def prepare(
             prepared.append(problem)
             continue
         if entry is None and context.cache.only_if_cached:
-            prepared.append(_not_cached(request))
+            prepared.append(not_cached(request))
             continue
         price = prices.get(ref.qualified_name)
         if price is None:
@@ -150,6 +155,23 @@ def prepare(
             undo.callback(ready.leave)
         prepared.append(ready)
     return prepared
+
+
+def prepare_single(caller: Caller, request: PredictRequest, context: CallContext) -> Prepared:
+    """The request of a call of one input, as far as memory tells: neither cache nor computations under way were asked.
+
+    Raises NOT_FOUND, INVALID_INPUT or ``Ended``.
+    """
+    ref, deprecation = resolve(caller, request, context.request_id)
+    field = f"{request.path}{request.field}"
+    payload = canonical.sent(ref.input_schema, request.input, field=field)
+    truncate = _truncate(ref, request)
+    key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id, truncate=truncate)
+    price = pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
+    full, cached = price.per_input, price.cached_per_input
+    return Prepared(
+        request, ref, payload, key, None, None, hex_id(), full, cached, full, deprecation, truncate=truncate
+    )
 
 
 def _truncate(ref: ModelRef, request: PredictRequest) -> int:
@@ -172,7 +194,8 @@ def _refused(length: TextLength, ref: ModelRef, request: PredictRequest) -> Plat
     return too_long(length, model=ref.name, field=f"{request.path}{request.field}")
 
 
-def _not_cached(request: PredictRequest) -> PlatformError:
+def not_cached(request: PredictRequest) -> PlatformError:
+    """No cache has an answer, and the call takes no other."""
     return PlatformError(
         ErrorKind.NOT_CACHED,
         "No cached answer is at hand, and the call allows no other (Cache-Control: only-if-cached). Nothing was charged.",

@@ -10,7 +10,7 @@ from billing.admission import LimitKind
 from billing.charging import Refused
 from billing.contracts import Contract, contract_of
 from inference.engine import predict as prediction
-from inference.engine.predict import Answer, Started
+from inference.engine.predict import Answer, Singles
 from inference.grpc import messages
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.grpc.messages import Malformed
@@ -41,7 +41,7 @@ class Group:
     ids: list[str] = field(default_factory=list)
     caller: Caller | None = None
     _context: CallContext | None = None
-    _started: Started | None = None
+    _started: Singles | None = None
     _problem: PlatformError | None = None
     answer: Answer | None = None
     """What was answered to :attr:`wanted`, after :meth:`outcomes`."""
@@ -66,7 +66,7 @@ class Group:
         """Admit in one round trip and submit. Raises ``StaleCaller``, and what ends the stream; else see the outcomes."""
         self.caller, self._context = caller, context
         try:
-            self._started = prediction.begin(caller, self.wanted, context, separate=True)
+            self._started = prediction.begin_each(caller, self.wanted, context)
         except PlatformError as problem:
             if problem.kind in _ENDS_THE_STREAM:
                 raise

@@ -18,6 +18,7 @@ from billing.models import Price, UsageRecord
 from inference.worker import settlement
 from mlplatform.lib import redis
 from mlplatform.lib.errors import ErrorKind
+from mlplatform.lib.redis_link import Link
 from tenants import authentication
 from tests.conftest import Customer
 from tests.parity.conftest import WITHOUT_BATCHES
@@ -46,23 +47,38 @@ def models(tiny_worker: TinyWorker) -> TinyWorker:
 def stop_at(state_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stop]:
     """``stop_at(script, done=…)``: the state Redis stands still from this script's next run on; when ``done`` it did what the
     script says, and only its answer is lost; else the script waits in a socket."""
-    real = connection.run
+    real, real_ask = connection.run, Link.ask
     waiting: list[tuple[JoinedScript, bool]] = []
+
+    def unanswered() -> TimedOut:
+        state_redis.pause()
+        error = TimedOut("Timeout while speaking to the server.")
+        error.add_note(redis.UNANSWERED)
+        return error
 
     def run(client: Any, script: JoinedScript, *args: Any, **kwargs: Any) -> Any:
         if not waiting or waiting[0][0] is not script:
             return real(client, script, *args, **kwargs)
         _, done = waiting.pop()
+        if not done:
+            state_redis.pause()
+        answer = real(client, script, *args, **kwargs)
         if done:
-            real(client, script, *args, **kwargs)
-        state_redis.pause()
-        if done:
-            error = TimedOut("Timeout while speaking to the server.")
-            error.add_note(connection.UNANSWERED)
-            raise error
-        return real(client, script, *args, **kwargs)
+            raise unanswered()
+        return answer
+
+    def ask(link: Link, packed: bytes, done: Any, *, answers: int = 1) -> None:
+        """The same on the event loop, where a script goes by its digest."""
+        if not waiting or waiting[0][0].sha.encode() not in packed:
+            real_ask(link, packed, done, answers=answers)
+        elif waiting.pop()[1]:
+            real_ask(link, packed, lambda _: done(unanswered()), answers=answers)
+        else:
+            state_redis.pause()
+            real_ask(link, packed, done, answers=answers)
 
     monkeypatch.setattr(connection, "run", run)
+    monkeypatch.setattr(Link, "ask", ask)
     yield lambda script, *, done: waiting.append((script, done))
     state_redis.resume()
     late_releases.forget()

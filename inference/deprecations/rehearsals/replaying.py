@@ -17,7 +17,7 @@ from billing import pricing
 from billing.models import Operation
 from inference.batching.current import compute_unbilled
 from inference.batching.work import WorkItem
-from inference.engine import predict, preparing
+from inference.engine import answers, preparing
 from inference.engine.predict import Answer
 from inference.fleet import workers
 from inference.inputs import canonical, truncation
@@ -67,7 +67,7 @@ def replay(request: PredictRequest, *, tenant: Tenant, allowed_models: Collectio
         id=hex_id(),
         model=ref.name,
         model_version=ref.version,
-        predictions=None if ref.is_embedding else predict.ranked(scores, ref.labels, request.top_k),
+        predictions=None if ref.is_embedding else answers.ranked(scores, ref.labels, request.top_k),
         embedding=np.frombuffer(scores, dtype=np.float32) if ref.is_embedding else None,
         units=price.per_input,
         cached=False,

@@ -9,6 +9,7 @@ from billing import admission
 from inference.calls import all_or_nothing
 from inference.calls.all_or_nothing import WholeAnswer
 from inference.engine import computing
+from inference.engine import many
 from inference.engine import predict as prediction
 from inference.engine.bulk import MOST_HELD_APART
 from inference.models import ModelVersion
@@ -208,7 +209,7 @@ def test_repeats_are_not_counted_among_what_workers_must_do(
     acme: Customer, tiny: TinyWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(prediction, "require_in_time", lambda contract, items, *, timeout_s: asked.append(len(items)))
+    monkeypatch.setattr(many, "require_in_time", lambda contract, items, *, timeout_s: asked.append(len(items)))
     ask(acme, texts(50) * 12)
     assert asked == [50]
 

@@ -353,9 +353,8 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker has settled and its reply is on its way when the wait ends."""
-    real_release, real_wait = admission.release, WorkItem.wait
+    real_release = admission.release
     released: list[int] = []
-    waits: list[float] = []
 
     def release(**arguments: Any) -> int:
         tiny_worker.go.set()
@@ -363,14 +362,9 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
         released.append(real_release(**arguments))
         return released[-1]
 
-    def wait(item: WorkItem, deadline: float, cancellation: Any = None) -> bool:
-        waits.append(deadline)
-        return len(waits) > 1 and real_wait(item, deadline)
-
     monkeypatch.setattr(admission, "release", release)
-    monkeypatch.setattr(WorkItem, "wait", wait)
     tiny_worker.go.clear()
-    assert ask(acme).units == LARGE
+    assert ask(acme, timeout_s=0.3).units == LARGE
     assert released == [0]
     assert charges(acme) == [("large", LARGE, False)]
 
@@ -390,11 +384,11 @@ def test_a_full_queue_charges_nothing(
 def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(groups: object) -> None:
-        raise RuntimeError("can't start new thread")
+    def explode(calls: object) -> None:
+        raise RuntimeError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(batcher(), "submit", explode)
+        patch.setattr(batcher(), "submit_each", explode)
         with pytest.raises(RuntimeError):
             ask(acme)
     assert single_flight._running == {}

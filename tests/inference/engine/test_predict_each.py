@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from billing import admission, charging, pricing
-from billing.charging import Refused
+from billing import admission, charging, contracts, pricing
+from billing.admission import on_loop
+from billing.admission.on_loop import Admission
 from billing.models import LimitKind, LimitRule, Price
 from inference.batching.current import batcher
 from inference.cache import single_flight
-from inference.engine.predict import Answer, begin, predict, predict_each, single
+from inference.engine.predict import Answer, begin_each, predict, predict_each, single
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
@@ -55,18 +56,40 @@ def kinds(answer: Answer) -> list[ErrorKind | None]:
     return [result.kind if isinstance(result, PlatformError) else None for result in answer.results]
 
 
+def count_this_month(customer: Customer) -> None:
+    """The counter of the month stands, as it does after a tenant's first call of it."""
+    contract = contracts.contract_of(caller_of(customer))
+    charging.peek(contract=contract, limits=contract.limits)
+
+
 @pytest.fixture
-def admissions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def admissions(acme: Customer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many charges each round trip of admission had."""
+    count_this_month(acme)
     seen: list[int] = []
-    real = charging.charge
+    real = on_loop.admit
 
-    def charge(*, charges: Sequence[Any], **arguments: Any) -> Any:
-        seen.append(len(charges))
-        return real(charges=charges, **arguments)
+    def admit(admission: Admission) -> None:
+        seen.append(len(admission.charges))
+        real(admission)
 
-    monkeypatch.setattr(charging, "charge", charge)
+    monkeypatch.setattr(on_loop, "admit", admit)
     return seen
+
+
+def amid_refusals(monkeypatch: pytest.MonkeyPatch, outcome: Exception) -> None:
+    """A group of two is refused; then the first of them is asked for alone, and the second meets ``outcome``."""
+    asked: list[Admission] = []
+    real = on_loop.admit
+
+    def admit(admission: Admission) -> None:
+        asked.append(admission)
+        if len(asked) == 3:
+            admission.done(outcome)
+        else:
+            real(admission)
+
+    monkeypatch.setattr(on_loop, "admit", admit)
 
 
 def test_a_group_takes_one_round_trip_and_each_is_a_call(
@@ -117,10 +140,10 @@ def test_a_refused_one_leaves_the_computation_that_it_joined(
     LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=3600)
     tiny_worker.go.clear()
     caller, request = caller_of(acme), PredictRequest("large", "same")
-    first = begin(caller, [request], call(), separate=True)
+    first = begin_each(caller, [request], call())
     (running,) = single_flight._running.values()
     # Who joins holds the whole price, which is all that is left, until it is known who pays for the computation.
-    rest = begin(caller, [request, PredictRequest("large", "other"), request], call(), separate=True)
+    rest = begin_each(caller, [request, PredictRequest("large", "other"), request], call())
     assert running._waiters == 2, "the first, and the one that was admitted"
     tiny_worker.go.set()
     assert kinds(rest.finish()) == [None, ErrorKind.QUOTA_EXCEEDED, ErrorKind.QUOTA_EXCEEDED]
@@ -131,20 +154,9 @@ def test_a_refused_one_leaves_the_computation_that_it_joined(
 def test_when_the_key_changes_amid_refusals_what_was_admitted_is_answered(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcomes: list[Any] = [None, StaleCaller()]
-    real = charging.charge
-
-    def charge(*, charges: Sequence[Any], **arguments: Any) -> Any:
-        decision = real(charges=charges[:1], **arguments) if len(charges) == 1 else None
-        if decision is None:
-            peeked = real(charges=charges[:0], **arguments | {"settle_now": False})
-            raise Refused(ErrorKind.QUOTA_EXCEEDED, "no", peeked, retry_after_s=1.0)
-        outcome = outcomes.pop(0)
-        if outcome is not None:
-            raise outcome
-        return decision
-
-    monkeypatch.setattr(charging, "charge", charge)
+    amid_refusals(monkeypatch, StaleCaller())
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=3600)
+    count_this_month(acme)
     answer = each(acme, "one", "two")
     assert kinds(answer) == [None, ErrorKind.UNAVAILABLE]
 
@@ -152,7 +164,7 @@ def test_when_the_key_changes_amid_refusals_what_was_admitted_is_answered(
 def test_a_key_that_changed_is_read_anew_before_anything_is_admitted(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(charging, "charge", lambda **_: (_ for _ in ()).throw(StaleCaller()))
+    monkeypatch.setattr(on_loop, "admit", lambda admission: admission.done(StaleCaller()))
     with pytest.raises(StaleCaller):
         each(acme, "one", "two")
     ledger.assert_untouched(acme)
@@ -171,7 +183,7 @@ def test_the_price_of_a_call_is_paid_by_each_and_told_in_its_units(acme: Custome
 def test_several_groups_are_on_their_way_at_once(acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime) -> None:
     tiny_worker.go.clear()
     caller = caller_of(acme)
-    groups = [begin(caller, [PredictRequest("large", text)], call(), separate=True) for text in ("a", "b", "c")]
+    groups = [begin_each(caller, [PredictRequest("large", text)], call()) for text in ("a", "b", "c")]
     assert open_holds(acme) == 3
     tiny_worker.go.set()
     answers = [single(group.finish()) for group in groups]
@@ -208,9 +220,9 @@ def test_a_call_that_is_taken_back_leaves_an_equal_one(
     caller = caller_of(acme)
     request = PredictRequest("large", "hello")
     cancellation = Cancellation()
-    first = begin(caller, [request], call(cancellation=cancellation), separate=True)
-    second = begin(caller, [request], call(), separate=True)
-    third = begin(caller, [request], call(), separate=True)
+    first = begin_each(caller, [request], call(cancellation=cancellation))
+    second = begin_each(caller, [request], call())
+    third = begin_each(caller, [request], call())
     cancellation.cancel()
     assert kind_of(lambda: single(first.finish())) is ErrorKind.TIMEOUT
     tiny_worker.go.set()
@@ -228,7 +240,7 @@ def test_calls_that_fail_together_have_problems_of_their_own(
     """A face writes its own field and request id into a problem."""
     tiny_worker.go.clear()
     caller, request = caller_of(acme), PredictRequest("large", POISON)
-    both = [begin(caller, [request], call(), separate=True) for _ in range(2)]
+    both = [begin_each(caller, [request], call()) for _ in range(2)]
     tiny_worker.go.set()
     first, second = (started.finish().results[0] for started in both)
     assert isinstance(first, PlatformError)
@@ -244,9 +256,9 @@ def test_an_answer_that_came_before_it_was_taken_back_is_the_callers(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
 ) -> None:
     cancellation = Cancellation()
-    started = begin(caller_of(acme), [PredictRequest("large", "hello")], call(cancellation=cancellation), separate=True)
+    started = begin_each(caller_of(acme), [PredictRequest("large", "hello")], call(cancellation=cancellation))
     eventually(lambda: ledger.records(acme.tenant))
-    eventually(lambda: all(work.abandoned for _, work in started.computation._own))  # type: ignore[union-attr]
+    eventually(lambda: not single_flight._running)
     cancellation.cancel()
     assert single(started.finish()).units == LARGE
 
@@ -255,10 +267,10 @@ def test_an_answer_that_came_before_it_was_taken_back_is_the_callers(
 def test_a_queue_that_is_full_charges_no_group(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    def full(_: Any) -> None:
-        raise PlatformError(ErrorKind.OVERLOADED, "full", retry_after_s=1.0)
+    def full(calls: Sequence[Any]) -> list[PlatformError]:
+        return [PlatformError(ErrorKind.OVERLOADED, "full", retry_after_s=1.0) for _ in calls]
 
-    monkeypatch.setattr(batcher(), "submit", full)
+    monkeypatch.setattr(batcher(), "submit_each", full)
     answer = each(acme, *[f"text {number}" for number in range(count)])
     assert kinds(answer) == [ErrorKind.OVERLOADED] * count
     assert charges(acme) == []
@@ -269,15 +281,8 @@ def test_redis_that_goes_amid_refusals_is_that_calls_problem(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=3600)
-    real, asked = charging.charge, []
-
-    def charge(**arguments: Any) -> Any:
-        asked.append(arguments)
-        if len(asked) == 3:
-            raise unavailable("away")
-        return real(**arguments)
-
-    monkeypatch.setattr(charging, "charge", charge)
+    count_this_month(acme)
+    amid_refusals(monkeypatch, unavailable("away"))
     assert kinds(each(acme, "one", "two")) == [None, ErrorKind.UNAVAILABLE]
     assert charges(acme) == [("large", LARGE, False)]
 

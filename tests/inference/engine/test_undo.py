@@ -7,16 +7,21 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from billing import admission, charging, pricing
+from billing import admission, charging, contracts, pricing
+from billing.admission import on_loop
+from billing.admission.on_loop import Admission
+from billing.models import LimitKind, LimitRule
 from inference.batching.current import batcher
 from inference.batching.work import WorkItem
 from inference.cache import leases, single_flight, store
 from inference.calls import all_or_nothing
-from inference.engine import predict as prediction
+from inference.engine import singles
 from inference.engine.bulk import MOST_HELD_APART
 from inference.engine.permits import permits
 from inference.engine.predict import Started, begin, predict, predict_each, predict_many, single
 from inference.engine.preparing import Prepared
+from inference.engine.stages import admission as admission_stage
+from inference.engine.stages import dispatch, lookup
 from inference.engine.undo import Undo
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib import redis
@@ -117,14 +122,15 @@ def test_an_answered_call_is_freed_at_once_without_the_garbage_collector(acme: C
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (prediction, "require_in_time"),
-        (prediction, "Computation"),
-        (leases, "take"),
-        (batcher, "submit"),
-        (WorkItem, "wait"),
-        (prediction, "_result"),
+        (lookup, "require_in_time"),
+        (admission_stage, "charge_of_single"),
+        (dispatch, "SharedWork"),
+        (leases, "taking"),
+        (batcher, "submit_each"),
+        (WorkItem, "when_done"),
+        (singles, "result_of"),
     ],
-    ids=["permit", "admission", "leases", "queue", "waiting", "rendering"],
+    ids=["permit", "admission", "computation", "leases", "queue", "waiting", "rendering"],
 )
 def test_a_bug_after_any_step_gives_back_what_was_taken(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
@@ -136,28 +142,35 @@ def test_a_bug_after_any_step_gives_back_what_was_taken(
     assert_given_back(acme)
 
 
-def test_a_bug_amid_separate_calls_gives_back_those_that_were_admitted(
-    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+def test_a_bug_amid_calls_that_came_together_is_that_ones_problem(
+    acme: Customer, large: TinyRuntime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = charging.charge
-    refused = charging.Refused
-    admitted: list[int] = []
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=2 * UNITS, window_s=3600)
+    contract = contracts.contract_of(caller_of(acme))
+    charging.peek(contract=contract, limits=contract.limits)
+    real = on_loop.admit
+    asked: list[int] = []
 
-    def charge(*, charges: Any, **arguments: Any) -> Any:
-        if len(charges) > 1:
-            decision = real(charges=charges[:0], **arguments)
-            raise refused(ErrorKind.QUOTA_EXCEEDED, "one by one", decision, retry_after_s=1.0)
-        if admitted:
+    def admit(admission: Admission) -> None:
+        asked.append(len(admission.charges))
+        if len(asked) == 3:
             raise Bug
-        admitted.append(len(charges))
-        return real(charges=charges, **arguments)
+        real(admission)
 
+    permits.cache_clear()
+    settings.MAX_WAITING_CALLS = 10
     with monkeypatch.context() as patch:
-        patch.setattr(charging, "charge", charge)
-        with pytest.raises(Bug):
-            predict_each(caller_of(acme), [PredictRequest("large", text) for text in ("one", "two", "three")], call())
-    assert admitted == [1]
-    assert_given_back(acme)
+        patch.setattr(on_loop, "admit", admit)
+        requests = [PredictRequest("large", text) for text in ("one", "two", "three")]
+        first, second, third = predict_each(caller_of(acme), requests, call()).results
+    assert asked == [3, 1, 1, 1]
+    assert isinstance(second, PlatformError)
+    assert second.kind is ErrorKind.INTERNAL
+    assert [isinstance(each, PredictResult) for each in (first, third)] == [True, True]
+    assert ledger.units(acme.tenant) == 2 * UNITS
+    assert ledger.holds(acme.tenant) == 0
+    assert single_flight._running == {}
+    assert claims() == []
 
 
 def _unpriced(patch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_log_lines_name_the_call(api: Grpc, monkeypatch: pytest.MonkeyPatch, cap
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("it broke")
 
-    monkeypatch.setattr("inference.engine.predict.begin", broken)
+    monkeypatch.setattr("inference.engine.predict.predict_each", broken)
     caplog.handler.addFilter(tracing.RequestIdFilter())
     with caplog.at_level(logging.ERROR), pytest.raises(Problem):
         api.predict(model_name="tiny", text="x", headers=[("x-request-id", "find-me")])

@@ -318,7 +318,7 @@ def test_a_mistake_of_ours_is_internal_without_its_inside(api: Grpc, monkeypatch
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret of the inside")
 
-    monkeypatch.setattr("inference.engine.predict.begin", broken)
+    monkeypatch.setattr("inference.engine.predict.predict_each", broken)
     problem = refused(api, model_name="tiny", text="x")
     assert_problem(problem, ErrorKind.INTERNAL, Code.INTERNAL)
     assert "secret" not in f"{problem.message}{problem.trailers}"

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 import pytest
 
-from billing import charging
+from billing.admission import on_loop
+from billing.admission.on_loop import Admission
 from billing.models import LimitKind, LimitRule
 from inference.engine import predict as prediction
 from inference.grpc import groups, streaming
@@ -44,13 +45,14 @@ def test_what_arrives_while_others_are_computed_is_admitted_in_one_round_trip(
     api: Grpc, acme: Customer, tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admitted: list[int] = []
-    charge = charging.charge
+    admit = on_loop.admit
 
-    def counting(**arguments: Any) -> Any:
-        admitted.append(len(arguments["charges"]))
-        return charge(**arguments)
+    def counting(admission: Admission) -> None:
+        admitted.append(len(admission.charges))
+        admit(admission)
 
-    monkeypatch.setattr(charging, "charge", counting)
+    api.predict(model_name="tiny", text="a first call, so that the counter of the month stands")
+    monkeypatch.setattr(on_loop, "admit", counting)
     tiny_worker.go.clear()
     call = api.stream(requests(300))
     (stream,) = until(lambda: list(streaming.live), lambda live: bool(live) and live[0]._unanswered == 300)

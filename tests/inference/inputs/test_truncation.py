@@ -9,7 +9,8 @@ import pytest
 
 from inference.batching.current import batcher
 from inference.cache import single_flight, store
-from inference.engine.predict import Started, begin, predict_many
+from inference.engine.predict import Singles, begin_each, predict_many
+from inference.engine.preparing import prepare_single
 from inference.inputs import canonical
 from inference.inputs.truncation import is_too_long
 from inference.models import ModelVersion
@@ -38,12 +39,12 @@ def words(tiny_worker: TinyWorker) -> TinyRuntime:
     return tiny_worker.serve(make_version("large"), max_tokens=LIMIT)
 
 
-def started(customer: Customer, *wanted: tuple[str, int], **changes: Any) -> Started:
+def started(customer: Customer, *wanted: tuple[str, int], **changes: Any) -> Singles:
     requests = [
         PredictRequest("large", text, path=f"requests[{number}].", truncate=truncate)
         for number, (text, truncate) in enumerate(wanted)
     ]
-    return begin(caller_of(customer), requests, call(**changes), separate=True)
+    return begin_each(caller_of(customer), requests, call(**changes))
 
 
 def ask(customer: Customer, text: str, truncate: int, **changes: Any) -> PredictResult | PlatformError:
@@ -108,9 +109,9 @@ def test_an_answer_to_what_was_cut_is_none_for_a_call_that_did_not_ask_for_it(
     for from_redis in (False, True):
         if from_redis:
             store.forget()
-        begun = started(acme, (LONG, REFUSE))
-        assert begun.admitted == []
-        refused(begun.finish().results[0])
+        answer = started(acme, (LONG, REFUSE)).finish()
+        assert answer.decision is None, "nothing was admitted"
+        refused(answer.results[0])
     assert charges(acme) == paid
     assert words.computed == [FITS]
     refused(ask(acme, LONG, REFUSE, cache=CachePolicy(only_if_cached=True)))
@@ -197,9 +198,8 @@ def test_a_worker_that_loads_a_version_tells_what_it_reads(tiny_worker: TinyWork
 
 def test_no_more_tokens_are_counted_than_are_read(acme: Customer, words: TinyRuntime) -> None:
     versions.note_max_tokens(version_id=ModelVersion.objects.get().pk, max_tokens=LIMIT)
-    begun = started(acme, (LONG, TO_LIMIT), ("a", REFUSE))
-    assert [item.size for item in begun.admitted] == [LIMIT, 1]
-    begun.finish()
+    requests = [PredictRequest("large", text, truncate=TO_LIMIT) for text in (LONG, "a")]
+    assert [prepare_single(caller_of(acme), request, call()).size for request in requests] == [LIMIT, 1]
 
 
 def test_refusals_make_no_model_look_fast(acme: Customer, words: TinyRuntime) -> None:
