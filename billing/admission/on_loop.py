@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-import hiredis
 from django.conf import settings
 from redis.exceptions import NoScriptError
 
@@ -18,7 +17,7 @@ from billing.admission.failures import failed, reason_of
 from billing.admission.types import Charge, Decision, Limit, Settled, Settlement, Subject
 from mlplatform.lib.errors import PlatformError
 from mlplatform.lib.redis import Script
-from mlplatform.lib.redis_link import Answers, Link, link_to
+from mlplatform.lib.redis_link import Answers, Link, link_to, packed
 
 _TRIES: Final = 4
 
@@ -124,5 +123,4 @@ def _run(
         else:
             done(answer)
 
-    packed = hiredis.pack_command((*head, str(len(names)), *names, *arguments))  # type: ignore[arg-type]
-    state_link(shard).ask(packed, answered)
+    state_link(shard).ask(packed(*head, str(len(names)), *names, *arguments), answered)

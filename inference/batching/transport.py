@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-import hiredis
 import msgspec
 from django.conf import settings
 
@@ -19,7 +18,7 @@ from inference.fleet.workers import Capacity
 from inference.types import Priority
 from mlplatform.lib import event_loop
 from mlplatform.lib.ids import hex_id
-from mlplatform.lib.redis_link import Answers, Link, link_to
+from mlplatform.lib.redis_link import Answers, Link, link_to, packed
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +90,8 @@ class CeleryTransport:
     def _read(self) -> None:
         # All that wait in one round trip, for callers wait for it.
         if self._replies is not None:
-            self._replies.ask(
-                hiredis.pack_command(
-                    ("BLMPOP", str(_BLOCK_S), "1", self.reply_to, "LEFT", "COUNT", str(_REPLIES_AT_ONCE))
-                ),
-                self._took,
-            )
+            command = packed("BLMPOP", str(_BLOCK_S), "1", self.reply_to, "LEFT", "COUNT", str(_REPLIES_AT_ONCE))
+            self._replies.ask(command, self._took)
 
     def _took(self, answers: Answers | Exception) -> None:
         if self._deliver is None:

@@ -99,7 +99,8 @@ def _look() -> None:
     """One round trip for all."""
     follows = [*_waiting]
     if not follows:
-        return _looked([], [])
+        _looked([], [])
+        return
     keys = [store.ENTRY + follow.work.cache_key for follow in follows]
     leases = [store.CLAIM + follow.work.lease_key for follow in follows]
     links.ask(("MGET", *keys, *leases), lambda answers: _looked(follows, answers))

@@ -26,7 +26,9 @@ from tenants.authentication import Caller
 _OURS: Final = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT, ErrorKind.OVERLOADED})
 
 
-def begin(caller: Caller, requests: Sequence[PredictRequest], context: CallContext, *, whole: bool = False) -> "Started":
+def begin(
+    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, *, whole: bool = False
+) -> "Started":
     """Admit and submit without waiting for the answers; ``whole`` has the meaning of ``predict.predict_many``.
 
     Raises as that does. What was begun must be finished, for equal inputs may wait for it; after a
@@ -157,11 +159,11 @@ class Started:
         """A result or a problem for each input, in order, and the units of all."""
         results: list[PredictResult | PlatformError] = []
         for item in self.prepared:
-            outcome = item if isinstance(item, PlatformError) else outcomes[item.hold_id]
-            if isinstance(item, PlatformError) or isinstance(outcome, PlatformError):
-                results.append(outcome)
-            else:
-                results.append(result_of(item, outcome, self.started))
+            if isinstance(item, PlatformError):
+                results.append(item)
+                continue
+            outcome = outcomes[item.hold_id]
+            results.append(result_of(item, outcome, self.started) if isinstance(outcome, bytes) else outcome)
         units = sum(result.units for result in results if isinstance(result, PredictResult))
         if self.call is not None and self.call.fee and self._is_earned(self.call, outcomes):
             units += self.call.fee

@@ -35,7 +35,8 @@ def note(
     """Count what was computed of models with a running canary, and mirror inputs of those with a shadow.
 
     ``outcomes`` are scores or problems by hold id, ``started`` the call's beginning on the monotonic clock, ``now`` what was
-    served then. Without a rollout it costs two look-ups. What a cache or an equal computation answered tells nothing of a version.
+    served then. Without a rollout it costs two look-ups. What a cache or an equal computation answered tells nothing of a
+    version.
     """
     try:
         if now.canaries or now.shadows:

@@ -19,7 +19,8 @@ Outcome = bytes | Exception
 class WaveCall:
     """Belongs to the loop's thread from when it is handed to the waves until ``done`` is called with it, which is once.
 
-    ``limits`` are those that concern its model. ``started`` and ``deadline`` are on the monotonic clock. ``decided`` is called when it is known whether it is admitted.
+    ``limits`` are those that concern its model. ``started`` and ``deadline`` are on the monotonic clock. ``decided`` is called
+    when it is known whether it is admitted.
     """
 
     contract: Contract

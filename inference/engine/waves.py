@@ -65,13 +65,13 @@ class Waves:
         self._under_way.add(wave)
         try:
             lookup.look(calls, partial(self._looked_up, wave), partial(self._break_off, wave))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, and told to the calls
             self._break_off(wave, error)
 
     def _looked_up(self, wave: "_Wave", calls: Sequence[WaveCall]) -> None:
         try:
             admission.admit(calls, partial(self._admitted, wave))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, and told to the calls
             self._break_off(wave, error)
 
     def _admitted(self, wave: "_Wave", calls: Sequence[WaveCall]) -> None:
@@ -79,7 +79,7 @@ class Waves:
         try:
             if calls:
                 dispatch.dispatch(calls, partial(self._break_off, wave))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged, and told to the calls
             self._break_off(wave, error)
 
     def _take(self) -> list[WaveCall]:

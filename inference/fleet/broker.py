@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-import hiredis
 import msgspec
 import redis
 from django.conf import settings
@@ -20,6 +19,7 @@ from redis.retry import Retry
 from billing.admission import connection
 from inference.types import Priority
 from mlplatform.lib.ids import hex_id
+from mlplatform.lib.redis_link import packed
 
 PRIORITIES: Final = {Priority.INTERACTIVE: 0, Priority.BACKGROUND: 9}
 """As Celery numbers them on Redis: 0 goes first."""
@@ -49,8 +49,7 @@ def command(*, task: str, argument: str, queue: str, task_id: str, priority: Pri
     """The packed Redis command that hands over one task with one argument."""
     number = PRIORITIES[priority]
     body = envelope(task=task, argument=argument, queue=queue, task_id=task_id, priority=number)
-    packed: bytes = hiredis.pack_command(("LPUSH", list_name(queue, number), body))  # type: ignore[arg-type]
-    return packed
+    return packed("LPUSH", list_name(queue, number), body)
 
 
 def waiting(lists: Sequence[str]) -> list[int]:

@@ -84,7 +84,7 @@ def in_thread(work: Callable[[], T], done: Callable[[T | Exception], None] | Non
         answer: T | Exception
         try:
             answer = work()
-        except Exception as error:  # noqa: BLE001 - it belongs to the one that asked
+        except Exception as error:
             answer = error
             if done is None:
                 logger.exception("work beside the event loop failed")

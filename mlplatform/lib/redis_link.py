@@ -33,6 +33,12 @@ Done = Callable[[Answers | Exception], None]
 _NOTHING: Final = object()
 
 
+def packed(*parts: str | bytes) -> bytes:
+    """One command as it travels."""
+    command: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type]
+    return command
+
+
 class _Question:
     __slots__ = ("answers", "done", "found", "is_again", "is_sent", "packed", "until")
 
@@ -107,7 +113,9 @@ class Link(asyncio.Protocol):
             return
         except (RedisError, OSError, TimeoutError) as error:
             self._opening = None
-            self._fail_all(error if isinstance(error, RedisError) else Disconnected(str(error) or "no connection in time"))
+            self._fail_all(
+                error if isinstance(error, RedisError) else Disconnected(str(error) or "no connection in time")
+            )
             return
         self._opening = None
         # From here on the transport is ours. Nothing of the handshake is left in redis-py's reader.
@@ -115,7 +123,7 @@ class Link(asyncio.Protocol):
             protocolError=InvalidResponse, replyError=connection._parser.parse_error, notEnoughData=_NOTHING
         )
         self._streams = connection._reader, connection._writer
-        self._transport = connection._writer.transport  # type: ignore[union-attr]
+        self._transport = connection._writer.transport
         self._transport.set_protocol(self)
         connection._reader = connection._writer = None
         self._write()
@@ -216,4 +224,9 @@ def forget() -> None:
     links = [*_links.values()]
     _links.clear()
     if links:
-        event_loop.call(lambda: [link.close() for link in links])
+        event_loop.call(lambda: _close(links))
+
+
+def _close(links: list[Link]) -> None:
+    for link in links:
+        link.close()

@@ -210,7 +210,7 @@ def _take_back_unless_answered(call: WaveCall, work: SharedWork, why: str) -> Pl
     return PlatformError(ErrorKind.TIMEOUT, f"{why}; nothing was charged. Please try again.", retry_after_s=1.0)
 
 
-def _given_up(call: WaveCall, work: SharedWork, problem: PlatformError | None | Exception) -> None:
+def _given_up(call: WaveCall, work: SharedWork, problem: Exception | None) -> None:
     if problem is None:
         _complete(call, work)
         return

@@ -2,7 +2,7 @@
 
 import json
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -25,7 +25,11 @@ class Ends:
         self.transport = CeleryTransport()
         self.replies: queue.SimpleQueue[BatchReply] = queue.SimpleQueue()
         self.failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
-        event_loop.call(lambda: self.transport.start(lambda replies: [self.replies.put(each) for each in replies]))
+        event_loop.call(lambda: self.transport.start(self._keep))
+
+    def _keep(self, replies: Sequence[BatchReply]) -> None:
+        for reply in replies:
+            self.replies.put(reply)
 
     def stop(self) -> None:
         event_loop.call(self.transport.stop)

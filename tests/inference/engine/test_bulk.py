@@ -8,8 +8,7 @@ from pytest_django import Settings
 from billing import admission
 from inference.calls import all_or_nothing
 from inference.calls.all_or_nothing import WholeAnswer
-from inference.engine import computing
-from inference.engine import many
+from inference.engine import computing, many
 from inference.engine import predict as prediction
 from inference.engine.bulk import MOST_HELD_APART
 from inference.models import ModelVersion

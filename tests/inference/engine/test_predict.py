@@ -17,7 +17,7 @@ from billing.charging import Refused
 from billing.metering import ledger as metering_ledger
 from billing.models import LimitKind, LimitRule, Plan, UsageRecord
 from inference.batching.current import batcher
-from inference.batching.work import Hold, WorkItem
+from inference.batching.work import Hold
 from inference.cache import single_flight, store
 from inference.cache.waiters import SharedWork
 from inference.engine.predict import Answer, predict, predict_many, single
