@@ -52,6 +52,11 @@ _Versions = tuple[int, int, str, int]
 known_contracts: TTLCache[_Versions, Contract] = TTLCache(20_000)
 
 
+def at_hand(caller: Caller) -> Contract | None:
+    """As :func:`contract_of`, without a look into SQL."""
+    return known_contracts.get((caller.tenant_id, caller.tenant_version, caller.key_uid, caller.key_version))
+
+
 def contract_of(caller: Caller) -> Contract:
     """The contract of this caller, from memory if its versions are the same and it is at most 30 s old."""
     versions = (caller.tenant_id, caller.tenant_version, caller.key_uid, caller.key_version)

@@ -32,6 +32,11 @@ def _load() -> Mapping[tuple[str, str], Tariff]:
 _tariffs: Snapshot[Mapping[tuple[str, str], Tariff]] = Snapshot("prices", _load)
 
 
+def at_hand() -> object | None:
+    """What :func:`tariff` reads, without a look into SQL: another object when prices have changed, None where SQL is needed."""
+    return _tariffs.at_hand()
+
+
 def tariff(*, operation: str, model: str) -> Tariff:
     """The model's own price, else the price of any model, else one unit an input."""
     tariffs = _tariffs.get()

@@ -13,7 +13,7 @@ from whitenoise.responders import StaticFile
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference.deprecations.samples import store as samples
-from inference.engine import computing
+from inference.engine import computing, plans
 from inference.engine.permits import permits
 from inference.inputs import pixel_budget
 from inference.registry import versions
@@ -115,6 +115,7 @@ def forget_everything() -> None:
     versions.forget()
     catalogue.forget()
     computing.forget()
+    plans.forget()
     pixel_budget.forget()
     permits.cache_clear()
     samples.forget()

@@ -163,11 +163,17 @@ def prepare_single(caller: Caller, request: PredictRequest, context: CallContext
     Raises NOT_FOUND, INVALID_INPUT or ``Ended``.
     """
     ref, deprecation = resolve(caller, request, context.request_id)
-    field = f"{request.path}{request.field}"
-    payload = canonical.sent(ref.input_schema, request.input, field=field)
-    truncate = _truncate(ref, request)
-    key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id, truncate=truncate)
     price = pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
+    return prepared_of(request, ref, price, tenant_id=caller.tenant_id, deprecation=deprecation)
+
+
+def prepared_of(
+    request: PredictRequest, ref: ModelRef, price: Tariff, *, tenant_id: int, deprecation: Deprecation | None = None
+) -> Prepared:
+    """The request of a version that is found already. Raises INVALID_INPUT."""
+    payload = canonical.sent(ref.input_schema, request.input, field=f"{request.path}{request.field}")
+    truncate = _truncate(ref, request)
+    key = canonical.cache_key(ref, payload, tenant_id=tenant_id, truncate=truncate)
     full, cached = price.per_input, price.cached_per_input
     return Prepared(
         request, ref, payload, key, None, None, hex_id(), full, cached, full, deprecation, truncate=truncate

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from heapq import nsmallest
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -18,6 +19,7 @@ from uvicorn.server import ServerState
 
 from mlplatform.http import refusals, watching
 from mlplatform.http.answers import Answer
+from mlplatform.http.door import Door
 from mlplatform.http.limits import Limits
 
 _HEAD_BYTES: Final = 64 * 1024
@@ -38,6 +40,8 @@ class State(ServerState):
         self.limits = limits
         self.draining = False
         self.end_slowest_body: Callable[[], bool] = lambda: False
+        self.door: Door | None = None
+        """The way to the engine without a thread; None where everything goes to the application."""
 
 
 class FrontProtocol(HttpToolsProtocol):
@@ -58,6 +62,8 @@ class FrontProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._at_work: RequestResponseCycle | None = None
+        self._for_door: tuple[RequestResponseCycle, Any] | None = None
+        """A request that goes through the door if its body is small and comes at once."""
         self._has_asked = False
         self._asks_for_upgrade = False
         self._method = b""
@@ -106,7 +112,29 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._at_work = cycle
-        super()._start_asgi_task(cycle, app)
+        door = self._state.door
+        if door is None or not door.is_for(cycle.scope):
+            super()._start_asgi_task(cycle, app)
+            return
+        self._for_door = (cycle, app)
+        if not cycle.more_body:
+            self._knock()
+
+    def _knock(self) -> None:
+        """Go through the door, or to the application."""
+        assert self._for_door is not None  # noqa: S101 (looked at before)
+        (cycle, app), self._for_door = self._for_door, None
+        start = partial(super()._start_asgi_task, cycle, app)
+        door = self._state.door
+        reply = partial(self._reply_through_door, cycle)
+        if door is None or cycle.more_body or not door.take(cycle.scope, bytes(cycle.body), reply=reply, hand_on=start):
+            start()
+
+    def _reply_through_door(self, cycle: RequestResponseCycle, answer: Answer) -> None:
+        if not cycle.disconnected and not self.reply(answer):
+            task = self.loop.create_task(_send(cycle, answer))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -114,6 +142,8 @@ class FrontProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError:
             self.send_400_response("")
+        if self._for_door is not None:
+            self._knock()
         if self._in_head and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES:
@@ -159,6 +189,8 @@ class FrontProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self._asks_for_upgrade:
             super().on_message_complete()
+            if self._for_door is not None and not self._for_door[0].more_body:
+                self._knock()
 
     def reply(self, answer: Answer) -> bool:
         """Send a whole answer at once, where nothing of another one waits to be taken; False where that cannot be."""
@@ -237,3 +269,11 @@ class FrontProtocol(HttpToolsProtocol):
             lines = b"".join(name.lower() + b": " + value + b"\r\n" for name, value in headers)
             self.transport.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
         self.transport.close()
+
+
+async def _send(cycle: RequestResponseCycle, answer: Answer) -> None:
+    """To a client that has not taken what it was sent before: as it takes it."""
+    lines = [line.partition(b": ") for line in answer.head.split(b"\r\n") if line]
+    headers = [(name, value) for name, _, value in lines]
+    await cycle.send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await cycle.send({"type": "http.response.body", "body": answer.body})

@@ -11,6 +11,7 @@ from typing import Final, cast
 import uvicorn
 
 from mlplatform.http import watching
+from mlplatform.http.door import Door
 from mlplatform.http.front import Front
 from mlplatform.http.limits import Limits
 from mlplatform.http.protocol import FrontProtocol, State
@@ -33,6 +34,7 @@ class Server(uvicorn.Server):
         *,
         on_ready: Callable[[], None] = lambda: None,
         on_drain: Callable[[], None] = lambda: None,
+        door: Door | None = None,
     ) -> None:
         super().__init__(_config(front, limits))
         self._front = front
@@ -41,6 +43,7 @@ class Server(uvicorn.Server):
         self._last_tick = 0.0
         self._state = State(limits)
         self._state.end_slowest_body = front.end_slowest_body
+        self._state.door = door
         self.server_state = self._state
 
     def stop(self) -> None:

@@ -15,9 +15,10 @@ from prometheus_client import multiprocess
 from mlplatform.http import limits as bounds
 from mlplatform.http import listening
 from mlplatform.http.bridge import WSGIApplication
+from mlplatform.http.door import Door
 from mlplatform.http.front import Front
 from mlplatform.http.server import Server
-from mlplatform.lib import collector
+from mlplatform.lib import collector, event_loop
 from mlplatform.observability.health import readiness
 from tenants import installation
 
@@ -42,7 +43,7 @@ def serve(application: WSGIApplication) -> None:
         listener = listening.taken(arguments.host, arguments.port)
     except OSError as error:
         sys.exit(f"Cannot listen on {arguments.host} port {arguments.port}: {error.strerror or error}")
-    server = Server(Front(application, limits), limits, on_ready=_say_ready, on_drain=_unsay_ready)
+    server = Server(Front(application, limits), limits, on_ready=_on_ready, on_drain=_unsay_ready, door=Door())
     collector.calm()
     logger.info("process %s serves on %s port %s", os.getpid(), *listener.getsockname()[:2])
     try:
@@ -60,6 +61,12 @@ def _warm_up() -> None:
     list(get_resolver().url_patterns)
     readiness()
     connection.close()
+
+
+def _on_ready() -> None:
+    """Before the first request: the engine runs on the server's loop."""
+    event_loop.attach()
+    _say_ready()
 
 
 def _say_ready() -> None:

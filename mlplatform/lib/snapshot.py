@@ -48,6 +48,11 @@ class Snapshot(Generic[T]):
         self._ticker.ensure_started()
         return loaded[1]
 
+    def at_hand(self) -> T | None:
+        """The value without a look into SQL; None before the first :meth:`get`, and after a change in this process."""
+        loaded = self._loaded
+        return loaded[1] if loaded is not None else None
+
     def renew(self) -> None:
         """Read the value again if its generation changed, if Redis cannot tell, or if it is 30 seconds old."""
         generation = self._generation()

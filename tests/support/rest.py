@@ -1,12 +1,13 @@
-"""Calls of the REST API through the WSGI application, and a parser for the limit headers of their answers."""
+"""Calls of the REST API as a web process answers them, and a parser for the limit headers of their answers."""
 
 import gzip
 import io
 import json
 import math
+import queue
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -19,13 +20,22 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from django.db.utils import ConnectionHandler
 from django.test import RequestFactory
+from django.utils.datastructures import CaseInsensitiveMapping
 
+from billing import contracts, pricing
+from inference.registry import live
 from mlplatform import api_answers
-from mlplatform.lib import sql_connections
-from mlplatform.lib.errors import ErrorKind
+from mlplatform.http.answers import Answer as FrontAnswer
+from mlplatform.http.door import Door
+from mlplatform.lib import event_loop, sql_connections
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.short_way import ShortWay
+from tenants import authentication, calling
+from tenants.deprecations import catalogue
 from tenants.http import problems
 from tests.conftest import Customer
+
+Sent = tuple[int, Mapping[str, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -33,13 +43,13 @@ class Answer:
     """One answer; ``body`` is the parsed JSON, ``content`` what was sent."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Any
     content: bytes
 
 
 class Api:
-    """Calls as one customer, or without a key when ``customer`` is None: through the WSGI application that is served."""
+    """Calls as one customer, or without a key when ``customer`` is None: as a web process answers them."""
 
     everywhere: ClassVar[dict[str, str]] = {}
     """Headers of all calls; the fixture ``both_ways`` sets them."""
@@ -49,6 +59,7 @@ class Api:
         # Made anew each time: middleware reads its settings when it is made, and tests change them.
         api_answers.security_headers.cache_clear()
         self._application = ShortWay(WSGIHandler())
+        self._door = Door()
 
     def get(self, path: str, *, headers: dict[str, str] | None = None, **meta: Any) -> Answer:
         """``meta`` are keys of the WSGI environment, such as REMOTE_ADDR."""
@@ -76,16 +87,7 @@ class Api:
         if chunked:
             request.environ.pop("CONTENT_LENGTH", None)
             request.environ |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": io.BytesIO(content)}
-        started: list[tuple[int, dict[str, str]]] = []
-
-        def start_response(status: str, fields: list[tuple[str, str]]) -> None:
-            started.append((int(status[:3]), dict(fields)))
-
-        with one_transaction():
-            chunks = self._application(request.environ, start_response)
-            raw = b"".join(chunks)
-            getattr(chunks, "close", lambda: None)()
-        ((status, answered),) = started
+        status, answered, raw = self._through_door(request.environ, content) or self._on_thread(request.environ)
         unpacked = gzip.decompress(raw) if answered.get("Content-Encoding") == "gzip" else raw
         is_json = "json" in answered.get("Content-Type", "") and method != "HEAD"
         return Answer(
@@ -95,6 +97,62 @@ class Api:
             # A server sends no body in answer to HEAD.
             content=b"" if method == "HEAD" else raw,
         )
+
+    def _through_door(self, environ: dict[str, Any], content: bytes) -> Sent | None:
+        """As the event loop answers it; None where it hands the request on."""
+        warm_up(environ)
+        scope = scope_of(environ)
+        answers: queue.SimpleQueue[FrontAnswer | None] = queue.SimpleQueue()
+
+        def take() -> bool:
+            return self._door.take(scope, content, reply=answers.put, hand_on=lambda: answers.put(None))
+
+        if not self._door.is_for(scope) or not event_loop.call(take):
+            return None
+        answer = answers.get(timeout=60)
+        if answer is None:
+            return None
+        lines = [line.partition(": ") for line in answer.head.decode("latin-1").split("\r\n") if line]
+        return answer.status, CaseInsensitiveMapping({name: value for name, _, value in lines}), answer.body
+
+    def _on_thread(self, environ: dict[str, Any]) -> Sent:
+        started: list[tuple[int, dict[str, str]]] = []
+
+        def start_response(status: str, fields: list[tuple[str, str]]) -> None:
+            started.append((int(status[:3]), dict(fields)))
+
+        with one_transaction():
+            chunks = self._application(environ, start_response)
+            raw = b"".join(chunks)
+            getattr(chunks, "close", lambda: None)()
+        ((status, answered),) = started
+        return status, CaseInsensitiveMapping(answered), raw
+
+
+def warm_up(environ: Mapping[str, Any]) -> None:
+    """What a process knows of a caller after its first call, so that the event loop takes this one."""
+    with suppress(PlatformError, IndexError):
+        authorization, api_key = (environ.get(f"HTTP_{name}", "") for name in ("AUTHORIZATION", "X_API_KEY"))
+        secret = calling.secret_of(authorization=authorization, api_key=api_key)
+        contracts.contract_of(authentication.authenticate(secret, address=environ.get("REMOTE_ADDR", "")))
+        live.current()
+        catalogue.current()
+        pricing.tariff(operation="predict", model="")
+
+
+def scope_of(environ: Mapping[str, Any]) -> dict[str, Any]:
+    """The ASGI scope of which the front would make this environment."""
+    headers = [
+        (name.removeprefix("HTTP_").lower().replace("_", "-").encode(), value.encode("latin-1"))
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or (name in {"CONTENT_TYPE", "CONTENT_LENGTH"} and value)
+    ]
+    return {
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["PATH_INFO"],
+        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
+        "headers": headers,
+    }
 
 
 @contextmanager
