@@ -1,5 +1,6 @@
 """Queries of a customer's program to ``/graphql``, and the one error that an answer has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ class Answered:
     data: Any
     errors: list[dict[str, Any]]
     extensions: dict[str, Any]
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     status: int
 
 

@@ -1,5 +1,7 @@
 """Cross-origin calls: refused by silence unless the settings name the origin."""
 
+from collections.abc import Mapping
+
 import pytest
 from pytest_django import Settings
 
@@ -14,7 +16,7 @@ PREFLIGHT = {
 }
 
 
-def cors(headers: dict[str, str]) -> set[str]:
+def cors(headers: Mapping[str, str]) -> set[str]:
     return {name for name in headers if name.startswith("Access-Control-")}
 
 
