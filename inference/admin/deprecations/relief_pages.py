@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -214,9 +215,10 @@ _FIELDS: Final = {"ends_at": "minutes"}
 
 
 def _usual_start(schedule: DeprecationSchedule) -> dt.datetime:
-    """Tomorrow at ten, or on the first morning of the deprecation."""
-    day = max(clock.now(), schedule.deprecate_at) + dt.timedelta(days=1)
-    return day.replace(hour=10, minute=0, second=0, microsecond=0)
+    """The first ten o'clock that leaves the usual notice and is in the time of deprecation."""
+    earliest = max(clock.now() + dt.timedelta(hours=settings.BROWNOUT_NOTICE_H), schedule.deprecate_at)
+    start = earliest.replace(hour=10, minute=0, second=0, microsecond=0)
+    return start if start >= earliest else start + dt.timedelta(days=1)
 
 
 def _person(request: HttpRequest) -> User | None:

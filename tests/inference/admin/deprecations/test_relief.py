@@ -67,6 +67,18 @@ def test_a_brownout_with_little_notice_is_confirmed(admin: Client, settings: Set
     assert Brownout.objects.count() == 2
 
 
+@pytest.mark.parametrize("hour", [3, 10, 22])
+def test_what_is_suggested_needs_no_confirmation(admin: Client, hour: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = make_schedule()
+    now = clock.now().replace(hour=hour, minute=30) + DAY
+    monkeypatch.setattr(clock, "now", lambda: now)
+    page = f"{SCHEDULES}{schedule.pk}/brownout/"
+    start = admin.get(page).context["form"].initial["starts_at"]
+    assert admin.post(page, brownout(start)).status_code == 302
+    assert Brownout.objects.get().starts_at == start
+    assert start - now < 2 * DAY
+
+
 def test_no_brownout_begins_before_its_letter_can_leave(admin: Client) -> None:
     schedule = make_schedule()
     soon = clock.now() + dt.timedelta(minutes=14)
