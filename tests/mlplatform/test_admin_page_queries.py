@@ -23,8 +23,6 @@ _SMALL: Final = Size(
     tenants=60, busy=2, busy_lines=10, usual=5, usual_lines=5, few_lines=2, days=3, records=1000, models=21,
     extensions=40, brownouts=30, audited=120, end_users=120, items=120, likes=500,
 )  # fmt: skip
-_NOT_YET: Final = {"tenant: one"}
-"""Pages that still ask too often, or are too large."""
 
 
 @pytest.fixture
@@ -48,11 +46,11 @@ def test_no_page_asks_more_often_than_it_may(busy: User) -> None:
             answer = client.get(page.address)
         assert answer.status_code == 200, page
         kb = len(answer.getvalue()) / 1000
-        if len(captured) > MOST_QUERIES and page.name not in _NOT_YET:
+        if len(captured) > MOST_QUERIES:
             too_many[page.name] = [query["sql"][:100] for query in captured]
         if "`" in _words(answer.getvalue().decode()) and not page.file:
             backticks.append(page.name)
-        if kb > MOST_KB and not page.file and page.name not in _NOT_YET:
+        if kb > MOST_KB and not page.file:
             too_large[page.name] = round(kb)
     assert too_many == {}
     assert too_large == {}
