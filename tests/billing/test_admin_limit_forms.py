@@ -90,7 +90,7 @@ def test_a_tenant_is_offered_models_on_sale_and_its_own(admin: Client, acme: Cus
     for owner in (acme.tenant, globex.tenant):
         MLModel.objects.create(name="private", owner=owner)
     pages = {
-        "tenant": f"/admin/tenants/tenant/{acme.tenant.pk}/change/",
+        "tenant": f"/admin/tenants/tenant/{acme.tenant.pk}/edit/",
         "key": f"/admin/tenants/apikey/{acme.key.pk}/change/",
     }
     for page in pages.values():
