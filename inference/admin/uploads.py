@@ -35,7 +35,7 @@ class PackageForm(forms.Form):
     owner = forms.ModelChoiceField(
         queryset=Tenant.objects.order_by("slug"),
         required=False,
-        empty_label="Nobody: on sale to all",
+        empty_label="No owner: on sale to all",
         widget=UnfoldAdminSelectWidget,
         help_text="Of a new model: the only tenant that sees and calls it.",
     )

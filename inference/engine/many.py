@@ -16,7 +16,7 @@ from inference.engine.permits import permits
 from inference.engine.preparing import Prepared, prepare
 from inference.engine.undo import Undo
 from inference.registry import live
-from inference.registry.live import Served
+from inference.registry.live import LiveVersions
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -72,7 +72,7 @@ class Started:
     prepared: Sequence[Prepared | PlatformError]
     undo: Undo
     """Gives back what the call has taken so far."""
-    served: Served = field(kw_only=True)
+    served: LiveVersions = field(kw_only=True)
     started: float = field(kw_only=True)
     whole: bool = field(kw_only=True)
     bulk: bool = field(kw_only=True)

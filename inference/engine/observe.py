@@ -7,7 +7,7 @@ from typing import Final
 
 from billing.admission import Subject
 from inference.engine.preparing import Prepared
-from inference.registry.live import Served
+from inference.registry.live import LiveVersions
 from inference.trials import counting, judging, shadow
 from inference.trials.counting import CALLS, CANARY, ERRORS, LIVE
 from inference.trials.shadow import Mirrored
@@ -30,7 +30,7 @@ def note(
     outcomes: Mapping[str, bytes | PlatformError],
     *,
     started: float,
-    now: Served,
+    now: LiveVersions,
 ) -> None:
     """Count what was computed of models with a running canary, and mirror inputs of those with a shadow.
 
@@ -52,7 +52,7 @@ def note(
 
 
 def _count(
-    now: Served, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError], *, ms: float | None
+    now: LiveVersions, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError], *, ms: float | None
 ) -> None:
     """``ms`` is the time of a call of one input. That of many says how many there were, and tenants differ in that."""
     for item in computed:
@@ -73,7 +73,7 @@ def _count(
 
 
 def _mirror(
-    now: Served, subject: Subject, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError]
+    now: LiveVersions, subject: Subject, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError]
 ) -> None:
     for item in computed:
         trial, scores = now.shadows.get(item.ref.qualified_name), outcomes.get(item.hold_id)

@@ -13,7 +13,7 @@ from billing.contracts import Contract
 from billing.pricing import Tariff
 from inference.engine.preparing import Prepared, prepared_of, require_labels_unasked
 from inference.registry import live, names
-from inference.registry.live import Served
+from inference.registry.live import LiveVersions
 from inference.types import ModelRef, PredictRequest
 from mlplatform.lib import clock
 from mlplatform.lib.errors import PlatformError
@@ -42,7 +42,7 @@ class CallerPlan:
 
     caller: Caller
     contract: Contract
-    served: Served
+    served: LiveVersions
     prices: object
     versions: Catalogue
     until: float

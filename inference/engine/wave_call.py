@@ -8,7 +8,7 @@ from billing.admission import Decision, Limit
 from billing.contracts import Contract
 from inference.cache.waiters import SharedWork
 from inference.engine.preparing import Prepared
-from inference.registry.live import Served
+from inference.registry.live import LiveVersions
 from inference.types import CallContext
 
 Outcome = bytes | Exception
@@ -27,7 +27,7 @@ class WaveCall:
     context: CallContext
     item: Prepared
     limits: tuple[Limit, ...]
-    served: Served
+    served: LiveVersions
     started: float
     deadline: float
     done: Callable[["WaveCall"], None]

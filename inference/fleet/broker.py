@@ -31,7 +31,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 def publish(*, task: str, argument: str, queue: str, task_id: str, priority: Priority) -> None:
     """Hand over one task with one argument; raises when the broker does not take it."""
-    client = _client()
+    client = direct_client()
     if client is None:
         _by_celery(task=task, argument=argument, queue=queue, task_id=task_id, priority=priority)
         return
@@ -42,7 +42,7 @@ def publish(*, task: str, argument: str, queue: str, task_id: str, priority: Pri
 
 def is_redis() -> bool:
     """Whether the broker is a Redis, so that :func:`command` hands over a task."""
-    return _client() is not None
+    return direct_client() is not None
 
 
 def command(*, task: str, argument: str, queue: str, task_id: str, priority: Priority) -> bytes:
@@ -57,7 +57,7 @@ def waiting(lists: Sequence[str]) -> list[int]:
 
     Raises what Redis raises.
     """
-    client = _client()
+    client = direct_client()
     if client is None:
         return [0] * len(lists)
     pipe = client.pipeline(transaction=False)
@@ -114,7 +114,7 @@ def envelope(*, task: str, argument: str, queue: str, task_id: str, priority: in
 
 
 @lru_cache(maxsize=1)
-def _client() -> redis.Redis | None:
+def direct_client() -> redis.Redis | None:
     """The broker, where it is a Redis; its time-outs are those of the state Redis, for a caller waits for it."""
     url: str = settings.CELERY_BROKER_URL
     if not url.startswith(("redis://", "rediss://", "unix://")):

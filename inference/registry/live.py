@@ -1,4 +1,4 @@
-"""What is served, from memory: every version that answers, which of them are tried, and who may see a private model."""
+"""The live versions, from memory: every version that answers, which of them are tried, and who may see a private model."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class LiveVersions:
     """Every version that answers: of models on sale by ``name`` (the live one) and by ``name@version``, of private ones by their
     tenant.
 
@@ -132,7 +132,7 @@ def measured(row: Measurement) -> MeasuredOption:
     )
 
 
-def load() -> Served:
+def load() -> LiveVersions:
     shared: dict[str, ModelRef] = {}
     private: dict[int, _Found] = {}
     refs: dict[int, ModelRef] = {}
@@ -154,7 +154,7 @@ def load() -> Served:
         # The two queries see different moments: what was retired in between is tried no more.
         if candidate is not None and candidate.qualified_name in live:
             trials[row.kind][candidate.qualified_name] = Trial(row.pk, row.percent, candidate)
-    return Served(
+    return LiveVersions(
         shared,
         {owner_id: one.frozen() for owner_id, one in private.items()},
         trials[RolloutKind.CANARY],
@@ -183,17 +183,17 @@ def _claims() -> Iterator[tuple[int, str, str]]:
             yield owner_id, slug, name
 
 
-_served: Snapshot[Served] = Snapshot("models", load)
+_live_versions: Snapshot[LiveVersions] = Snapshot("models", load)
 
 
-def at_hand() -> Served | None:
+def at_hand() -> LiveVersions | None:
     """As :func:`current`, without a look into SQL."""
-    return _served.at_hand()
+    return _live_versions.at_hand()
 
 
-def current() -> Served:
-    """What is served now."""
-    return _served.get()
+def current() -> LiveVersions:
+    """The live versions now."""
+    return _live_versions.get()
 
 
 def resolve(name: str, *, tenant_id: int | None = None, field: str = "model", on_sale: bool = False) -> ModelRef:
@@ -203,12 +203,12 @@ def resolve(name: str, *, tenant_id: int | None = None, field: str = "model", on
     a tenant there are only the models on sale, and no canary. ``on_sale``: the model on sale, whatever
     the tenant calls its own.
     """
-    served = _served.get()
-    ref = served.find(name, None if on_sale else tenant_id)
+    known = _live_versions.get()
+    ref = known.find(name, None if on_sale else tenant_id)
     if ref is None:
         raise not_found(name, field=field)
-    if served.canaries and tenant_id is not None and "@" not in name:
-        canary = served.canaries.get(ref.qualified_name)
+    if known.canaries and tenant_id is not None and "@" not in name:
+        canary = known.canaries.get(ref.qualified_name)
         if canary is not None and canary.takes(tenant_id):
             return canary.candidate
     return ref
@@ -217,7 +217,7 @@ def resolve(name: str, *, tenant_id: int | None = None, field: str = "model", on
 def subject_of(name: str, *, tenant_id: int) -> str:
     """What schedules call what the tenant names ``name@version``, also where it has ended; empty for a name in the namespace of
     another tenant, of whose schedules nothing may be told."""
-    own = _served.get().private.get(tenant_id)
+    own = _live_versions.get().private.get(tenant_id)
     namespace, separator, _ = name.rpartition("/")
     if separator:
         return name if own is not None and namespace == own.slug else ""
@@ -227,7 +227,7 @@ def subject_of(name: str, *, tenant_id: int) -> str:
 def meter_of(name: str, *, tenant_id: int) -> str:
     """What the meter of a call calls the model that the tenant names ``name`` or ``name@version``; a name that stands for nothing
     as it is, without the version."""
-    ref = _served.get().find(name, tenant_id)
+    ref = _live_versions.get().find(name, tenant_id)
     return ref.qualified_name if ref is not None else name.partition("@")[0]
 
 
@@ -236,7 +236,7 @@ def is_visible_to(subject: str, *, tenant_id: int | None) -> bool:
     namespace, separator, _ = subject.partition("/")
     if not separator:
         return True
-    own = _served.get().private.get(tenant_id) if tenant_id is not None else None
+    own = _live_versions.get().private.get(tenant_id) if tenant_id is not None else None
     return own is not None and own.slug == namespace
 
 
@@ -254,9 +254,9 @@ def answering(*, tenant_id: int | None = None) -> list[ModelRef]:
 
     Once a private model of the tenant was live, its name stands for that model alone.
     """
-    served = _served.get()
-    own = served.private.get(tenant_id) if tenant_id is not None else None
-    refs = {f"{ref.name}@{ref.version}": ref for ref in served.by_reference.values()}
+    known = _live_versions.get()
+    own = known.private.get(tenant_id) if tenant_id is not None else None
+    refs = {f"{ref.name}@{ref.version}": ref for ref in known.by_reference.values()}
     if own is not None:
         refs = {key: ref for key, ref in refs.items() if own.claimed.isdisjoint((key, ref.name))}
         refs |= {f"{ref.name}@{ref.version}": ref for ref in own.by_reference.values()}
@@ -268,16 +268,16 @@ def answering(*, tenant_id: int | None = None) -> list[ModelRef]:
 
 def candidates() -> list[ModelRef]:
     """The versions that are tried now, of canaries and shadows: workers hold them in memory as they do live ones."""
-    served = _served.get()
-    trials = [*served.canaries.values(), *served.shadows.values()]
+    known = _live_versions.get()
+    trials = [*known.canaries.values(), *known.shadows.values()]
     return list({trial.candidate.version_id: trial.candidate for trial in trials}.values())
 
 
 def changed() -> None:
     """To be called after a form saved a model or a version."""
-    _served.publish()
+    _live_versions.publish()
 
 
 def forget() -> None:
     """Drop what this process holds; for tests."""
-    _served.forget()
+    _live_versions.forget()

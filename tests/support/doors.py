@@ -16,8 +16,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 _PRODUCT: Final = ("mlplatform", "tenants", "billing", "inference")
 _ELSEWHERE: Final = (
-    "tests/inference/engine/", "tests/inference/batching/", "tests/inference/cache/", "tests/inference/fleet/",
-    "tests/inference/inputs/test_truncation.py",
+    "tests/inference/engine/", "tests/inference/batching/", "tests/inference/cache/", "tests/inference/inputs/test_truncation.py",
 )  # fmt: skip
 """Tests of the rooms that the engine is being rewritten in; to be emptied."""
 _SETTERS: Final = frozenset({"setattr", "delattr", "object", "patch"})

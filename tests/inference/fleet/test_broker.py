@@ -58,12 +58,12 @@ def test_a_broker_that_is_no_redis_gets_celerys_own_message(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CELERY_BROKER_URL = "amqp://guest@localhost//"
-    broker._client.cache_clear()
+    broker.direct_client.cache_clear()
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(current_app, "send_task", lambda task, **options: sent.append({"task": task, **options}))
     try:
         broker.publish(task=TASK, argument="x", queue="pool-b", task_id="1", priority=Priority.BACKGROUND)
     finally:
-        broker._client.cache_clear()
+        broker.direct_client.cache_clear()
     (message,) = sent
     assert (message["task"], message["args"], message["queue"], message["priority"]) == (TASK, ["x"], "pool-b", 9)

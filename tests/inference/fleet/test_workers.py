@@ -74,10 +74,10 @@ def test_what_waits_is_counted_on_the_broker_also_where_that_is_another_redis(
             return [7] * len(asked)
 
     redis.state().lpush("celery:gpu", b"1")
-    monkeypatch.setattr(broker, "_client", Other)
+    monkeypatch.setattr(broker, "direct_client", Other)
     assert workers.capacity("gpu").waiting_batches == 7
-    monkeypatch.setattr(broker, "_client", lambda: None)
-    assert workers.capacity("gpu").waiting_batches == 0, "of a broker that is no Redis nobody can tell"
+    monkeypatch.setattr(broker, "direct_client", lambda: None)
+    assert workers.capacity("gpu").waiting_batches == 0, "of a broker that is no Redis it is unknown"
 
 
 def test_a_pool_can_do_what_its_workers_can_that_take_batches() -> None:
@@ -88,7 +88,7 @@ def test_a_pool_can_do_what_its_workers_can_that_take_batches() -> None:
         beat.beat()
     Heartbeat(queue="gpu", device="cpu", name="new").beat()
     redis.state().lpush("celery:gpu", b"1")
-    redis.state().lpush(list_name("gpu", 9), b"for nobody who waits")
+    redis.state().lpush(list_name("gpu", 9), b"without a call that waits")
     assert workers.capacity("gpu") == Capacity(3, 1, 0.2)
     assert (workers.count("gpu"), workers.count("large"), workers.count("jobs")) == (3, 2, 0)
 
