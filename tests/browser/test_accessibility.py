@@ -4,10 +4,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
+from tenants import password_links
 from tests.browser.test_admin_pages import Watched, addresses, tab
+from tests.conftest import Customer
 from tests.support.ending import make_schedule
 
 __all__ = ["addresses", "tab"]
@@ -32,7 +35,7 @@ _RUN: Final = "async () => (await axe.run(document, {resultTypes: ['violations']
 
 
 @pytest.fixture
-def pages(addresses: dict[str, str], live_server: LiveServer) -> dict[str, str]:
+def pages(addresses: dict[str, str], live_server: LiveServer, acme: Customer) -> dict[str, str]:
     """All pages by name; asked for before the browser, in whose event loop no row can be written."""
     schedule = make_schedule()
     ends = f"{live_server.url}/admin/tenants/deprecationschedule/"
@@ -49,6 +52,8 @@ def pages(addresses: dict[str, str], live_server: LiveServer) -> dict[str, str]:
         "records": f"{live_server.url}/admin/billing/usagerecord/",
         "versions": f"{live_server.url}/admin/inference/modelversion/",
         "GraphiQL": f"{live_server.url}/graphql",
+        "set a password": live_server.url + password_links.link_for(acme.owner).removeprefix(settings.BASE_URL),
+        "password is set": f"{live_server.url}/people/password/set",
     }
     return found | {path: live_server.url + path for path in DOCUMENTS}
 

@@ -18,6 +18,7 @@ from mlplatform.observability import traffic
 from tenants import trusted_documents
 from tests.conftest import Customer
 from tests.support import staff
+from tests.support.refusing import refuse
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -26,7 +27,13 @@ PAGES = {
     "tenants": "/admin/tenants/tenant/",
     "tenant": "/admin/tenants/tenant/{tenant}/change/",
     "edit tenant": "/admin/tenants/tenant/{tenant}/edit/",
-    "find a call": "/admin/billing/usagerecord/find/?request_id=nothing",
+    "find a call": "/admin/billing/usagerecord/find/?request_id=refused",
+    "no such call": "/admin/billing/usagerecord/find/?request_id=nothing",
+    "new customer": "/admin/tenants/tenant/add/",
+    "history": "/admin/tenants/tenant/{tenant}/history/",
+    "nothing found": "/admin/auditlog/logentry/?q=nothing",
+    "new person": "/admin/tenants/user/add/",
+    "new staff": "/admin/tenants/user/add/?_changelist_filters=is_staff__exact%3D1",
     "shown secret": "/admin/tenants/apikey/{key}/secret/",
     "suspend": "/admin/tenants/tenant/{tenant}/suspend/",
     "people": "/admin/tenants/user/",
@@ -87,6 +94,7 @@ def addresses(acme: Customer, live_server: LiveServer, monkeypatch: pytest.Monke
     # Their sign of life is given once and must last as long as the pages are looked at.
     monkeypatch.setattr(workers, "LIFETIME_S", 3600)
     busy_workers()
+    refuse(acme, "refused")
     today = clock.now().date()
     UsageRollup.objects.create(day=today, tenant=acme.tenant, key_uid=acme.key.uid, model="digits", units=5000)
     demo_audience.seed(acme.tenant)

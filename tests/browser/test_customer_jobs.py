@@ -7,6 +7,7 @@ from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from billing.models import Plan
+from mlplatform import roles
 from tests.browser.test_admin_pages import Watched, chromium
 from tests.conftest import Customer
 from tests.support import staff
@@ -34,6 +35,7 @@ class Clicks:
 @pytest.fixture
 def tab(acme: Customer, live_server: LiveServer) -> Iterator[Watched]:
     staff.superuser()
+    roles.sync()
     Plan.objects.create(name="Starter", included_units=1000)
     refuse(acme, "01a204e5a65f7ecb8b254765e8eb3281")
     with sync_playwright() as playwright:
@@ -101,6 +103,36 @@ def test_a_tenant_is_suspended_and_its_history_says_by_whom(tab: Watched, acme: 
     clicks.on(".p-tabs a:has-text('History')")
     first = page.inner_text("#result_list tbody >> nth=0")
     assert "ada@staff.example" in first
+    assert clicks.count == 5
+    assert tab.problems == []
+
+
+def test_a_key_is_revoked_from_its_tenants_page(tab: Watched, acme: Customer) -> None:
+    clicks, page = Clicks(tab.page), tab.page
+    clicks.on("#nav-sidebar a:has-text('Tenants')")
+    clicks.on("#result_list a:has-text('Acme')")
+    clicks.on(".p-keys a:has-text('Production')")
+    clicks.on("a:has-text('Revoke')")
+    clicks.on("button:has-text('Revoke')")
+    page.wait_for_url("**/change/")
+    assert "was revoked." in page.inner_text("#main")
+    assert page.locator("text=every address").count() == 1  # what it was allowed, in words
+    assert clicks.count == 5
+    assert tab.problems == []
+
+
+def test_a_colleague_gets_a_role_and_no_typed_password(tab: Watched) -> None:
+    clicks, page = Clicks(tab.page), tab.page
+    clicks.on("#nav-sidebar a:has-text('Staff')")
+    clicks.on("a:has-text('Add person')")
+    assert page.locator("[type=password]").count() == 0
+    clicks.into("email", "new@staff.example")
+    page.select_option("[name=groups]", label="support")
+    clicks.count += 1
+    clicks.on("button:has-text('Save') >> nth=0")
+    page.wait_for_url("**/change/")
+    assert "new@staff.example is mailed a link" in page.inner_text("#main")
+    assert page.is_checked("[name=is_staff]")
     assert clicks.count == 5
     assert tab.problems == []
 
