@@ -121,7 +121,7 @@ def _models(size: Size, tenants: list[int], now: dt.datetime) -> tuple[Served, .
 
 _NOTE: Final = (
     "Held-out accuracy of `top_k=1` on 3,222 sentences that were taken out of the training data by their hash before "
-    "anything else was done; the split and the numbers are those of the package's card, measured on 2026-11-01 with one thread."
+    "anything else was done; the split and the numbers are those of the package's card, measured on 1 Nov 2026 with one thread."
 )
 
 

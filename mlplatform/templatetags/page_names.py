@@ -28,7 +28,18 @@ def page_title(context: Context) -> str:
     """The title of the browser's tab: of a list its name, of every other page what it says itself."""
     changelist = context.get("cl")
     here = context["request"].path if changelist is not None else ""
-    return _in_the_sidebar(context["request"], here) or str(context.get("title") or "")
+    return _in_the_sidebar(context["request"], here) or own_name(context) or str(context.get("title") or "")
+
+
+@register.simple_tag(takes_context=True)
+def own_name(context: Context) -> str:
+    """The last part of the breadcrumbs on a page that is neither a list nor a row's: what is done there. Else empty."""
+    form = context.get("adminform")
+    if context.get("cl") is not None or not context.get("opts"):
+        return ""
+    if form is None:
+        return str(context.get("title") or "")
+    return str(form.model_admin.add_words) if context.get("add") else ""
 
 
 def _in_the_sidebar(request: HttpRequest, address: str) -> str:

@@ -1,6 +1,8 @@
 """The audit log: who changed what, before and after, when and from where. Read-only, and it never holds a secret."""
 
+import datetime as dt
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from auditlog.models import LogEntry
@@ -27,6 +29,7 @@ _ACTIONS: Final[dict[int, tuple[str, formats.Tone]]] = {
     LogEntry.Action.DELETE: ("Deleted", "danger"),
     LogEntry.Action.ACCESS: ("Seen", "neutral"),
 }
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?(?:\+00:00)?")
 _NEVER_SHOWN: Final = frozenset({"password", "sha256", "secret", "token"})
 _SHOWN_FIELDS: Final = 3
 
@@ -156,4 +159,10 @@ def changes(entry: LogEntry) -> list[dict[str, str]]:
 def _text(value: Any) -> str:
     if value in (None, "None", ""):
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if not _MOMENT.fullmatch(value):
+        return value
+    moment = dt.datetime.fromisoformat(value)
+    # auditlog writes moments in UTC without saying so.
+    return dates.exactly(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC))

@@ -192,6 +192,21 @@ def test_every_page_loads_whole_and_from_here_only(tab: Watched, addresses: dict
         assert tab.problems == [], name
 
 
+def test_the_whole_sidebar_fits_900_pixels_of_height(tab: Watched, addresses: dict[str, str]) -> None:
+    if tab.page.viewport_size != {"width": 1440, "height": 900}:
+        pytest.skip("on a phone the sidebar is opened, and scrolls")
+    tab.page.goto(addresses["start"])
+    entries = tab.page.query_selector_all("#nav-sidebar-apps ol a")
+    assert len(entries) >= 24
+    box, user = entries[-1].bounding_box(), tab.page.query_selector("#nav-sidebar-inner > :last-child")
+    assert box is not None
+    assert user is not None
+    below = user.bounding_box()
+    assert below is not None
+    assert box["y"] + box["height"] <= below["y"]
+    assert all(entry.bounding_box()["height"] >= 24 for entry in entries)  # type: ignore[index]  # they are shown
+
+
 def test_what_is_written_into_a_page_does_not_run(tab: Watched, addresses: dict[str, str]) -> None:
     """The second wall, should a text ever come to a page unescaped."""
     answer = tab.page.goto(addresses["start"])

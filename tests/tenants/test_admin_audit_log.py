@@ -1,3 +1,5 @@
+import datetime as dt
+
 from auditlog.context import set_extra_data
 from auditlog.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -77,3 +79,12 @@ def test_the_list_costs_the_same_queries_with_few_rows_and_with_many(acme: Custo
     with CaptureQueriesContext(connection) as many:
         admin.get(LIST)
     assert len(many) == len(few)
+
+
+def test_moments_before_and_after_are_written_as_on_every_page(acme: Customer) -> None:
+    acme.key.expires_at = dt.datetime(2027, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    acme.key.save()
+    entry = LogEntry.objects.get_for_object(acme.key).order_by("-timestamp", "-pk")[0]
+    page = staff.signed_in(staff.superuser()).get(f"{LIST}{entry.pk}/change/").content.decode()
+    assert "2 Jan 2027, 03:04:05.000000 UTC" in page
+    assert "2027-01-02" not in page

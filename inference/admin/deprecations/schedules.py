@@ -36,6 +36,10 @@ class ScheduleAdmin(TimelinePage, ImpactPages, ReliefPages, StaffAdmin[Deprecati
     inlines = [BrownoutInline, ExtensionInline, RehearsalInline]
     actions_detail = ["impact", "brownout", "cancel"]
 
+    @property
+    def add_words(self) -> str:
+        return "Plan an end"
+
     def get_urls(self) -> list[URLPattern]:
         own = [*self.timeline_urls(), *self.impact_urls(), *self.relief_urls()]
         return own + list(super().get_urls())

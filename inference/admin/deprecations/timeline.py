@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from billing.metering.version_use import Use
+from mlplatform.lib import dates
 from tenants.deprecations.rules import Schedule, Window
 
 _BEFORE: Final = dt.timedelta(days=75)
@@ -168,12 +169,12 @@ def _for_all(window: Window) -> bool:
 def _tick(window: Window, axis: _Axis, now: dt.datetime) -> Mark:
     left = axis.percent(window.starts_at)
     until = _short(window.starts_at, window.ends_at)
-    text = f"brownout of {window.share} % from {window.starts_at:%Y-%m-%d %H:%M} to {until} UTC"
+    text = f"brownout of {window.share} % from {dates.moment(window.starts_at)} to {until}"
     return Mark(left, round(axis.percent(window.ends_at) - left, 3), text, window.ends_at <= now)
 
 
 def _short(starts: dt.datetime, ends: dt.datetime) -> str:
-    return f"{ends:%H:%M}" if starts.date() == ends.date() else f"{ends:%Y-%m-%d %H:%M}"
+    return f"{ends:%H:%M} UTC" if starts.date() == ends.date() else dates.moment(ends)
 
 
 def _stretches(entry: Entry, axis: _Axis) -> Iterator[tuple[str, dt.datetime, dt.datetime, str]]:
@@ -184,20 +185,20 @@ def _stretches(entry: Entry, axis: _Axis) -> Iterator[tuple[str, dt.datetime, dt
     if begins is None or begins > axis.first:
         until = min(begins or axis.last, first_end)
         if entry.state == "preview":
-            yield "preview", axis.first, until, f"preview until {until:%Y-%m-%d}" if begins else "preview"
+            yield "preview", axis.first, until, f"preview until {dates.day(until)}" if begins else "preview"
     if begins is not None:
         until = max(begins, first_end)
-        yield "active", begins, until, f"active since {begins:%Y-%m-%d}"
+        yield "active", begins, until, f"active since {dates.day(begins)}"
     if end is None:
         return
-    yield "announced", end.announce_at, end.deprecate_at, f"its end announced {end.announce_at:%Y-%m-%d}"
-    yield "deprecated", end.deprecate_at, end.sunset_at, f"deprecated {end.deprecate_at:%Y-%m-%d}"
-    yield "sunset", end.sunset_at, axis.last, f"sunset {end.sunset_at:%Y-%m-%d}"
+    yield "announced", end.announce_at, end.deprecate_at, f"its end announced {dates.day(end.announce_at)}"
+    yield "deprecated", end.deprecate_at, end.sunset_at, f"deprecated {dates.day(end.deprecate_at)}"
+    yield "sunset", end.sunset_at, axis.last, f"sunset {dates.day(end.sunset_at)}"
     longest = max([until for until in end.extensions.values() if until > end.sunset_at], default=None)
     if longest is not None:
         many = len(end.extensions)
         who = "one tenant" if many == 1 else f"{many} tenants"
-        yield "extended", end.sunset_at, longest, f"extended for {who} until {longest:%Y-%m-%d} at the latest"
+        yield "extended", end.sunset_at, longest, f"extended for {who} until {dates.day(longest)} at the latest"
 
 
 def _coming(entries: Sequence[Entry], now: dt.datetime) -> Iterator[Moment]:
@@ -213,7 +214,7 @@ def _coming(entries: Sequence[Entry], now: dt.datetime) -> Iterator[Moment]:
             (end.sunset_at, "ends: calls get 410 Gone"),
         ]
         steps += [
-            (window.starts_at, f"brownout of {window.share} % until {_short(window.starts_at, window.ends_at)} UTC")
+            (window.starts_at, f"brownout of {window.share} % until {_short(window.starts_at, window.ends_at)}")
             for window in end.brownouts
             if _for_all(window)
         ]

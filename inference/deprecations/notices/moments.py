@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from mlplatform.lib import dates
 from tenants.deprecations.rules import Schedule, Window
 
 COUNTDOWN_DAYS: Final = (90, 30, 7, 1)
@@ -94,7 +95,7 @@ def label(name: str) -> str:
         return "a message"
     if kind.endswith("d") and kind[:-1].isdigit():
         days = "1 day" if kind == "1d" else f"{kind[:-1]} days"
-        return f"{days} before its own end on {rest}" if rest else f"{days} before"
+        return f"{days} before its own end on {dates.day(dt.date.fromisoformat(rest))}" if rest else f"{days} before"
     return kind
 
 

@@ -38,8 +38,8 @@ def test_a_version_goes_through_its_states_from_left_to_right() -> None:
     (line,) = drawn.lines
     assert [bar.state for bar in line.bars] == ["active", "announced", "deprecated", "sunset", "extended"]
     assert line.text == (
-        "v1: active since 2026-11-02; its end announced 2026-11-17; deprecated 2026-12-22; sunset 2027-06-30; "
-        "extended for one tenant until 2027-08-09 at the latest; brownout of 50 % from 2027-03-02 12:00 to 14:00 UTC."
+        "v1: active since 2 Nov 2026; its end announced 17 Nov 2026; deprecated 22 Dec 2026; sunset 30 Jun 2027; "
+        "extended for one tenant until 9 Aug 2027 at the latest; brownout of 50 % from 2 Mar 2027, 12:00 UTC to 14:00 UTC."
     )
     assert [moment.text for moment in drawn.coming] == [
         "is deprecated in favour of v2",

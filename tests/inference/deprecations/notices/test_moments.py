@@ -90,7 +90,7 @@ def test_names_are_told_to_people() -> None:
         "before a brownout",
         "a message",
     ]
-    assert moments.label("7d:2027-10-31") == "7 days before its own end on 2027-10-31"
+    assert moments.label("7d:2027-10-31") == "7 days before its own end on 31 Oct 2027"
 
 
 @st.composite
