@@ -59,25 +59,42 @@ def command(client: redis.Redis, *parts: str | bytes) -> Any:
 
 
 class Pipeline:
-    """Commands that go out together on this thread's connection; it has what redis-py's pipelines have, as far as we use it."""
+    """Scripts that go out together, by their SHA-1, on this thread's connection."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._pool = client.connection_pool
-        self._commands: list[bytes] = []
+        self._runs: list[tuple[Script, bytes]] = []
 
-    def eval(self, source: str, numkeys: int, *keys_and_args: str | bytes | int) -> None:
-        """Run a script with its whole text: in a pipeline there is no second try after an unknown SHA-1."""
-        rest = [value if isinstance(value, str | bytes) else str(value) for value in (numkeys, *keys_and_args)]
-        self._commands.append(hiredis.pack_command(("EVAL", source, *rest)))  # type: ignore[arg-type]
+    def run(self, script: Script, keys: Sequence[str | bytes], args: Sequence[str | bytes]) -> None:
+        """Add one run of a script."""
+        self._runs.append((script, _packed("EVALSHA", script.sha, str(len(keys)), *keys, *args)))
 
     def execute(self) -> list[Any]:
-        """The answers in order, in one round trip. Raises what redis-py raises, and the first error that a command got."""
-        commands, self._commands = self._commands, []
-        answers = _line(self._pool).ask_all(b"".join(commands), answers=len(commands))
+        """The answers in order, in one round trip, or two after the server forgot its scripts: then it is sent the texts of those
+        that it does not know, and their runs once more, in order.
+
+        Raises what redis-py raises, and the first error that a run got.
+        """
+        runs, self._runs = self._runs, []
+        line = _line(self._pool)
+        answers = line.ask_all(b"".join(packed for _, packed in runs), answers=len(runs))
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            texts = dict.fromkeys(runs[at][0].source for at in unknown)
+            load = [_packed("SCRIPT", "LOAD", text) for text in texts]
+            again = b"".join([*load, *(runs[at][1] for at in unknown)])
+            found = line.ask_all(again, answers=len(load) + len(unknown))[len(load) :]
+            for at, answer in zip(unknown, found, strict=True):
+                answers[at] = answer
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
         return answers
+
+
+def _packed(*parts: str | bytes) -> bytes:
+    command: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type]
+    return command
 
 
 class _Line:
@@ -94,8 +111,7 @@ class _Line:
 
         It is sent again when the server had closed a connection that served before (a restart, an idle time-out).
         """
-        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
-        (answer,) = self.ask_all(packed, answers=1)
+        (answer,) = self.ask_all(_packed(*command), answers=1)
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -15,8 +15,8 @@ _INDENT = re.compile(r"^[ \t]+", re.MULTILINE)
 class JoinedScript(Script):
     """A script that begins with the texts of its libraries, in order.
 
-    Its own first line, which holds the script's flags, stays first. Comments and indents are dropped, because a
-    pipeline has to send the whole text; line breaks stay, so that errors still name lines.
+    Its own first line, which holds the script's flags, stays first. Comments and indents are dropped, because some runs
+    send the whole text; line breaks stay, so that errors still name lines.
     """
 
     def __init__(self, name: str, *, libraries: tuple[str, ...]) -> None:

@@ -51,13 +51,11 @@ def settle_commands(
     """Put the settling of one tenant's holds on a pipeline. Returns how many replies that adds, for ``parse_settled``.
 
     After ``deadline_us`` (the server's clock, as ``ServerClock`` estimates it; 0 for ever) the server does nothing.
-
-    The script goes with its whole text: inside a pipeline there is no second try after an unknown SHA-1.
     """
     names = keys.of_tenant(shard, tenant_id)
     messages = [packing.message(chunk) for chunk in _chunks([_packed(hold) for hold in holds])]
     for message in messages:
-        pipe.eval(scripts.SETTLE.source, len(names), *names, message, deadline_us)
+        pipe.run(scripts.SETTLE, names, (message, str(deadline_us)))
     return len(messages)
 
 

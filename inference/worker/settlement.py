@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +12,27 @@ from django.conf import settings
 from prometheus_client import Counter
 
 from billing import admission
-from billing.admission import connection
+from billing.admission import connection, scripts
 from billing.admission.server_clock import ServerClock
 from inference.batching.messages import BatchReply, ItemMessage, encode_reply
 from mlplatform.lib import redis
 
 logger = logging.getLogger(__name__)
 
-REPLY: Final = redis.Script(Path(__file__).parent / "reply.lua")
+
+class _AfterSettling(redis.Script):
+    """A script whose text names the settling script that runs before it in the same pipeline.
+
+    Workers of two releases share a server. Were their replies one script, a server that knows it from the other release, and not
+    this one's settling yet, would push an answer and settle nothing.
+    """
+
+    @cached_property
+    def source(self) -> str:
+        return f"{self.path.read_text()}-- After settle.lua {scripts.SETTLE.sha}\n"
+
+
+REPLY: Final[redis.Script] = _AfterSettling(Path(__file__).parent / "reply.lua")
 _REPLY_LIFETIME_S: Final = 60
 _TRIES: Final = 2
 
@@ -40,7 +54,7 @@ def settle_and_reply(*, reply_to: str, reply: BatchReply, done: Sequence[ItemMes
         for (tenant_id, shard), hold_ids in _by_tenant(done).items():
             holds = [admission.Settlement(hold_id=hold_id) for hold_id in hold_ids]
             admission.settle_commands(pipe, tenant_id=tenant_id, shard=shard, holds=holds, deadline_us=deadline_us)
-        pipe.eval(REPLY.source, 1, reply_to, encode_reply(reply), str(_REPLY_LIFETIME_S), str(deadline_us))
+        pipe.run(REPLY, (reply_to,), (encode_reply(reply), str(_REPLY_LIFETIME_S), str(deadline_us)))
         try:
             pushed, server_us = pipe.execute()[-1]
         except redis.FAILURES:

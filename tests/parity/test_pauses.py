@@ -3,7 +3,7 @@ that got its answer is charged what it was told, and one that was told "nothing 
 """
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -166,13 +166,15 @@ def test_a_reply_that_is_not_fetched_in_time(
     state_redis: RedisServer,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """The worker settled; its reply never comes."""
     assert face(acme.secret, Ask("large", ("cached",))).kind is None
     before = ledger.units(acme.tenant)
     settings.PREDICT_TIMEOUT_S = 0.5
-    lost = settlement.REPLY.source.replace("redis.call('RPUSH', KEYS[1], ARGV[1])", "")
-    monkeypatch.setattr(settlement, "REPLY", SimpleNamespace(source=lost))
+    lost = tmp_path / "lost.lua"
+    lost.write_text(settlement.REPLY.source.replace("redis.call('RPUSH', KEYS[1], ARGV[1])", ""))
+    monkeypatch.setattr(settlement, "REPLY", redis.Script(lost))
     said = face(acme.secret, Ask("large", ("new",)))
     assert models.computed == ["cached", "new"]
     wake(state_redis)

@@ -1,9 +1,12 @@
 """Settling and releasing: once, in any order, alone and in a pipeline."""
 
+from pathlib import Path
+
 import pytest
 
 from billing import admission
 from billing.admission import LimitKind, Settled, Settlement, connection, scripts
+from mlplatform.lib.redis import Script
 from tests.billing.admission.world import SECOND, SHARD, START, TENANT, World, limit
 
 BURST = limit(LimitKind.TOKEN_BUCKET, 100)
@@ -12,6 +15,7 @@ MONTH = limit(LimitKind.MONTHLY, 1000)
 REQUESTS = limit(LimitKind.FIXED_WINDOW, 10, counts="requests")
 RUNNING = limit(LimitKind.CONCURRENCY, 3, counts="requests")
 ALL = (BURST, MINUTE, MONTH, REQUESTS, RUNNING)
+PUSH = "return redis.call('RPUSH', KEYS[1], ARGV[1])"
 
 
 def test_settling_meters_once_and_frees_the_slot(world: World) -> None:
@@ -121,7 +125,12 @@ def test_sliding_window_takes_back_into_the_slice_it_came_from(world: World) -> 
     assert world.remaining(MINUTE) == [100]
 
 
-def test_pipeline_settles_many_tenants_on_a_server_that_has_forgotten_its_scripts(world: World) -> None:
+def script(path: Path, text: str) -> Script:
+    path.write_text(text)
+    return Script(path)
+
+
+def test_pipeline_settles_many_tenants_on_a_server_that_has_forgotten_its_scripts(world: World, tmp_path: Path) -> None:
     mine = world.admit(ALL, 10, 20).hold_ids
     world.client.script_flush()
     pipe = connection.Pipeline(world.client)
@@ -129,13 +138,26 @@ def test_pipeline_settles_many_tenants_on_a_server_that_has_forgotten_its_script
         pipe, shard=SHARD, tenant_id=TENANT, holds=[Settlement(mine[0]), Settlement(mine[1], 5)]
     )
     other = admission.settle_commands(pipe, shard=SHARD, tenant_id=TENANT + 1, holds=[Settlement("nobody")])
-    pipe.eval("return redis.call('RPUSH', KEYS[1], ARGV[1])", 1, "replies", "done")
+    pipe.run(script(tmp_path / "push.lua", PUSH), ("replies",), ("done",))
     replies = pipe.execute()
     assert (first, other) == (1, 1)
     assert admission.parse_settled(replies[0]) == (Settled.NOW, Settled.NOW)
     assert admission.parse_settled(replies[1]) == (Settled.GONE,)
     assert world.usage() == [(mine[0], 10), (mine[1], 5)]
     assert world.client.llen("replies") == 1
+
+
+def test_pipeline_repeats_only_the_runs_whose_script_the_server_does_not_know(world: World, tmp_path: Path) -> None:
+    (hold,) = world.admit(ALL, 10).hold_ids
+    push, unknown = script(tmp_path / "push.lua", PUSH), script(tmp_path / "seven.lua", "return 7")
+    push.run(world.client, ["replies"], ["first"])
+    pipe = connection.Pipeline(world.client)
+    pipe.run(push, ("replies",), ("second",))
+    pipe.run(unknown, (), ())
+    admission.settle_commands(pipe, shard=SHARD, tenant_id=TENANT, holds=[Settlement(hold)])
+    second, seven, settled = pipe.execute()
+    assert (second, seven, admission.parse_settled(settled)) == (2, 7, (Settled.NOW,))
+    assert world.client.lrange("replies", 0, -1) == [b"first", b"second"]
 
 
 def test_more_holds_than_one_script_takes_are_settled_in_several(world: World) -> None:

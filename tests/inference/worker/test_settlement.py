@@ -66,6 +66,44 @@ def test_a_broken_connection_is_tried_once_more(state_redis: RedisServer) -> Non
     assert [decode_reply(redis.as_bytes(body)).batch_id for body in bodies] == ["first", "second"]
 
 
+def test_the_texts_of_the_scripts_are_sent_once() -> None:
+    held = [
+        ItemMessage(b"tx", b"", "hold-1", tenant_id=7, shard=3),
+        ItemMessage(b"ty", b"", "hold-2", tenant_id=8, shard=3),
+    ]
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("first"), done=held)
+    redis.state().config_resetstat()
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("second"), done=held)
+    stats = redis.state().info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 3
+    assert not {"cmdstat_eval", "cmdstat_script|load"} & stats.keys()
+
+
+def test_a_server_that_forgot_the_scripts_is_told_them_and_gets_one_reply() -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("first"), done=[])
+    redis.state().script_flush()
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("second"), done=[])
+    bodies = redis.state().lrange("reply:test", 0, -1)
+    assert [decode_reply(redis.as_bytes(body)).batch_id for body in bodies] == ["first", "second"]
+
+
+def test_a_server_that_knows_the_reply_of_another_release_pushes_none_before_this_one_settled(
+    state_redis: RedisServer,
+) -> None:
+    """It knows ``reply.lua``, and not this settling; what would tell it the texts fails."""
+    redis.state().script_flush()
+    redis.state().script_load(settlement.REPLY.path.read_text())
+    held = [ItemMessage(b"tx", b"", "hold-1", tenant_id=7, shard=3)]
+    with state_redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "default", "-script|load")
+        try:
+            with pytest.raises(redis.FAILURES):
+                settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=held)
+        finally:
+            client.execute_command("ACL", "SETUSER", "default", "+script|load")
+        assert client.llen("reply:test") == 0
+
+
 def test_an_input_without_a_hold_is_answered_and_settles_nothing(clock: ServerClock) -> None:
     unbilled = [ItemMessage(b"tx", b"", "", tenant_id=7, shard=3), ItemMessage(b"ty", b"", "", tenant_id=8, shard=3)]
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=unbilled)
