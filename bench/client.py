@@ -1,6 +1,6 @@
 """The load generator: one process, one thread, keep-alive connections, every answer checked.
 
-``python -m bench.client`` reads one :class:`Job` as JSON from standard input and prints one :class:`Outcome`.
+``python -m bench.client`` reads one :class:`Job` as JSON from standard input and prints one :class:`ClientOutcome`.
 """
 
 import selectors
@@ -40,7 +40,7 @@ class Job(msgspec.Struct, frozen=True):
     latencies: bool = False
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ClientOutcome(msgspec.Struct, frozen=True):
     """What came back. ``wall_s`` is from the first request to the last answer; ``scores`` of "positive" and ``latencies_ms``
     (of the last time) by text.
 
@@ -80,7 +80,7 @@ class _Answer(msgspec.Struct):
     latency_ms: float
 
 
-def run(job: Job, *, timeout_s: float = 150.0) -> Outcome:
+def run(job: Job, *, timeout_s: float = 150.0) -> ClientOutcome:
     """Let a process of its own do the job.
 
     Raises RuntimeError with the first wrong answer if there was any, or when more than a hundredth was unavailable.
@@ -95,7 +95,7 @@ def run(job: Job, *, timeout_s: float = 150.0) -> Outcome:
     )
     if done.returncode:
         raise RuntimeError(f"The load generator failed: {done.stderr.decode()[-2000:]}")
-    outcome = msgspec.json.decode(done.stdout, type=Outcome)
+    outcome = msgspec.json.decode(done.stdout, type=ClientOutcome)
     if outcome.wrong:
         raise RuntimeError(f"{len(outcome.wrong)} wrong answers, the first: {outcome.wrong[0]}")
     if outcome.unavailable > _UNAVAILABLE_SHARE * (outcome.requests + outcome.unavailable):
@@ -127,7 +127,7 @@ class Generator:
         self._scores = [UNKNOWN] * (len(job.texts) if job.scores else 0)
         self._by_text = [UNKNOWN] * (len(job.texts) if job.latencies else 0)
 
-    def run(self) -> Outcome:
+    def run(self) -> ClientOutcome:
         selector = selectors.DefaultSelector()
         connections = [_connect(self._job.port) for _ in range(min(self._job.connections, self._job.requests))]
         for connection in connections:
@@ -195,9 +195,9 @@ class Generator:
         """An answer was wrong."""
         self._wrong.append(what)
 
-    def _outcome(self, wall_s: float) -> Outcome:
+    def _outcome(self, wall_s: float) -> ClientOutcome:
         ordered = sorted(self._latencies)
-        return Outcome(
+        return ClientOutcome(
             requests=len(ordered),
             unavailable=self._unavailable,
             wall_s=wall_s,

@@ -1,4 +1,4 @@
-"""The load generator for ``echo``: ``python -m bench.echo_client`` reads one :class:`Job` and prints a ``bench.client.Outcome``.
+"""The load generator for ``echo``: ``python -m bench.echo_client`` takes a :class:`Job` and prints a :class:`ClientOutcome`.
 
 A closed loop of inputs that never come twice; an answer is right when it holds the numbers of its own input.
 """
@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from bench import client
-from bench.client import Outcome
+from bench.client import ClientOutcome
 from bench.echo_model import NAME, NUMBERS
 from bench.processes import ROOT
 
@@ -37,7 +37,7 @@ class _Answer(msgspec.Struct):
 _decode: Final = msgspec.json.Decoder(_Answer).decode
 
 
-def run_all(jobs: Sequence[Job]) -> list[Outcome]:
+def run_all(jobs: Sequence[Job]) -> list[ClientOutcome]:
     """Do these at the same time, each in a process of its own. Raises RuntimeError when an answer was wrong."""
     processes = [
         subprocess.Popen(
@@ -59,7 +59,7 @@ def run_all(jobs: Sequence[Job]) -> list[Outcome]:
         said, error = process.communicate(timeout=120)
         if process.returncode:
             raise RuntimeError(f"The load generator failed: {error.decode()[-2000:]}")
-        outcomes.append(msgspec.json.decode(said, type=Outcome))
+        outcomes.append(msgspec.json.decode(said, type=ClientOutcome))
     wrong = [each for outcome in outcomes for each in outcome.wrong]
     if wrong:
         raise RuntimeError(f"{len(wrong)} wrong answers, the first: {wrong[0]}")

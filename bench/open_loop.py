@@ -61,7 +61,7 @@ class Seen(msgspec.Struct, frozen=True):
         return self.statuses.get(OK, 0)
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class OpenLoopOutcome(msgspec.Struct, frozen=True):
     """Of all streams, in the job's order. ``late_ms`` is by how much the generator itself was late at the 99th percentile, and
     ``ended_at`` (unix seconds) when the timetable was over.
     """
@@ -72,7 +72,7 @@ class Outcome(msgspec.Struct, frozen=True):
     ended_at: float
 
 
-def run(job: Job) -> Outcome:
+def run(job: Job) -> OpenLoopOutcome:
     """Let a process of its own do the job. Raises RuntimeError with its words when it failed, or when a 200 was wrong."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.open_loop_client"],
@@ -84,7 +84,7 @@ def run(job: Job) -> Outcome:
     )
     if done.returncode:
         raise RuntimeError(f"The load generator failed: {done.stderr.decode()[-2000:]}")
-    outcome = msgspec.json.decode(done.stdout, type=Outcome)
+    outcome = msgspec.json.decode(done.stdout, type=OpenLoopOutcome)
     wrong = [each for seen in outcome.seen for each in seen.wrong]
     if wrong:
         raise RuntimeError(f"{len(wrong)} wrong answers, the first: {wrong[0]}")

@@ -1,7 +1,7 @@
 """The process behind :func:`bench.open_loop.run`: ``python -m bench.open_loop_client``.
 
-It reads one :class:`Job` as JSON from standard input and prints one :class:`Outcome`. One process, one thread; idle keep-alive
-connections are used again, and more are opened as they are needed.
+It reads a :class:`Job` as JSON from standard input and prints an :class:`OpenLoopOutcome`. One process, one thread;
+idle keep-alive connections are used again, and more are opened as they are needed.
 """
 
 import errno
@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from bench import texts
-from bench.open_loop import BROKEN, NO_ANSWER, NOT_SENT, OK, Job, Outcome, Seen, Stream, percentile, timetable
+from bench.open_loop import BROKEN, NO_ANSWER, NOT_SENT, OK, Job, OpenLoopOutcome, Seen, Stream, percentile, timetable
 
 _RECEIVE: Final = 65536
 _TEXTS: Final = 2000
@@ -55,7 +55,7 @@ class Generator:
         self._messages = _messages(job)
         self._started = 0.0
 
-    def run(self) -> Outcome:
+    def run(self) -> OpenLoopOutcome:
         """Keep the timetable, then wait for what is on its way, as long as the clients' patience lasts."""
         due = deque(timetable(self._job.streams, seconds=self._job.seconds, seed=self._job.seed))
         cpu = time.process_time()
@@ -77,7 +77,7 @@ class Generator:
         for connection in self._idle:
             connection.socket.close()
         self._selector.close()
-        return Outcome(
+        return OpenLoopOutcome(
             seen=[self._seen(index) for index in range(len(self._tallies))],
             late_ms=percentile(sorted(self._late), 0.99) * 1000,
             cpu_s=time.process_time() - cpu,

@@ -1,6 +1,6 @@
 """The load generator for a comparison of protocols: one process, every answer checked, every input new.
 
-``python -m bench.protocol_client`` reads one :class:`Job` as JSON from standard input and prints one :class:`Outcome`.
+``python -m bench.protocol_client`` reads one :class:`Job` as JSON from standard input and prints one :class:`ProtocolOutcome`.
 REST goes over keep-alive connections and raw sockets, with bodies made beforehand; gRPC over the generated client.
 """
 
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     seed: int
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ProtocolOutcome(msgspec.Struct, frozen=True):
     """What it took. ``p50_ms`` is of a call, whatever it holds; of a stream, of an item from sending to its answer."""
 
     items: int
@@ -53,7 +53,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.items / self.wall_s
 
 
-def run(job: Job, *, timeout_s: float = 150.0) -> Outcome:
+def run(job: Job, *, timeout_s: float = 150.0) -> ProtocolOutcome:
     """Let a process of its own do the job. Raises RuntimeError with what it said when an answer was wrong."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.protocol_client"],
@@ -65,7 +65,7 @@ def run(job: Job, *, timeout_s: float = 150.0) -> Outcome:
     )
     if done.returncode:
         raise RuntimeError(f"{job.protocol} failed: {done.stderr.decode()[-2000:]}")
-    return msgspec.json.decode(done.stdout, type=Outcome)
+    return msgspec.json.decode(done.stdout, type=ProtocolOutcome)
 
 
 def _inputs(job: Job) -> npt.NDArray[np.float32]:
@@ -86,7 +86,7 @@ class _Rest(client.Generator):
             self.complain(f"{body[:400]!r}")
 
 
-def _rest(job: Job) -> Outcome:
+def _rest(job: Job) -> ProtocolOutcome:
     inputs = _inputs(job).tolist()
     if job.protocol == REST:
         path, bodies = "/v2/predict", [{"model": job.model, "input": each} for each in inputs]
@@ -103,7 +103,7 @@ def _rest(job: Job) -> Outcome:
     spent = time.process_time() - started
     if outcome.wrong or outcome.unavailable:
         raise SystemExit(f"{outcome.unavailable} unavailable; wrong: {outcome.wrong[:1]}")
-    return Outcome(job.items, outcome.wall_s, outcome.p50_ms, outcome.p99_ms, spent)
+    return ProtocolOutcome(job.items, outcome.wall_s, outcome.p50_ms, outcome.p99_ms, spent)
 
 
 def _message(job: Job, path: str, body: Any) -> bytes:
@@ -118,7 +118,7 @@ def _message(job: Job, path: str, body: Any) -> bytes:
 # --- gRPC ---------------------------------------------------------------------------------------------------------------
 
 
-def _grpc(job: Job) -> Outcome:
+def _grpc(job: Job) -> ProtocolOutcome:
     import grpc
 
     from inference.grpc.generated import ml_inference_pb2 as pb
@@ -146,7 +146,7 @@ def _good(answer: Any) -> None:
         raise SystemExit(f"a wrong answer: {answer}")
 
 
-def _calls(job: Job, requests: list[Any], ask: Callable[[Any], Any]) -> Outcome:
+def _calls(job: Job, requests: list[Any], ask: Callable[[Any], Any]) -> ProtocolOutcome:
     latencies: list[float] = []
 
     def one(request: Any) -> None:
@@ -166,7 +166,7 @@ def _calls(job: Job, requests: list[Any], ask: Callable[[Any], Any]) -> Outcome:
     return _outcome(job, time.perf_counter() - started, latencies, time.process_time() - cpu)
 
 
-def _stream(job: Job, requests: list[Any], ask: Callable[[Iterator[Any]], Iterator[Any]]) -> Outcome:
+def _stream(job: Job, requests: list[Any], ask: Callable[[Iterator[Any]], Iterator[Any]]) -> ProtocolOutcome:
     sent_at: list[float] = []
     latencies: list[float] = []
 
@@ -184,9 +184,9 @@ def _stream(job: Job, requests: list[Any], ask: Callable[[Iterator[Any]], Iterat
     return _outcome(job, time.perf_counter() - started, latencies, time.process_time() - cpu)
 
 
-def _outcome(job: Job, wall_s: float, latencies: list[float], cpu_s: float) -> Outcome:
+def _outcome(job: Job, wall_s: float, latencies: list[float], cpu_s: float) -> ProtocolOutcome:
     ordered = sorted(latencies)
-    return Outcome(
+    return ProtocolOutcome(
         items=job.items,
         wall_s=wall_s,
         p50_ms=ordered[len(ordered) // 2] * 1000,

@@ -1,7 +1,7 @@
 """Feeds a running worker with batches as a batcher does, and nothing else: ``python -m bench.worker_driver``.
 
-It runs in the product's environment, reads one :class:`Job` from standard input and prints one :class:`Outcome`. No web process
-is in the way, so that a device is kept busy that computes more than Python can parse.
+It runs in the product's environment, reads one :class:`Job` from standard input and prints one :class:`WorkerOutcome`.
+No web process is in the way, so that a device is kept busy that computes more than Python can parse.
 """
 
 import subprocess
@@ -32,7 +32,7 @@ class Job(msgspec.Struct, frozen=True):
     seed: int
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class WorkerOutcome(msgspec.Struct, frozen=True):
     """Inputs that came back, and how long a batch took from being sent to its reply. ``compute_s`` is the worker's own word."""
 
     inputs: int
@@ -46,7 +46,7 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.inputs / self.wall_s
 
 
-def run(job: Job, env: Mapping[str, str]) -> Outcome:
+def run(job: Job, env: Mapping[str, str]) -> WorkerOutcome:
     """Let a process of its own do it. Raises RuntimeError with its words when a batch failed or no reply came."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.worker_driver"],
@@ -59,7 +59,7 @@ def run(job: Job, env: Mapping[str, str]) -> Outcome:
     )
     if done.returncode:
         raise RuntimeError(f"The worker was not driven: {done.stderr.decode()[-2000:]}")
-    return msgspec.json.decode(done.stdout, type=Outcome)
+    return msgspec.json.decode(done.stdout, type=WorkerOutcome)
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(outcome))
 
 
-def _drive(job: Job) -> Outcome:
+def _drive(job: Job) -> WorkerOutcome:
     """Keep so many batches on their way for the time that was asked for, then wait for the last."""
     import redis
     from django.conf import settings
@@ -102,7 +102,7 @@ def _drive(job: Job) -> Outcome:
         if now < started + job.seconds:
             sent_at[next(batches)] = now
     ordered = sorted(taken)
-    return Outcome(
+    return WorkerOutcome(
         inputs=len(taken) * job.batch_size,
         wall_s=time.perf_counter() - started,
         p50_ms=ordered[len(ordered) // 2] * 1000,

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Final
 
 from bench import client
-from bench.client import Job, Outcome
+from bench.client import ClientOutcome, Job
 from bench.product import Product
 from bench.reference_server import Reference
 from bench.results import Result, Target
@@ -31,7 +31,7 @@ class _Cost:
     server: float
     redis: float
     background: float
-    outcome: Outcome
+    outcome: ClientOutcome
 
 
 def run(product: Product, reference: Reference) -> Result:

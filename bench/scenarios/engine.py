@@ -13,7 +13,7 @@ from typing import Final
 
 from bench import bare_model, client, cores, model_spec, texts
 from bench.bare_model import BareModel, Loop, Ran
-from bench.client import Job, Outcome
+from bench.client import ClientOutcome, Job
 from bench.cores import Split
 from bench.model_spec import Described
 from bench.peers import install, litserve
@@ -50,10 +50,10 @@ _QUICK: Final = _Plan(rounds=1, round_s=2.0, probe=64)
 class _Round:
     """The same texts by all three; ``batch`` is the mean size that the product formed, CPU is of an input."""
 
-    product: Outcome
+    product: ClientOutcome
     bare: Ran
-    litserve: Outcome
-    padded: Outcome
+    litserve: ClientOutcome
+    padded: ClientOutcome
     batch: float
     web_us: float
     worker_us: float
@@ -168,7 +168,7 @@ def _tried(
     return _Settings(size, timeout_s, tried)
 
 
-def _of_litserve(peer: LitServe, samples: list[str]) -> Outcome:
+def _of_litserve(peer: LitServe, samples: list[str]) -> ClientOutcome:
     with peer.awake():
         return client.run(_job(peer.port, {}, samples))
 
@@ -183,7 +183,7 @@ def _round(
     best: int,
 ) -> _Round:
     """Whose turn is first changes from round to round."""
-    found: dict[str, Outcome] = {}
+    found: dict[str, ClientOutcome] = {}
     ran: list[Ran] = []
     measured: list[tuple[float, float, float, float]] = []
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench import cores, customer, load, open_loop
-from bench.open_loop import Job, Outcome, Seen, Stream, percentile
+from bench.open_loop import Job, OpenLoopOutcome, Seen, Stream, percentile
 from bench.product import Product
 from bench.results import Result, Target
 
@@ -78,7 +78,7 @@ def _stream(name: str, key: str, rate: float) -> Stream:
     return Stream(name=name, headers=headers, rate=rate)
 
 
-def _run(product: Product, streams: list[Stream], seconds: float, *, seed: int) -> Outcome:
+def _run(product: Product, streams: list[Stream], seconds: float, *, seed: int) -> OpenLoopOutcome:
     return open_loop.run(
         Job(port=product.port, streams=streams, seconds=seconds, patience_s=_PATIENCE_S + 1, seed=seed)
     )

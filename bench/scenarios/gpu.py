@@ -11,7 +11,7 @@ from bench.model_spec import Described
 from bench.processes import ROOT
 from bench.product import Product
 from bench.results import Result, Target
-from bench.worker_driver import Job, Outcome
+from bench.worker_driver import Job, WorkerOutcome
 
 NAME: Final = "gpu"
 _BATCHES: Final = (1, 4, 16, 32, 64, 128, 256)
@@ -25,7 +25,7 @@ class _Point:
     """One batch size, through the worker and bare."""
 
     size: int
-    worker: Outcome
+    worker: WorkerOutcome
     bare: Ran
 
     @property

@@ -17,7 +17,7 @@ from bench.counting_proxy import before
 from bench.number_models import SHAPES
 from bench.processes import ROOT
 from bench.product import Product
-from bench.protocol_client import BATCH, REST, REST_BATCH, STREAM, UNARY, Job, Outcome
+from bench.protocol_client import BATCH, REST, REST_BATCH, STREAM, UNARY, Job, ProtocolOutcome
 from bench.results import Result, Target
 
 NAME: Final = "protocols"
@@ -46,7 +46,7 @@ _seeds = count(1000)
 class _Round:
     """CPU microseconds for each item: of the process that serves the protocol, and of everything on the server's side."""
 
-    outcome: Outcome
+    outcome: ProtocolOutcome
     face_us: float
     server_us: float
 

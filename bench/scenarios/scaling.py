@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import echo_client, echo_model
-from bench.client import Outcome
+from bench.client import ClientOutcome
 from bench.echo_client import Job
 from bench.product import Product, Web
 from bench.results import Result, Target
@@ -91,7 +91,7 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _unavailable(outcomes: list[Outcome]) -> int:
+def _unavailable(outcomes: list[ClientOutcome]) -> int:
     return sum(outcome.unavailable for outcome in outcomes)
 
 

@@ -24,7 +24,7 @@ from tenants.http import problems
 logger = logging.getLogger(__name__)
 
 Item = pb.PredictRequest | Malformed
-Outcome = PredictResult | PlatformError
+ItemResult = PredictResult | PlatformError
 
 _ENDS_THE_STREAM: Final = frozenset({ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.TOO_MANY_ATTEMPTS})
 """What concerns the key, not an input: every further input would meet it too."""
@@ -72,7 +72,7 @@ class Group:
                 raise
             self._problem = problem
 
-    def outcomes(self, *, open_: Callable[[], bool]) -> list[Outcome]:
+    def outcomes(self, *, open_: Callable[[], bool]) -> list[ItemResult]:
         """Wait; an outcome for each item in order. ``open_`` tells whether the stream still waits."""
         wanted = self.wanted
         answered = iter(self._answered(wanted, open_) if wanted else ())
@@ -87,7 +87,7 @@ class Group:
             except Exception:
                 logger.exception("a group of a stream that was given up could not be finished")
 
-    def _answered(self, wanted: Sequence[PredictRequest], open_: Callable[[], bool]) -> list[Outcome]:
+    def _answered(self, wanted: Sequence[PredictRequest], open_: Callable[[], bool]) -> list[ItemResult]:
         started, self._started = self._started, None
         if started is None:
             return [self._problem or unavailable("The prediction was lost; please try again.") for _ in wanted]
@@ -98,8 +98,8 @@ class Group:
         return self._patiently(wanted, list(self.answer.results), open_)
 
     def _patiently(
-        self, wanted: Sequence[PredictRequest], outcomes: list[Outcome], open_: Callable[[], bool]
-    ) -> list[Outcome]:
+        self, wanted: Sequence[PredictRequest], outcomes: list[ItemResult], open_: Callable[[], bool]
+    ) -> list[ItemResult]:
         """Try inputs again that only the limit of calls at the same time refused: how many are under way at the same time
         was this server's choice, not the client's. Everything before them is finished by now."""
         caller, context = self.caller, self._context
@@ -115,7 +115,7 @@ class Group:
         return outcomes
 
     @staticmethod
-    def _again(caller: Caller, few: Sequence[PredictRequest], context: CallContext) -> Sequence[Outcome]:
+    def _again(caller: Caller, few: Sequence[PredictRequest], context: CallContext) -> Sequence[ItemResult]:
         """What goes wrong now is the problem of these inputs alone: the others of the group are answered and paid."""
         try:
             return prediction.predict_each(caller, few, context).results
@@ -132,7 +132,7 @@ def share_of(contract: Contract) -> int:
     return max(1, most // 2)
 
 
-def _only_concurrency(outcome: Outcome) -> bool:
+def _only_concurrency(outcome: ItemResult) -> bool:
     return (
         isinstance(outcome, Refused)
         and outcome.kind is ErrorKind.QUOTA_EXCEEDED

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import open_loop
-from bench.open_loop import BROKEN, NO_ANSWER, NOT_SENT, Job, Outcome, Stream, percentile, timetable
+from bench.open_loop import BROKEN, NO_ANSWER, NOT_SENT, Job, OpenLoopOutcome, Stream, percentile, timetable
 from bench.open_loop_client import Generator, complete
 
 _PREDICTION = b'{"predictions": []}'
@@ -123,7 +123,7 @@ def test_a_good_status_without_a_prediction_fails_the_run() -> None:
         open_loop.run(job(port))
 
 
-def _run(work: Job) -> Outcome:
+def _run(work: Job) -> OpenLoopOutcome:
     return Generator(work).run()
 
 
