@@ -1,4 +1,5 @@
-"""Every page of the admin on a small world with the shape of a large one: it answers, within its bounds of queries and size.
+"""Every page of the admin on a small world with the shape of a large one: it answers, within its bounds of queries and size, has
+one name in sidebar, breadcrumbs and tab, and writes moments in one way.
 
 How long pages take on the whole of it is measured by ``make bench pages``.
 """
@@ -17,7 +18,7 @@ from bench.pages.size import Size
 from bench.scenarios.pages import MOST_KB, MOST_QUERIES
 from mlplatform.lib import clock
 from tenants.models import User
-from tests.support import staff
+from tests.support import admin_pages, staff
 
 _SMALL: Final = Size(
     tenants=60, busy=2, busy_lines=10, usual=5, usual_lines=5, few_lines=2, days=3, records=1000, models=21,
@@ -36,11 +37,13 @@ def busy(db: None) -> User:
     return User.objects.get(email=world.STAFF)
 
 
-def test_no_page_asks_more_often_than_it_may(busy: User) -> None:
+def test_every_page_keeps_its_bounds_and_has_one_name_and_one_way_to_write_moments(busy: User) -> None:
     client = staff.signed_in(busy)
     # A process reads schedules, models and prices once and keeps them in memory.
     client.get(reverse("admin:tenants_deprecationschedule_timeline"))
     too_many, too_large, backticks = {}, {}, []
+    misnamed, moments = {}, {}
+    sidebar = admin_pages.names_in_sidebar(busy)
     for page in addresses.pages(busy):
         with CaptureQueriesContext(connection) as captured:
             answer = client.get(page.address)
@@ -52,9 +55,18 @@ def test_no_page_asks_more_often_than_it_may(busy: User) -> None:
             backticks.append(page.name)
         if kb > MOST_KB and not page.file:
             too_large[page.name] = round(kb)
+        if not page.file:
+            html = answer.getvalue().decode()
+            names = admin_pages.named(html)
+            if not admin_pages.has_one_name(page.address, names, sidebar):
+                misnamed[page.address] = names
+            if strange := admin_pages.strange_moments(html):
+                moments[page.address] = strange[:3]
     assert too_many == {}
     assert too_large == {}
     assert backticks == []
+    assert misnamed == {}
+    assert moments == {}
 
 
 def _words(html: str) -> str:
