@@ -28,7 +28,7 @@ def take_back(*, worker: str) -> bool:
 
 
 def _note(worker: str, *, before: str, after: str) -> None:
-    """A worker is no row, so its name stands where the log has a row's key; who asked is added by the log's own context."""
+    """A worker is no row, so its name stands where the log has a row's key; the user is added by the log's own context."""
     # Of no model: the log shows a content type's bare name then. `get_or_create`, for no migration makes it.
     subject, _ = ContentType.objects.get_or_create(app_label="inference", model=_SUBJECT)
     LogEntry.objects.create(

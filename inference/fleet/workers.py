@@ -1,4 +1,4 @@
-"""Which workers are alive and what they say of themselves, in the state Redis; how much waits for them; who is drained."""
+"""Which workers are alive and what they say of themselves, in the state Redis; how much waits for them; which are drained."""
 
 import json
 import os

@@ -199,9 +199,9 @@ def current() -> LiveVersions:
 def resolve(name: str, *, tenant_id: int | None = None, field: str = "model", on_sale: bool = False) -> ModelRef:
     """The version that answers this tenant for ``name`` or ``name@version``. Raises NOT_FOUND that names the field.
 
-    A running canary answers its share of the tenants in place of the live version; who pins a version gets that one. Without
-    a tenant there are only the models on sale, and no canary. ``on_sale``: the model on sale, whatever
-    the tenant calls its own.
+    A running canary answers its share of the tenants in place of the live version; a call that pins a version gets that
+    one. Without a tenant there are only the models on sale, and no canary. ``on_sale``: the model on sale, whatever the tenant
+    calls its own.
     """
     known = _live_versions.get()
     ref = known.find(name, None if on_sale else tenant_id)
