@@ -61,6 +61,8 @@ class Waves:
         calls = self._take()
         if not calls:
             return
+        if self._gathered:
+            self._timer = self._loop.call_later(_PATIENCE_S, self._leave_late)
         wave = _Wave(calls)
         self._under_way.add(wave)
         try:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _THREADS: Final = 4
 
-_starting: Final = threading.Lock()
+_starting = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread_id = 0
 _threads: ThreadPoolExecutor | None = None
@@ -153,7 +153,7 @@ def _refused(*_: Any) -> Any:
 def _forget() -> None:
     """In a forked child: the loop's thread stayed with the parent."""
     global _loop, _thread_id, _threads, _starting
-    _loop, _thread_id, _threads = None, 0, None
+    _loop, _thread_id, _threads, _starting = None, 0, None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -52,7 +52,8 @@ def set_timer(call: WaveCall) -> None:
 
 
 def settle(call: WaveCall, scores: bytes) -> None:
-    """Pay what the item's units say; less than was held."""
+    """Pay what the item's units say; less than was held. It can no longer be given up, or its answer would be free."""
+    call.is_ending = True
     if not _settling:
         event_loop.get().call_soon(_settle_all)
     _settling.append((call, scores))
@@ -172,6 +173,7 @@ def _settle_all() -> None:
 def _settled(pairs: Sequence[tuple[WaveCall, bytes]], outcome: Sequence[Settled] | PlatformError) -> None:
     for call, scores in pairs:
         if isinstance(outcome, PlatformError):
+            call.is_ending = False
             fail(call, outcome.copy())
         else:
             end(call, scores)
@@ -212,6 +214,7 @@ def _take_back_unless_answered(call: WaveCall, work: SharedWork, why: str) -> Pl
 
 def _given_up(call: WaveCall, work: SharedWork, problem: Exception | None) -> None:
     if problem is None:
+        call.is_ending = False  # Its worker may have settled and died: then it fails, which is one more ending.
         _complete(call, work)
         return
     if call.item.joined is None:
