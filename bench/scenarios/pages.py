@@ -36,7 +36,7 @@ def run(folder: Path, *, quick: bool, database_url: str = "") -> Result:
         }
         _step(env, "manage.py", "migrate", "--no-input")
         _step(env, "manage.py", "sync_roles")
-        _step(env, "manage.py", "collectstatic", "--no-input")
+        _step(env, "manage.py", "collect_static")
         print("Filling the database …", flush=True)
         filled = _step(env, "-m", "bench.pages.fill", "--share", str(_QUICK if quick else 1))
         print(filled, flush=True)

@@ -69,6 +69,29 @@ def test_it_is_searched_by_person_and_filtered_by_kind(acme: Customer) -> None:
     assert admin.get(LIST, {"q": "nobody@nowhere.example"}).context["cl"].result_count == 0
 
 
+def test_it_finds_what_person_and_address(acme: Customer) -> None:
+    admin = staff.signed_in(staff.superuser())
+    mallory = User.objects.create_user("mallory@acme.example")
+    LogEntry.objects.all().delete()
+    mine, theirs = (
+        LogEntry.objects.log_create(acme.tenant, action=LogEntry.Action.UPDATE, changes={}, force_log=True, **more)
+        for more in ({"actor": mallory, "remote_addr": "203.0.113.7"}, {"actor_email": "gone@acme.example"})
+    )
+    both, key = {mine.pk, theirs.pk}, str(acme.tenant.pk)
+    for term, expected in {
+        "Acme": both,
+        "MALLORY": {mine.pk},
+        "acme gone": {theirs.pk},
+        "203.0.113.7": {mine.pk},
+        "203.0.113.8": set(),
+        key: both,
+        f"{key} Acme zz": set(),
+    }.items():
+        assert {entry.pk for entry in admin.get(LIST, {"q": term}).context["cl"].result_list} == expected, term
+    narrowed = {"q": "Acme", "action__exact": LogEntry.Action.DELETE}
+    assert admin.get(LIST, narrowed).context["cl"].result_count == 0
+
+
 def test_the_list_costs_the_same_queries_with_few_rows_and_with_many(acme: Customer) -> None:
     admin = staff.signed_in(staff.superuser())
     admin.get(LIST)  # content types are looked up once a process
