@@ -21,6 +21,8 @@ from mlplatform.http.pool import Pool, PoolFull
 _ALIVE: Final = "/livez"
 _LOOKS: Final = frozenset({"/readyz", "/metrics"})
 """Answered by threads of their own, for they are asked when the others are all taken."""
+_STATIC: Final = "/static/"
+"""A page brings twenty of its files at once; they take turns on threads of their own, and no call waits behind them."""
 _LINGER_BYTES: Final = 16 * 1024 * 1024
 """How much of a body is read that is refused: Node, and others that look for the answer only when they have sent everything,
 would see a broken connection in place of the refusal."""
@@ -38,6 +40,7 @@ class Front:
         self._bridge = Bridge(application, reader_s=limits.reader_s)
         self._pool = Pool("web", threads=limits.threads, waiting=limits.waiting)
         self._looks = Pool("look", threads=2, waiting=16)
+        self._statics = Pool("static", threads=2, waiting=limits.waiting)
         self._files = Pool("files", threads=4, waiting=4096)
         self._bodies = Bodies(limits, self._files)
 
@@ -103,7 +106,8 @@ class Front:
         return await self._pool.submit(partial(self._bridge.answer_without_body, environ, loop))
 
     async def _answer(self, environ: dict[str, Any]) -> Answer:
-        pool = self._looks if environ["PATH_INFO"] in _LOOKS else self._pool
+        path: str = environ["PATH_INFO"]
+        pool = self._looks if path in _LOOKS else self._statics if path.startswith(_STATIC) else self._pool
         return await pool.submit(partial(self._bridge.answer, environ, asyncio.get_running_loop()))
 
     async def _send(self, answer: Answer, scope: Any, receive: Receive, send: Any, *, unread: bool) -> None:

@@ -51,7 +51,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     if path == "/refuse" or (path == UPLOAD and environ.get("HTTP_AUTHORIZATION") != "Bearer good"):
         start_response("401 Unauthorized", [("Content-Type", "text/plain"), ("Content-Length", "2")])
         return (b"no",)
-    if path == "/slow":
+    if path in {"/slow", "/static/slow"}:
         time.sleep(float(environ["QUERY_STRING"]))
     if path == "/large":
         start_response("200 OK", [("Content-Type", "application/octet-stream")])

@@ -33,7 +33,13 @@
     for (const part of box.querySelectorAll("[role='combobox'], [role='textbox'], input")) part.setAttribute("aria-label", text);
   }
 
+  // Django's filters of long lists name a picture that is no image to a screen reader.
+  function namePicture(part) {
+    part.setAttribute("role", "img");
+  }
+
   function look(root) {
+    root.querySelectorAll("span[aria-label]:not([role])").forEach(namePicture);
     if (root.matches && root.matches(".select2-container")) nameSelect(root);
     root.querySelectorAll(".select2-container").forEach(nameSelect);
     if (root.matches && root.matches(CLICKABLE)) open(root);

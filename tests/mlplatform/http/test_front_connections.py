@@ -167,11 +167,25 @@ def test_more_than_may_wait_is_refused_and_health_answers() -> None:
         answer = client.request("POST", "/x", b"hello")
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json["type"].endswith("#temporary-reduced-capacity")
-        for path in ("/livez", "/readyz", "/metrics"):
+        for path in ("/livez", "/readyz", "/metrics", "/static/slow?0"):
             assert client.request("GET", path).status == 200
         assert front.server._front._pool.waiting == 3, "they were answered while all threads were taken"
         assert [each.answer().status for each in busy] == [200] * 5
         assert client.request("POST", "/x", b"hello").status == 200
+
+
+def test_static_files_hold_up_no_call() -> None:
+    """However many are asked for: they wait for each other."""
+    with running(threads=2) as front, ExitStack() as stack:
+        browsers = [stack.enter_context(front.client()) for _ in range(6)]
+        for each in browsers:
+            each.send(head("GET", "/static/slow?0.4"))
+        time.sleep(0.1)
+        client = stack.enter_context(front.client())
+        for _ in range(3):
+            assert client.request("POST", "/x", b"hello").status == 200
+        assert front.server._front._statics.waiting == 4, "the calls were answered while files waited"
+        assert [each.answer().status for each in browsers] == [200] * 6
 
 
 def test_as_many_connections_as_may_be() -> None:
