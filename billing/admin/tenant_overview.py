@@ -55,7 +55,7 @@ def _units(tenant: Tenant) -> Figure:
         return Figure(title, f"{used:,}", "none is included", "toll", link=link)
     percent = round(100 * used / included)
     tone = "danger" if percent >= 100 else "warning" if percent >= 80 else ""
-    note = f"{percent} % of {included:,} included"
+    note = f"{formats.share(used, included)} of {included:,} included"
     return Figure(title, f"{used:,}", note, "toll", tone, link, percent=min(100, percent))
 
 

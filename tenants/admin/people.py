@@ -77,12 +77,12 @@ class UserAdmin(DjangoUserAdmin[User], StaffAdmin[User]):
     search_help_text = "E-mail address, name, or tenant"
     ordering = ["email"]
     inlines = [MembershipInline]
-    readonly_fields = ["last_login", "date_joined"]
+    readonly_fields = ["password_state", "last_login", "date_joined"]
     filter_horizontal = []
     autocomplete_fields = []
     actions_detail = ["password_link"]
     fieldsets = [
-        (None, {"fields": ["email", "full_name", "password"]}),
+        (None, {"fields": ["email", "full_name", "password_state"]}),
         ("May sign in", {"fields": ["is_active", "is_staff", "is_superuser", "groups"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
@@ -199,6 +199,12 @@ class UserAdmin(DjangoUserAdmin[User], StaffAdmin[User]):
     @display(description="Person", ordering="email", header=True)
     def person(self, user: User) -> list[str]:
         return [user.email, user.full_name]
+
+    @display(description="Password")
+    def password_state(self, user: User) -> str:
+        return (
+            "set" if user.has_usable_password() else "not set yet; a link to set it was mailed, and can be mailed again"
+        )
 
     @display(description="Member of")
     def belongs_to(self, user: User) -> str:

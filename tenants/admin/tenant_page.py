@@ -156,7 +156,7 @@ def _figure_of_keys(keys: Sequence[ApiKey], link: str) -> Figure:
     now = clock.now()
     alive = [key for key in keys if key.expires_at is None or key.expires_at > now]
     last = max((key.last_used_at for key in keys if key.last_used_at is not None), default=None)
-    note = f"last call {formats.words(last)}" if last is not None else "no call yet"
+    note = f"last call {formats.words(last)}" if last is not None else "no call noted yet"
     return Figure("Keys that work", f"{len(alive):,}", note, "key", "" if alive else "warning", link)
 
 

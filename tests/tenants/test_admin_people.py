@@ -39,6 +39,9 @@ def test_a_person_is_added_without_a_password_and_mailed_a_link(db: None, offere
     assert not person.has_usable_password()
     assert (person.is_staff, person.is_superuser) == (False, False)
     assert offered == ["tenants.send_password_link new@acme.example"]
+    page = admin.get(f"{LIST}{person.pk}/change/").content.decode()
+    assert "not set yet" in page
+    assert 'type="password"' not in page
     again = admin.post(f"{LIST}add/", form)
     assert "with this e-mail address already" in again.content.decode()
     assert User.objects.filter(email__iexact="new@acme.example").count() == 1

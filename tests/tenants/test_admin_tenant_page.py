@@ -37,7 +37,7 @@ def test_it_tells_plan_units_calls_limits_refusals_keys_and_people(admin: Client
     refuse(acme, "req-42")
     page = page_of(admin, acme)
     for told in (
-        "Plan of acme", "850,000", "85 % of 1,000,000 included", "812", "1,000 units, refilled 100 a second",
+        "Plan of acme", "850,000", "85.0 % of 1,000,000 included", "812", "1,000 units, refilled 100 a second",
         "asked 5,000, had 1,000", "find/?request_id=req-42", "Production", acme.secret[-4:], "owner@acme.example", "Owner",
     ):  # fmt: skip
         assert told in page, told
