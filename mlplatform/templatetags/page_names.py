@@ -38,7 +38,8 @@ def own_name(context: Context) -> str:
     if context.get("cl") is not None or not context.get("opts"):
         return ""
     if form is None:
-        return str(context.get("title") or "")
+        title, row = str(context.get("title") or ""), context.get("original")
+        return "" if row is not None and title == str(row) else title
     return str(form.model_admin.add_words) if context.get("add") else ""
 
 

@@ -29,6 +29,10 @@ def crumbs(page: str) -> list[str]:
         ("tenants/user/{owner}/change/", ["People", "owner@acme.example"]),
         ("tenants/apikey/{key}/change/", ["API keys", "Production ({uid})"]),
         ("tenants/apikey/", ["API keys"]),
+        ("tenants/tenant/{tenant}/change/", ["Tenants", "Acme"]),
+        ("tenants/tenant/{tenant}/edit/", ["Tenants", "Acme"]),
+        ("tenants/tenant/add/", ["Tenants", "New customer"]),
+        ("tenants/apikey/{key}/secret/", ["API keys", "Production ({uid})", "Secret"]),
         ("tenants/user/?is_staff__exact=1", ["Staff"]),
         ("tenants/user/", ["People"]),
         ("auth/group/", ["Roles"]),
@@ -40,7 +44,7 @@ def crumbs(page: str) -> list[str]:
 def test_breadcrumbs_name_pages_as_the_sidebar_does(
     admin: Client, acme: Customer, address: str, names: list[str]
 ) -> None:
-    pks = {"owner": acme.owner.pk, "key": acme.key.pk}
+    pks = {"tenant": acme.tenant.pk, "owner": acme.owner.pk, "key": acme.key.pk}
     page = admin.get(f"/admin/{address.format(**pks)}").content.decode()
     assert crumbs(page) == [name.format(uid=acme.key.uid) for name in names]
     tab = re.search(r"<title>(.*?)</title>", page, re.DOTALL)
