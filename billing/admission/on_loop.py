@@ -41,6 +41,8 @@ class Admission:
     hold_ttl_s: float
     settle_now: bool
     done: Callable[[Decision | Exception], None]
+    corked: bool = False
+    """Whether its asker flushes the link, when it has asked for all."""
     tries: int = _TRIES
 
 
@@ -64,7 +66,8 @@ def admit(admission: Admission) -> None:
     )
     names = keys.of_caller(subject.shard, subject.tenant_id, subject.key_id)
     arguments = (packing.limits(admission.limits), call)
-    _run(subject.shard, scripts.ADMIT, names, arguments, partial(_decided, admission))
+    _run(subject.shard, scripts.ADMIT, names, arguments, partial(_decided, admission), corked=admission.corked)
+    admission.corked = False
 
 
 def settle(
@@ -112,6 +115,7 @@ def _run(
     done: Callable[[list[int] | Exception], None],
     *,
     whole: bool = False,
+    corked: bool = False,
 ) -> None:
     """The script's answer, or what kept it from answering; its text is sent to a server that does not know it."""
     head = ("EVAL", script.source) if whole else ("EVALSHA", script.sha)
@@ -123,4 +127,4 @@ def _run(
         else:
             done(answer)
 
-    state_link(shard).ask(packed(*head, str(len(names)), *names, *arguments), answered)
+    state_link(shard).ask(packed(*head, str(len(names)), *names, *arguments), answered, corked=corked)

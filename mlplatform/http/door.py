@@ -148,6 +148,7 @@ class Door:
             client=_text(headers, b"user-agent").strip(),
             timeout_s=timeout_s(_text(headers, b"x-request-timeout"), _text(headers, b"prefer")),
             cache=cache_policy(control.decode("latin-1")) if control else _POLICY,
+            holds_thread=False,
         )
         started = clock.monotonic()
         return WaveCall(

@@ -71,16 +71,22 @@ class Link(asyncio.Protocol):
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def ask(self, packed: bytes, done: Done, *, answers: int = 1) -> None:
-        """Send packed commands in this turn of the loop; ``done`` is called later, never from here."""
+    def ask(self, packed: bytes, done: Done, *, answers: int = 1, corked: bool = False) -> None:
+        """Send packed commands in this turn of the loop; ``done`` is called later, never from here. Of a ``corked`` question the
+        asker calls :meth:`flush` when it has no more of them."""
         question = _Question(packed, answers, done, self._loop.time() + self._patience_s)
         self._questions.append(question)
         self._unsent.append(question)
-        if not self._writes_soon:
+        if not corked and not self._writes_soon:
             self._writes_soon = True
-            self._loop.call_soon(self._write)
+            self._loop.call_soon(self._write_soon)
         if self._timer is None:
             self._timer = self._loop.call_at(question.until, self._look)
+
+    def flush(self) -> None:
+        """Write what is unsent now, and not after this turn of the loop."""
+        if self._unsent:
+            self._write()
 
     def close(self) -> None:
         """Fail what waits, and let go of the connection."""
@@ -91,8 +97,11 @@ class Link(asyncio.Protocol):
 
     # --- Out ---------------------------------------------------------------------------------------------------------
 
-    def _write(self) -> None:
+    def _write_soon(self) -> None:
         self._writes_soon = False
+        self._write()
+
+    def _write(self) -> None:
         if self._transport is None:
             if self._opening is None and self._unsent:
                 self._opening = self._loop.create_task(self._open())
@@ -162,7 +171,7 @@ class Link(asyncio.Protocol):
         self._fail(lost, Disconnected("Connection closed by server."))
         if self._unsent and not self._writes_soon:
             self._writes_soon = True
-            self._loop.call_soon(self._write)
+            self._loop.call_soon(self._write_soon)
 
     def _look(self) -> None:
         """At the question that waits longest: there is one timer for all."""

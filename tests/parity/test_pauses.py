@@ -67,15 +67,15 @@ def stop_at(state_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterat
             raise unanswered()
         return answer
 
-    def ask(link: Link, packed: bytes, done: Any, *, answers: int = 1) -> None:
+    def ask(link: Link, packed: bytes, done: Any, **options: Any) -> None:
         """The same on the event loop, where a script goes by its digest."""
         if not waiting or waiting[0][0].sha.encode() not in packed:
-            real_ask(link, packed, done, answers=answers)
+            real_ask(link, packed, done, **options)
         elif waiting.pop()[1]:
-            real_ask(link, packed, lambda _: done(unanswered()), answers=answers)
+            real_ask(link, packed, lambda _: done(unanswered()), **options)
         else:
             state_redis.pause()
-            real_ask(link, packed, done, answers=answers)
+            real_ask(link, packed, done, **options)
 
     monkeypatch.setattr(connection, "run", run)
     monkeypatch.setattr(Link, "ask", ask)

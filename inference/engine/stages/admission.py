@@ -40,6 +40,8 @@ def admit(calls: Sequence[WaveCall], then: Next) -> None:
     round_trip = _RoundTrip(then)
     for group in groups.values():
         round_trip.ask(group)
+    for shard in {group[0].contract.subject.shard for group in groups.values()}:
+        on_loop.state_link(shard).flush()
     round_trip.close()
 
 
@@ -65,6 +67,7 @@ class _RoundTrip:
                     hold_ttl_s=first.context.timeout_s + HOLD_MARGIN_S,
                     settle_now=first.is_cached,
                     done=partial(self._decided, group),
+                    corked=True,
                 )
             )
         except Exception as error:  # noqa: BLE001 - of these calls; the others go on
@@ -88,6 +91,7 @@ class _RoundTrip:
             else:
                 for call in group:
                     self.ask([call])
+                on_loop.state_link(group[0].contract.subject.shard).flush()
         except Exception as error:
             logger.exception("the decision about %s calls could not be carried out", len(group))
             for call in group:
