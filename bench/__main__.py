@@ -17,6 +17,7 @@ from bench.scenarios import (
     cached,
     engine,
     fairness,
+    figures,
     gpu,
     hostile,
     latency,
@@ -84,6 +85,7 @@ def _scenarios() -> dict[str, _Scenario]:
     """By name: what is given is the running product, a folder for files, and whether to be quick."""
     return {
         cached.NAME: lambda running, folder, _: _cached(running, folder),
+        figures.NAME: lambda running, folder, quick: figures.run(running, folder, quick=quick),
         round_trips.NAME: lambda running, folder, _: round_trips.run(running, folder / "second-web.log"),
         lifecycle.NAME: lambda running, _, __: lifecycle.run(running),
         protocols.NAME: lambda running, _, __: protocols.run(running),
@@ -100,7 +102,7 @@ def _scenarios() -> dict[str, _Scenario]:
 
 
 def _cached(running: Product, folder: Path) -> Result:
-    with reference_server.started(folder) as reference:
+    with reference_server.started(folder / "cached-reference") as reference:
         return cached.run(running, reference)
 
 

@@ -6,15 +6,16 @@ Their limits are of the demo plans' kinds and never reached: limits are checked 
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bench.processes import ROOT
 
 
-def make(env: Mapping[str, str], slugs: Sequence[str]) -> list[str]:
-    """Make one customer for each slug in the product whose environment this is, and give their API keys in this order."""
+def make(env: Mapping[str, str], slugs: Sequence[str], *, root: Path = ROOT) -> list[str]:
+    """Make one customer for each slug in the product of this environment and checkout, and give their API keys in this order."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.customer", *slugs],
-        cwd=ROOT,
+        cwd=root,
         env=dict(env),
         capture_output=True,
         text=True,

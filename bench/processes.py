@@ -40,13 +40,16 @@ def cpu_s(pids: Sequence[int]) -> float:
 
 @contextlib.contextmanager
 def running(
-    argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path, stop_s: float = 30.0
+    argv: Sequence[str | Path], *, env: Mapping[str, str], log: Path, stop_s: float = 30.0, root: Path = ROOT
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, so that Ctrl-C reaches only us and we end it: TERM first, KILL when it stays."""
+    """A process in a session of its own, so that Ctrl-C reaches only us and we end it: TERM first, KILL when it stays.
+
+    ``root`` is the checkout whose code it runs.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             argv,
-            cwd=ROOT,
+            cwd=root,
             env=dict(env),
             stdin=subprocess.DEVNULL,
             stdout=output,

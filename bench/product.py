@@ -59,7 +59,7 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A running product. ``env`` is the environment in which management steps reach it."""
+    """A running product. ``env`` is the environment in which management steps reach it, ``root`` the checkout that it runs."""
 
     data_dir: Path
     port: int
@@ -69,6 +69,7 @@ class Product:
     cache: RedisAt
     pids: Mapping[str, list[int]]
     api_key: str
+    root: Path = ROOT
 
     @property
     def headers(self) -> dict[str, str]:
@@ -115,22 +116,22 @@ class Product:
         """As :meth:`second_web`, with the process's number."""
         port = free_port()
         env = {**self.env, "WEB_PORT": str(port), "WEB_THREADS": str(threads), **variables}
-        programs = procfile.read((ROOT / "Procfile").read_text(), {**env, "REDIS_SERVER": ""})
+        programs = procfile.read((self.root / "Procfile").read_text(), {**env, "REDIS_SERVER": ""})
         argv = next(program.argv for program in programs if program.name == "web")
-        with running(argv, env=env, log=log) as process:
+        with running(argv, env=env, log=log, root=self.root) as process:
             wait_until(lambda: answers(port, "/livez"), process=process, log=log, patience_s=60)
             yield Web(port=port, pid=process.pid)
 
 
 @contextlib.contextmanager
-def started(data_dir: Path) -> Iterator[Product]:
-    """Start the product, make the customer, and stop everything at the end."""
+def started(data_dir: Path, *, root: Path = ROOT) -> Iterator[Product]:
+    """Start the product of a checkout, make the customer, and stop everything at the end."""
     port, grpc_port = free_port(), free_port()
     env = {name: os.environ[name] for name in _KEPT if name in os.environ}
     env.setdefault("WORKER_TORCH_THREADS", "1")
     env |= {"WEB_THREADS": _WEB_THREADS, "DATA_DIR": str(data_dir), "WEB_PORT": str(port), "GRPC_PORT": str(grpc_port)}
     log = data_dir.parent / "product.log"
-    with running([sys.executable, "-m", "mlplatform.run"], env=env, log=log, stop_s=60) as process:
+    with running([sys.executable, "-m", "mlplatform.run"], env=env, log=log, stop_s=60, root=root) as process:
         wait_until(lambda: answers(port, "/readyz"), process=process, log=log, patience_s=_START_S)
         ports, password = redis_urls.remembered_ports(data_dir), redis_urls.remembered_password(data_dir)
         state, cache = RedisAt(ports["state"], password), RedisAt(ports["cache"], password)
@@ -154,7 +155,8 @@ def started(data_dir: Path) -> Iterator[Product]:
             state=state,
             cache=cache,
             pids=_pids(process.pid),
-            api_key=customer.make(env, ["bench"])[0],
+            api_key=customer.make(env, ["bench"], root=root)[0],
+            root=root,
         )
 
 

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from bench.processes import answers, cpu_s, free_port, running, wait_until
 from bench.redis_servers import RedisAt, cache_server
+
+CACHED: Final = "bench.reference.app:app"
+UNCACHED: Final = "bench.reference.echo:app"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,13 @@ class Reference:
 
 
 @contextlib.contextmanager
-def started(directory: Path) -> Iterator[Reference]:
-    """Start it, and stop it at the end."""
+def started(directory: Path, *, app: str = CACHED) -> Iterator[Reference]:
+    """Start it with its files in this folder, which is made, and stop it at the end."""
     port = free_port()
+    directory.mkdir(exist_ok=True)
     log = directory / "reference.log"
     with cache_server(directory) as server:
-        argv = [sys.executable, "-m", "uvicorn", "bench.reference.app:app", "--host", "127.0.0.1", "--port", str(port)]
+        argv = [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(port)]
         argv += [
             "--workers",
             "1",

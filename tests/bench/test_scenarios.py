@@ -9,7 +9,7 @@ from bench.model_spec import Described, parse
 from bench.open_loop import Seen
 from bench.peers import install
 from bench.results import Result
-from bench.scenarios import overload
+from bench.scenarios import figures, overload
 from bench.scenarios.fairness import group
 from bench.scenarios.latency import added_ms
 from bench.scenarios.overload import Step
@@ -74,6 +74,33 @@ def test_every_package_of_the_peers_is_pinned() -> None:
     lines = [line for line in install.REQUIREMENTS.read_text().splitlines() if not line.startswith("#")]
     assert any(line.startswith("litserve==") for line in lines)
     assert all(line.count("==") == 1 for line in lines)
+
+
+def samples(scale: float = 1.0, *, state_us: float = 50.0) -> figures.Round:
+    """This commit at 20 µs and 1000 calls/s, scaled; the reference and the earlier commit at 100 µs and 90 calls/s."""
+    ours = figures.Sample(
+        server_us=20 * scale, worker_us=0, state_us=state_us, per_second=1000 / scale, p50_ms=1, unavailable=0
+    )
+    theirs = figures.Sample(server_us=100, worker_us=0, state_us=50, per_second=90, p50_ms=1, unavailable=0)
+    return {
+        (way.what, way.connections, side): ours if side == figures.NOW else theirs
+        for way in figures.WAYS
+        for side in way.sides
+    }
+
+
+def test_the_figures_are_medians_of_ratios_within_a_round() -> None:
+    rounds = [samples(), samples(), samples(50.0)]
+    assert [each.claim for each in figures.conclude(rounds).targets if not each.met] == [
+        "cached: web CPU ≤ 0.18 × the reference's at 64 connections"
+    ]
+    assert all(each.met for each in figures.conclude([samples(0.5)]).targets)
+
+
+def test_each_figure_that_falls_short_is_said() -> None:
+    assert not any(each.met for each in figures.conclude([samples(50.0, state_us=61.0)]).targets)
+    slow = figures.conclude([samples(0.5, state_us=61.0)])
+    assert [each.measured for each in slow.targets if not each.met] == ["61 µs"]
 
 
 def step(times: int, *, good: int, refused: int = 0, broken: int = 0, recovery_s: float | None = 1.0) -> Step:
