@@ -6,8 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -189,3 +191,15 @@ def test_the_samples_work_and_answer_as_they_say(
     ]
     assert printed[0] == printed[1]
     assert printed[0].startswith("positive\n0.9")
+
+
+def test_a_guide_that_was_drafted_before_names_the_true_sign_after_the_migration() -> None:
+    old = "3. Watch the headers of your answers: once you see no `Deprecation` any more, you have arrived."
+    drafted = make_schedule(guide=f"## What to do\n\n{old}\n\nOurs.")
+    own = make_schedule(subject="v1.1", guide="Watch the header `Deprecation`.")
+    import_module("tenants.migrations.0008_guides_name_a_true_sign").name_a_true_sign(apps, None)
+    drafted.refresh_from_db()
+    own.refresh_from_db()
+    assert "Answers of v2 tell `API-Version: v2`: when all of yours do, you have arrived.\n\nOurs." in drafted.guide
+    assert "you see no" not in drafted.guide
+    assert own.guide == "Watch the header `Deprecation`."
