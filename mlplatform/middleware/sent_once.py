@@ -24,12 +24,14 @@ from mlplatform.middleware.audit_context import PEOPLES_PAGES
 
 logger = logging.getLogger(__name__)
 
+PATIENCE_S: Final = 10.0
+"""How long the same form again waits for the first answer."""
+
 UNGUARDED: Final = Counter("mlplatform_forms_unguarded_total", "Forms that were sent while nothing could be compared.")
 
 _GROUP: Final = "sent-once"
 _TOKEN: Final = "csrfmiddlewaretoken"  # noqa: S105 - a field's name
 _KEPT_S: Final = 600
-_PATIENCE_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _CLAIM: Final = b"-"
 _CLAIMED_AS: Final = "_sent_once_name"
@@ -76,7 +78,7 @@ def _fingerprint(request: HttpRequest) -> str:
 def _claimed_or_answered(request: HttpRequest, name: str) -> HttpResponse | None:
     """None when this request is the first and shall go on; else the answer of the one that was."""
     client = redis.state()
-    give_up_at = time.monotonic() + _PATIENCE_S
+    give_up_at = time.monotonic() + PATIENCE_S
     while not client.set(name, _CLAIM, nx=True, ex=_KEPT_S):
         found = client.get(name)
         if found is not None and redis.as_bytes(found) != _CLAIM:

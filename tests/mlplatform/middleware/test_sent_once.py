@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.messages.storage.session import SessionStorage
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
 from billing.models import LimitRule, Price
 from mlplatform.lib import redis
+from mlplatform.middleware import sent_once
 from mlplatform.middleware.sent_once import SentOnceMiddleware
 from tenants.models import ApiKey, Tenant, TrustedDocument, User
 from tests.conftest import Customer
@@ -152,6 +154,8 @@ def send(page: Slow) -> HttpResponse:
     middleware = SentOnceMiddleware(rest)
     request = RequestFactory().post("/admin/add/", {"csrfmiddlewaretoken": "t" * 64, "name": "x"})
     request.user = User(pk=1, email="ada@staff.example")
+    request.session = {}  # type: ignore[assignment]  # for the messages alone
+    request._messages = SessionStorage(request)  # type: ignore[attr-defined]  # as MessageMiddleware does
     return middleware(request)
 
 
@@ -166,3 +170,25 @@ def test_a_double_click_waits_for_the_first_answer(slow: Slow) -> None:
         click.join(30)
     assert [answer["Location"] for answer in answers] == ["/admin/made/"] * 2
     assert slow.runs == 1
+
+
+def test_a_form_that_takes_long_is_not_begun_again(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_once, "PATIENCE_S", 0.1)
+    first = threading.Thread(target=lambda: send(slow))
+    first.start()
+    assert slow.entered.wait(30)
+    second = send(slow)
+    assert (second.status_code, second["Location"]) == (303, "/admin/add/")  # back to the form, with a message
+    slow.go_on.set()
+    first.join(30)
+    assert slow.runs == 1
+
+
+def test_after_a_mistake_of_ours_a_form_may_be_sent_again(browser: Client, acme: Customer) -> None:
+    form = key_form(browser, acme)
+    browser.raise_request_exception = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tenants.api_keys.issue", None)
+        assert browser.post(f"{KEYS}add/", form).status_code == 500
+    assert browser.post(f"{KEYS}add/", form).status_code == 303
+    assert ApiKey.objects.filter(name="Reports").count() == 1
