@@ -75,6 +75,10 @@ class TopTenant:
         return "danger" if percent >= 100 else "warning" if percent >= 80 else "ok"
 
     @property
+    def percent(self) -> str:
+        return f"{self.percent_of_included or 0:,} %"
+
+    @property
     def meter(self) -> int:
         """The filled part of the bar, 0 to 100."""
         return min(self.percent_of_included or 0, 100)

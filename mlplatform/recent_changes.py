@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 from auditlog.models import LogEntry
 from django.urls import reverse
+from django.utils.safestring import SafeString
 
-from tenants.admin import audit_log
+from tenants.admin import audit_log, formats
 
 _SHOWN: Final = 6
 _READ: Final = 100
@@ -28,6 +29,10 @@ class Change:
     at: dt.datetime
     link: str
     others: str
+
+    @property
+    def age(self) -> SafeString:
+        return formats.age(self.at)
 
 
 def recent_changes() -> list[Change]:

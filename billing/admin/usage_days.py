@@ -23,6 +23,7 @@ from billing.admin.usage_period import Period
 from billing.metering import reports as usage_reports
 from billing.metering.reports import SUMMED, Sums
 from billing.models import UsageRollup
+from mlplatform.lib import dates
 from tenants.admin import charts, formats
 from tenants.admin.charts import Column, Series
 from tenants.admin.kit import FactsAdmin, display
@@ -79,7 +80,7 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
     """Registered by the roof, which knows the models."""
 
     list_display = [
-        "day", "whose", "key", "what", "api_version", "operation", "calls_n", "model_calls_n", "inputs_n", "cached_n",
+        "on_day", "whose", "key", "what", "api_version", "did", "calls_n", "model_calls_n", "inputs_n", "cached_n",
         "units_n", "saved_n",
     ]  # fmt: skip
     list_filter = [
@@ -130,6 +131,14 @@ class UsageDayAdmin(FactsAdmin[UsageRollup]):
         if context is not None and "cl" in context:
             context |= _summary(request, context["cl"])
         return response
+
+    @display(description="Day", ordering="day")
+    def on_day(self, row: UsageRollup) -> str:
+        return dates.day(row.day)
+
+    @display(description="Operation", ordering="operation")
+    def did(self, row: UsageRollup) -> str:
+        return row.operation
 
     @display(description="Tenant")
     def whose(self, row: UsageRollup) -> str:

@@ -42,7 +42,7 @@ def stacked(columns: Sequence[Column], series: Sequence[Series], *, label: str) 
                 "middle": f"{top // 2:,}" if top > 1 else "",
                 "legend": seen if len(series) > 1 else [],
                 "bars": [_bar(column, series, top) for column in columns],
-                "every": -(-len(columns) // 8),
+                "every": max(1, -(-len(columns) // 6)),
             },
         )
     )
