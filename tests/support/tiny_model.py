@@ -4,6 +4,7 @@ Batches are encoded and decoded as for Celery and handed to a thread that runs :
 the broker and the weights are left out. ``tests/support/live_worker.py`` has the demo models in place of this one.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from inference.worker.process import Worker
 from mlplatform.lib import clock
 from tenants.models import Tenant
 from tests.support.reporting import ReportsAtOnce
+
+logger = logging.getLogger(__name__)
 
 POISON = "poison"
 
@@ -121,7 +124,7 @@ class TinyWorker:
     batches: list[BatchMessage] = field(default_factory=list)
     runtimes: dict[str, TinyRuntime] = field(default_factory=dict)
     lose: int = 0
-    _queue: "queue.SimpleQueue[str | None]" = field(default_factory=queue.SimpleQueue)
+    _queue: "queue.SimpleQueue[str | threading.Event | None]" = field(default_factory=queue.SimpleQueue)
 
     def serve(self, version: ModelVersion, *, max_tokens: int = 0) -> TinyRuntime:
         """Have the worker hold this version in memory, as one that reads so many tokens if they are given."""
@@ -140,7 +143,20 @@ class TinyWorker:
 
     def run(self) -> None:
         while (text := self._queue.get()) is not None:
-            self.worker.run_batch(decode_batch(text))
+            if isinstance(text, threading.Event):
+                text.set()
+                continue
+            try:
+                self.worker.run_batch(decode_batch(text))
+            except Exception:
+                # As Celery does: the batch has no reply.
+                logger.exception("a batch failed")
+
+    def catch_up(self) -> None:
+        """Wait until it has run what it was handed before."""
+        done = threading.Event()
+        self._queue.put(done)
+        assert done.wait(30)
 
     def end(self) -> None:
         self.go.set()

@@ -14,6 +14,8 @@ from inference.types import ModelRef, Priority
 from mlplatform.lib.errors import PlatformError
 from mlplatform.lib.redis_link import Answers
 
+_Computed = tuple[ModelRef, SharedWork]
+
 
 def dispatch(calls: Sequence[WaveCall], broken: Callable[[Exception], None]) -> None:
     """Have each computed, unless an equal one is under way or was answered while this one was admitted. ``broken`` gets a bug
@@ -22,11 +24,12 @@ def dispatch(calls: Sequence[WaveCall], broken: Callable[[Exception], None]) -> 
     for call in calls:
         if call.context.cancellation is not None and call.context.cancellation.canceled:
             completion.give_up(call, why=completion.TAKEN_BACK)
-    shared = [call for call in own if _is_offered(call)]
+    # From here on without the calls: one that is given up meanwhile lets go of its computation, for which others may wait.
+    shared = [(call.item.ref, _work(call)) for call in own if _is_offered(call)]
+    alone = [(call.item.ref, _work(call)) for call in own if not _is_offered(call)]
     if not shared or store.is_away():
-        _submit(own)
+        _submit([*shared, *alone])
         return
-    alone = [call for call in own if not _is_offered(call)]
 
     def claimed(answers: Answers | Exception) -> None:
         try:
@@ -34,25 +37,24 @@ def dispatch(calls: Sequence[WaveCall], broken: Callable[[Exception], None]) -> 
         except Exception as error:  # noqa: BLE001 - handed on
             broken(error)
 
-    links.run(leases.TAKE, *leases.taking([_work(call) for call in shared]), claimed)
+    links.run(leases.TAKE, *leases.taking([work for _, work in shared]), claimed)
 
 
-def _claimed(calls: Sequence[WaveCall], answers: Answers | Exception) -> list[WaveCall]:
+def _claimed(shared: Sequence[_Computed], answers: Answers | Exception) -> list[_Computed]:
     """Those that this process must compute; the others are answered, or wait for another process."""
     found: Any = answers if isinstance(answers, Exception) else answers[0]
-    works = [_work(call) for call in calls]
     if isinstance(found, Exception):
         store.failed("claim")
-        found = [1] * len(works)
+        found = [1] * len(shared)
     ours = []
-    for call, taken in zip(calls, leases.taken(works, found), strict=True):
-        entry = None if isinstance(taken, bool) else store.usable(taken, call.item.ref)
+    for (ref, work), taken in zip(shared, leases.taken([work for _, work in shared], found), strict=True):
+        entry = None if isinstance(taken, bool) else store.usable(taken, ref)
         if entry is not None:
-            _work(call).answer(entry)
+            work.answer(entry)
         elif taken is False:
-            waiters.follow(call.item.ref, _work(call), _submit_later)
+            waiters.follow(ref, work, _submit_later)
         else:
-            ours.append(call)
+            ours.append((ref, work))
     return ours
 
 
@@ -113,12 +115,12 @@ def _is_offered(call: WaveCall) -> bool:
     )
 
 
-def _submit(calls: Sequence[WaveCall]) -> None:
-    calls = [call for call in calls if not _work(call).abandoned]
-    problems = batcher().submit_each([[(call.item.ref, [_work(call)])] for call in calls])
-    for call, problem in zip(calls, problems, strict=True):
+def _submit(computed: Sequence[_Computed]) -> None:
+    wanted = [(ref, work) for ref, work in computed if not work.abandoned]
+    problems = batcher().submit_each([[(ref, [work])] for ref, work in wanted])
+    for (_, work), problem in zip(wanted, problems, strict=True):
         if problem is not None:
-            _work(call).fail(problem)
+            work.fail(problem)
 
 
 def _submit_later(ref: ModelRef, work: SharedWork) -> None:

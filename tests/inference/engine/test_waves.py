@@ -3,14 +3,17 @@
 import asyncio
 import time
 from functools import partial
+from typing import Any
 
 import pytest
 
 from billing import admission, contracts
 from billing.models import LimitKind, LimitRule, LimitScope
+from inference.cache import links
 from inference.engine import waves
 from inference.engine.stages import completion
 from mlplatform.lib import event_loop
+from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import ErrorKind
 from tests.conftest import Customer
 from tests.inference.engine.test_predict import LARGE, LARGE_CACHED, charges, eventually
@@ -87,7 +90,7 @@ def test_calls_of_one_turn_are_one_run_for_each_caller(acme: Customer, globex: C
     assert [len(ledger.records(each.tenant)) for each in (acme, globex)] == [5, 3]
 
 
-def test_behind_two_waves_the_next_one_gathers_and_leaves_after_ten_milliseconds(
+def test_behind_a_wave_the_next_one_gathers_and_leaves_after_ten_milliseconds(
     acme: Customer, runs: Runs, state_redis: RedisServer
 ) -> None:
     sent = [made(acme, f"text {number}") for number in range(4)]
@@ -218,3 +221,20 @@ def test_a_call_whose_answer_is_being_paid_is_not_given_up(acme: Customer, tiny_
     assert sorted(record.units for record in ledger.records(acme.tenant)) == [LARGE_CACHED, LARGE]
     assert ledger.holds(acme.tenant) == 0
     tiny_worker.go.set()
+
+
+def test_a_call_that_is_taken_back_while_its_input_is_claimed_leaves_the_others_of_its_wave(
+    acme: Customer, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancellation = Cancellation()
+    sent = [made(acme, "taken back", cancellation=cancellation), made(acme, "other")]
+    ask = links.run
+
+    def cancel_first(*arguments: Any) -> None:
+        cancellation.cancel()
+        completion.give_up(sent[0].call, why=completion.TAKEN_BACK)
+        event_loop.in_thread(sent[0].ended.wait, lambda _: ask(*arguments))
+
+    monkeypatch.setattr(links, "run", cancel_first)
+    assert together(*sent) == [ErrorKind.TIMEOUT, None]
+    assert charges(acme) == [("large", LARGE, False)]
