@@ -6,6 +6,7 @@ A page reads no row and runs no context processor, so that it can say that the d
 import re
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from django.db import InterfaceError, OperationalError
@@ -96,8 +97,20 @@ def server_error(request: HttpRequest) -> HttpResponse:
     )
 
 
+def page_of_front(path: str, accept: str, status: int) -> bytes | None:
+    """The page for a request that no thread has looked at, or None where a program asks. Rendered once for each place."""
+    if status not in _WORDS or not _wants_a_page(path, accept):
+        return None
+    return _rendered(_place(path), status)
+
+
+@lru_cache(maxsize=64)
+def _rendered(place: _Place, status: int) -> bytes:
+    return render_to_string("error.html", {"status": status, "words": _WORDS[status], "place": place}).encode()
+
+
 def _answer(request: HttpRequest, error: PlatformError, words: _Words | None = None) -> HttpResponse:
-    if not _is_of_a_person(request):
+    if not _wants_a_page(request.path_info, request.META.get("HTTP_ACCEPT", "")):
         return problems.plain_response(error, request)
     status = problems.TABLE[error.kind].status
     known = words or _WORDS.get(status) or _Words(problems.TABLE[error.kind].title, error.detail)
@@ -114,13 +127,13 @@ def _answer(request: HttpRequest, error: PlatformError, words: _Words | None = N
     return HttpResponse(content, status=status, headers=problems.headers(error))
 
 
-def _is_of_a_person(request: HttpRequest) -> bool:
+def _wants_a_page(path: str, accept: str) -> bool:
     """Pages are for people; of the other addresses those that a browser opens and that belong to no API."""
-    if _PEOPLES_PAGES.match(request.path_info):
+    if _PEOPLES_PAGES.match(path):
         return True
-    if _VERSIONED.match(request.path_info) or API_PATH.match(request.path_info):
+    if _VERSIONED.match(path) or API_PATH.match(path):
         return False
-    return "text/html" in request.META.get("HTTP_ACCEPT", "")
+    return "text/html" in accept
 
 
 def _place(path: str) -> _Place:

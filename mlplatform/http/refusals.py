@@ -5,11 +5,12 @@ from typing import Any, Final
 
 import orjson
 
-from mlplatform import api_answers
+from mlplatform import api_answers, error_pages
 from mlplatform.http.answers import Answer, encoded
 from mlplatform.lib import ids
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.tracing import child_traceparent
+from mlplatform.middleware import content_security
 from tenants.http import problems
 
 logger = logging.getLogger(__name__)
@@ -28,10 +29,17 @@ def overloaded(environ: dict[str, Any], detail: str, *, retry_after_s: float = 1
 
 
 def refused(error: PlatformError, environ: dict[str, Any]) -> Answer:
-    """Any refusal in the words of REST."""
+    """Any refusal: a page where a person asks, else in the words of REST."""
     request_id = ids.request_id(environ.get("HTTP_X_REQUEST_ID"))
+    status = problems.TABLE[error.kind].status
+    page = error_pages.page_of_front(environ.get("PATH_INFO", ""), environ.get("HTTP_ACCEPT", ""), status)
+    if page is not None:
+        answer = _answer(status, "text/html; charset=utf-8", page, environ, request_id=request_id)
+        policy = ("Content-Security-Policy", content_security.policy_of(environ["PATH_INFO"]))
+        answer.headers += encoded([policy, *problems.headers(error).items()])
+        return answer
     body = orjson.dumps(problems.body(error, request_id=request_id))
-    answer = _answer(problems.TABLE[error.kind].status, problems.CONTENT_TYPE, body, environ, request_id=request_id)
+    answer = _answer(status, problems.CONTENT_TYPE, body, environ, request_id=request_id)
     answer.headers += encoded(problems.headers(error).items())
     return answer
 

@@ -22,9 +22,10 @@ class ContentSecurityMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self._get_response(request)
         if response.get("Content-Type", "").startswith("text/html"):
-            response.headers.setdefault("Content-Security-Policy", _policy(request.path_info))
+            response.headers.setdefault("Content-Security-Policy", policy_of(request.path_info))
         return response
 
 
-def _policy(path: str) -> str:
+def policy_of(path: str) -> str:
+    """The policy of the page at this path."""
     return _WITH_SCRIPTS if path.startswith(_SCRIPTED_PAGES) else _SELF_ONLY

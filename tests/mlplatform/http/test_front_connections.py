@@ -167,6 +167,12 @@ def test_more_than_may_wait_is_refused_and_health_answers() -> None:
         answer = client.request("POST", "/x", b"hello")
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json["type"].endswith("#temporary-reduced-capacity")
+        page = client.request("GET", "/admin/tenants/")
+        assert (page.status, page.headers["retry-after"]) == (503, "1")
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        assert b"Away for a moment" in page.body
+        assert b'class="p-button p-primary" href="/admin/"' in page.body
         for path in ("/livez", "/readyz", "/metrics", "/static/slow?0"):
             assert client.request("GET", path).status == 200
         assert front.server._front._pool.waiting == 3, "they were answered while all threads were taken"
