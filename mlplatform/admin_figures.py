@@ -53,7 +53,7 @@ def of_traffic() -> list[Figure]:
     cards = [
         Figure("Requests today", f"{total.requests:,}", "all protocols, UTC", "swap_vert", link=page),
         card("Answered", total.answered, "(2xx)", "check_circle"),
-        card("Refused", total.refused, "(4xx without 429)", "block"),
+        card("Refused", total.refused, "(other 4xx)", "block"),
         card("Over a limit", total.over_limit, "(429)", "speed"),
         Figure("Failed", f"{total.failed:,}", f"{100 * rate:.2f} % (5xx)", "error", tone, page),
     ]

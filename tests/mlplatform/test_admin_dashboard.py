@@ -62,7 +62,7 @@ def test_the_cards_show_traffic_units_queue_and_workers(admin: Client, acme: Cus
     assert cards(admin) == {
         "Requests today": ("100", "all protocols, UTC"),
         "Answered": ("94", "94.0 % (2xx)"),
-        "Refused": ("3", "3.0 % (4xx without 429)"),
+        "Refused": ("3", "3.0 % (other 4xx)"),
         "Over a limit": ("2", "2.0 % (429)"),
         "Failed": ("1", "1.00 % (5xx)"),
         "Units today": ("1,234", "99 yesterday"),
