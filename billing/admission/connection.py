@@ -71,7 +71,7 @@ class Pipeline:
 
     def execute(self) -> list[Any]:
         """The answers in order, in one round trip, or two after the server forgot its scripts: then it is sent the texts of those
-        that it does not know, and their runs once more, in order.
+        that it does not know, with those that each runs ``after``, and their runs once more, in order.
 
         Raises what redis-py raises, and the first error that a run got.
         """
@@ -80,7 +80,7 @@ class Pipeline:
         answers = line.ask_all(b"".join(packed for _, packed in runs), answers=len(runs))
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
-            texts = dict.fromkeys(runs[at][0].source for at in unknown)
+            texts = dict.fromkeys(each.source for at in unknown for each in (*runs[at][0].after, runs[at][0]))
             load = [_packed("SCRIPT", "LOAD", text) for text in texts]
             again = b"".join([*load, *(runs[at][1] for at in unknown)])
             found = line.ask_all(again, answers=len(load) + len(unknown))[len(load) :]

@@ -27,8 +27,8 @@ from mlplatform.lib.errors import PlatformError
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S: Final = 1.0
-_LOSSES_S: Final = 0.25
+LOOK_S: Final = 1.0
+LOSSES_S: Final = 0.25
 
 Group = tuple[ModelRef, Sequence[WorkItem]]
 
@@ -117,7 +117,7 @@ class Batcher:
             # Without another try what gathers would be sent by chance.
             logger.exception("batches that gather could not be looked after")
             if self._loop is not None:
-                self._loop.call_later(_LOOK_S, self._send_next)
+                self._loop.call_later(LOOK_S, self._send_next)
 
     def _send_what_may_go(self) -> None:
         totals = self._pools.totals
@@ -203,7 +203,7 @@ class Batcher:
         names = self._pools.names()
         if names:
             self._transport.look(names, self._learn)
-        return self._again(0, _LOOK_S, self._look_at_workers)
+        return self._again(0, LOOK_S, self._look_at_workers)
 
     def _learn(self, found: dict[str, Capacity]) -> None:
         """What the workers say; empty where it could not be read."""
@@ -219,7 +219,7 @@ class Batcher:
         except Exception:
             # The next look must come all the same.
             logger.exception("the batches on their way could not be looked after")
-        return self._again(1, _LOSSES_S, self._look_at_losses)
+        return self._again(1, LOSSES_S, self._look_at_losses)
 
     def _stop(self) -> None:
         self._stopping = True

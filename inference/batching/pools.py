@@ -14,11 +14,11 @@ from inference.batching.work import WorkItem
 from inference.fleet.workers import Capacity
 from inference.types import ModelRef, Priority
 
-_COMPETING_S: Final = 1.0
+COMPETING_S: Final = 1.0
 _AHEAD_S: Final = 0.01
 """How long before a worker is free its next batch is sent while tenants compete: the broker's hop and some error."""
 
-_FORGET_S: Final = 600.0
+FORGET_S: Final = 600.0
 """How long a lane out of use is kept: a version that is called now and then keeps its speed, a retired one goes."""
 
 _turn = attrgetter("turn")
@@ -56,7 +56,7 @@ class PoolState:
 
     def competing(self, now: float) -> bool:
         """Whether more than one tenant wanted these workers within the last second."""
-        while self._seen and now - next(iter(self._seen.values())) > _COMPETING_S:
+        while self._seen and now - next(iter(self._seen.values())) > COMPETING_S:
             self._seen.popitem(last=False)
         return len(self._seen) > 1
 
@@ -116,7 +116,7 @@ class PoolState:
 
     def forget_lanes(self, now: float) -> None:
         """Drop the lanes that were not used for some minutes, with what was learned of their speed."""
-        unused = [(key, lane) for key, lane in self.lanes.items() if now - lane.used_at > _FORGET_S]
+        unused = [(key, lane) for key, lane in self.lanes.items() if now - lane.used_at > FORGET_S]
         if not unused:
             return
         needed = {sent.lane for sent in self.in_flight.values()}

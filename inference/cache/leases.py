@@ -98,6 +98,11 @@ def renew() -> None:
                 del _held[work.lease_key]
 
 
+def held() -> list[bytes]:
+    """The lease keys that this process holds."""
+    return [*_held]
+
+
 def forget() -> None:
     """Drop everything; for tests."""
     with _lock:

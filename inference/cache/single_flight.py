@@ -40,6 +40,12 @@ def end(key: bytes, item: SharedWork) -> None:
             del _running[key]
 
 
+def under_way() -> list[SharedWork]:
+    """The computations that equal inputs may join now."""
+    with _lock:
+        return [*_running.values()]
+
+
 def forget() -> None:
     """Drop everything; for tests."""
     with _lock:

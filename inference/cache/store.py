@@ -28,7 +28,7 @@ CLAIM: Final = b"c:"
 _CUTS: Final = b"/cut"
 _HEAD: Final = struct.Struct("<dIII")
 """Moment of computing (unix seconds), time to live (seconds), tokens of a text that was cut, how many of them were read."""
-_OVERHEAD_BYTES: Final = 250  # of one entry in the process: key, tuple, dictionary slot
+OVERHEAD_BYTES: Final = 250  # of one entry in the process: key, tuple, dictionary slot
 _BYTES_PER_SCORE: Final = 4
 _WHOLE: Final = (0, 0)
 _AWAY_S: Final = 1.0
@@ -61,7 +61,7 @@ class LocalCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._bytes = 0
+        self.bytes = 0
         self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
 
@@ -80,11 +80,11 @@ class LocalCache:
         with self._lock:
             if key in self._entries:
                 self._drop(key)
-            if len(entry.scores) + _OVERHEAD_BYTES > self._max_bytes:
+            if len(entry.scores) + OVERHEAD_BYTES > self._max_bytes:
                 return  # It would drive out everything else and then not fit itself.
             self._entries[key] = entry
-            self._bytes += len(entry.scores) + _OVERHEAD_BYTES
-            while self._bytes > self._max_bytes:
+            self.bytes += len(entry.scores) + OVERHEAD_BYTES
+            while self.bytes > self._max_bytes:
                 self._drop(next(iter(self._entries)))
 
     def __len__(self) -> int:
@@ -93,10 +93,10 @@ class LocalCache:
     def clear(self) -> None:
         with self._lock:
             self._entries.clear()
-            self._bytes = 0
+            self.bytes = 0
 
     def _drop(self, key: bytes) -> None:
-        self._bytes -= len(self._entries.pop(key).scores) + _OVERHEAD_BYTES
+        self.bytes -= len(self._entries.pop(key).scores) + OVERHEAD_BYTES
 
 
 local: Final = LocalCache(settings.LOCAL_CACHE_BYTES)

@@ -76,6 +76,11 @@ def follow(ref: ModelRef, work: SharedWork, compute: Compute) -> None:
     event_loop.tell(_add, _Follow(ref, work, compute, clock.monotonic()))
 
 
+def waiting() -> int:
+    """How many inputs wait for other processes."""
+    return len(_waiting)
+
+
 def forget() -> None:
     """Drop everything; for tests."""
     if _waiting:

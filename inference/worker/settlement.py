@@ -24,8 +24,10 @@ class _AfterSettling(redis.Script):
     """A script whose text names the settling script that runs before it in the same pipeline.
 
     Workers of two releases share a server. Were their replies one script, a server that knows it from the other release, and not
-    this one's settling yet, would push an answer and settle nothing.
+    this one's settling yet, would push an answer and settle nothing. A batch that settles nothing makes a server know it too.
     """
+
+    after = (scripts.SETTLE,)
 
     @cached_property
     def source(self) -> str:

@@ -53,6 +53,9 @@ def as_bytes(value: bytes | str) -> bytes:
 class Script:
     """One Lua file that is sent by its SHA-1, and by its text when the server does not know it (restart, failover)."""
 
+    after: "tuple[Script, ...]" = ()
+    """Scripts that run before it in a pipeline. A server that knows it knows those too, or it would run alone."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 

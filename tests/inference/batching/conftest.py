@@ -19,8 +19,8 @@ def wire() -> Wire:
 
 @pytest.fixture
 def make(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    monkeypatch.setattr(batcher_module, "_LOOK_S", 0.005)
-    monkeypatch.setattr(batcher_module, "_LOSSES_S", 0.005)
+    monkeypatch.setattr(batcher_module, "LOOK_S", 0.005)
+    monkeypatch.setattr(batcher_module, "LOSSES_S", 0.005)
     made: list[Batcher] = []
 
     def build(*, per_worker: int = 1, max_queued: int = 100, **more: Any) -> Batcher:

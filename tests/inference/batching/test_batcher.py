@@ -134,7 +134,7 @@ def test_a_mistake_of_the_timer_does_not_end_it(
 ) -> None:
     patient = reference(version_id=1, max_batch_size=4, max_queue_delay_s=0.01)
     failures = [RuntimeError("a mistake")]
-    monkeypatch.setattr(batcher_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(batcher_module, "LOOK_S", 0.01)
     real = Dispatcher.until_next_s
 
     def once_mistaken(self: Dispatcher, pool: PoolState, now: float) -> float | None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from inference.batching.dispatcher import Dispatcher
 from inference.batching.lanes import Lane, dispatch
-from inference.batching.pools import _COMPETING_S, _FORGET_S, Pools, PoolState
+from inference.batching.pools import COMPETING_S, FORGET_S, Pools, PoolState
 from inference.batching.room import Room
 from inference.batching.work import Hold, WorkItem
 from inference.types import Priority
@@ -79,7 +79,7 @@ def test_totals_are_what_a_walk_finds(steps: list[tuple[object, ...]]) -> None:
             case "make room", [int(tenant), int(size)]:
                 room.make([sized(tenant, size, Priority.INTERACTIVE, now)], pools.queues())
             case "forget", _:
-                now += 2 * _FORGET_S
+                now += 2 * FORGET_S
                 pools.forget_lanes(now)
                 kept = {lane for pool in pools for lane in pool.lanes.values()}
                 served = {lane: when for lane, when in served.items() if lane in kept}
@@ -116,8 +116,8 @@ def test_tenants_compete_while_two_of_them_came_within_a_second() -> None:
     comes(2, 0.0, Priority.BACKGROUND)
     assert not pool.competing(0.0), "shadows take nobody's turn"
     comes(2, 0.5)
-    assert pool.competing(_COMPETING_S)
-    assert not pool.competing(_COMPETING_S + 0.1), "the first one has gone"
+    assert pool.competing(COMPETING_S)
+    assert not pool.competing(COMPETING_S + 0.1), "the first one has gone"
     comes(1, 1.2)
     assert pool.competing(1.4)
     assert not pool.competing(3.0)
@@ -140,7 +140,7 @@ def test_a_lane_is_kept_while_something_waits_or_flies(prepare: Prepare) -> None
     pools = Pools()
     pool, lane = pools.open(MODEL)
     prepare(pool, lane)
-    pools.forget_lanes(lane.used_at + 2 * _FORGET_S)
+    pools.forget_lanes(lane.used_at + 2 * FORGET_S)
     assert pools.find(MODEL) == (pool, lane)
 
 
@@ -152,7 +152,7 @@ def test_lanes_of_retired_versions_are_forgotten_after_some_minutes(
     batcher.submit([(MODEL, [work])])
     wire.answer(wire.next(), compute_s=0.5)
     assert outcome(work) == b"a"
-    walk(monkeypatch, _FORGET_S - 30)
+    walk(monkeypatch, FORGET_S - 30)
     wire.settle_down()
     kept = batcher._pools.find(MODEL)
     assert kept is not None

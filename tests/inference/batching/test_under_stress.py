@@ -164,8 +164,8 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Batches are lost after milliseconds, and threads take turns far more often than usual."""
     monkeypatch.setattr(losses, "MIN_RESEND_S", 0.02)
     monkeypatch.setattr(losses, "MIN_GIVE_UP_S", 0.05)
-    monkeypatch.setattr(batching, "_LOOK_S", 0.005)
-    monkeypatch.setattr(batching, "_LOSSES_S", 0.005)
+    monkeypatch.setattr(batching, "LOOK_S", 0.005)
+    monkeypatch.setattr(batching, "LOSSES_S", 0.005)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield

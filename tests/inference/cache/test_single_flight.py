@@ -6,11 +6,12 @@ The other process is played by the test: it claims an input in the real Redis, a
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from billing.charging import Refused
 from billing.metering import ledger as metering_ledger
 from billing.models import LimitRule, UsageRecord
-from inference.batching.current import batcher
+from inference.batching import current
 from inference.cache import leases, single_flight, store, waiters
 from inference.engine.predict import Started, begin, single
 from inference.inputs import canonical
@@ -84,7 +85,7 @@ def test_an_input_that_another_process_computes_waits_for_its_answer(acme: Custo
     record = UsageRecord.objects.get()
     assert (record.cached, record.units, record.saved_units) == (True, LARGE_CACHED, LARGE - LARGE_CACHED)
     assert store.local.get(key) is not None, "the next one is answered from memory"
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
 
 
 def test_who_computes_says_so_and_the_worker_ends_the_claim(
@@ -146,7 +147,7 @@ def test_who_gives_up_waiting_gets_everything_back(acme: Customer, large: TinyRu
     assert charges(acme) == []
     assert large.computed == []
     assert claimed() == 1, "the other process's"
-    eventually(lambda: not waiters._waiting)
+    eventually(lambda: not waiters.waiting())
 
 
 @pytest.mark.parametrize("text", ["hello", POISON])
@@ -157,14 +158,13 @@ def test_a_computation_that_fails_or_is_given_up_gives_its_claim_back(
     (failed,) = results(started(acme, text, timeout_s=0.05 if text == "hello" else 30.0))
     assert isinstance(failed, PlatformError)
     assert claimed() == 0
-    assert leases._held == {}
+    assert leases.held() == []
     assert charges(acme) == []
 
 
-def test_a_full_queue_gives_the_claim_back_too(
-    acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batcher()._room, "_max_inputs", 0)
+def test_a_full_queue_gives_the_claim_back_too(acme: Customer, large: TinyRuntime, settings: Settings) -> None:
+    settings.MAX_QUEUED_INPUTS = 0
+    current.forget()  # The next batcher reads it.
     (refused,) = results(started(acme))
     assert isinstance(refused, PlatformError)
     assert refused.kind is ErrorKind.OVERLOADED

@@ -16,7 +16,7 @@ from mlplatform.lib import clock, redis
 from tests.support.redis_server import RedisServer
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
-OVERHEAD = store._OVERHEAD_BYTES
+OVERHEAD = store.OVERHEAD_BYTES
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def test_the_local_cache_never_exceeds_its_bytes_and_drops_the_least_recently_us
         while sum(size + OVERHEAD for _, size in order) > 3 * OVERHEAD + 60:
             order.pop(0)
         assert len(small) == len(order)
-        assert small._bytes == sum(size + OVERHEAD for _, size in order)
+        assert small.bytes == sum(size + OVERHEAD for _, size in order)
     for key, size in order:
         found = small.get(key)
         assert found is not None
@@ -74,7 +74,7 @@ def test_an_entry_that_does_not_fit_drives_out_nothing() -> None:
     assert small.get(b"b") is None
     small.put(b"a", entry(9))
     assert small.get(b"a") is None, "it was replaced by what could not be kept"
-    assert small._bytes == 0
+    assert small.bytes == 0
 
 
 def test_an_answer_ends_with_its_time_to_live_in_both_levels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,4 +169,4 @@ def test_a_value_that_nobody_of_us_wrote_is_a_miss() -> None:
 def test_clear_forgets_all() -> None:
     store.put_local(b"k", b"s", ttl_s=60)
     store.forget()
-    assert (len(store.local), store.local._bytes) == (0, 0)
+    assert (len(store.local), store.local.bytes) == (0, 0)

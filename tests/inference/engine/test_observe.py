@@ -12,7 +12,7 @@ from inference.engine.predict import predict, predict_many, single
 from inference.models import Rollout, RolloutKind, RolloutState
 from inference.registry import versions
 from inference.registry.rollouts import trials
-from inference.trials import canary, counting, judging, tasks
+from inference.trials import canary, counting, judging, shadow, tasks
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib import redis
 from mlplatform.lib.cancellation import Cancellation
@@ -177,8 +177,8 @@ def test_without_a_rollout_nothing_is_counted(acme: Customer, pair: Pair, monkey
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("counted")
 
-    monkeypatch.setattr(observe, "_count", never)
-    monkeypatch.setattr(observe, "_mirror", never)
+    monkeypatch.setattr(counting, "add", never)
+    monkeypatch.setattr(shadow, "offer", never)
     monkeypatch.setattr(observe.logger, "exception", never)
     assert ask(acme, "hello").model_version == "1.0.0"
     counting.flush()

@@ -4,18 +4,16 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection
-from prometheus_client import REGISTRY
 from pytest_django import Settings
 
 from billing import admission, contracts, pricing
-from billing.charging import Refused
 from billing.metering import ledger as metering_ledger
-from billing.models import LimitKind, LimitRule, Plan, UsageRecord
+from billing.models import LimitRule, UsageRecord
+from inference.batching import current
 from inference.batching.current import batcher
 from inference.batching.work import Hold
 from inference.cache import single_flight, store
@@ -24,11 +22,9 @@ from inference.engine.predict import Answer, predict, predict_many, single
 from inference.models import ModelVersion
 from inference.registry import versions
 from inference.types import CachePolicy, CallContext, PredictRequest, PredictResult
-from mlplatform.lib import clock, redis, tally
+from mlplatform.lib import clock, redis
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from tenants import api_keys, tenancy
 from tenants.authentication import Caller, authenticate
-from tenants.guards import StaleCaller
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.redis_server import RedisServer
@@ -251,7 +247,7 @@ def test_equal_inputs_at_once_are_computed_once_and_everybody_is_answered(
     assert UsageRecord.objects.filter(cached=False).count() == 1, (
         "who was answered with another's computation is cached"
     )
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
 
 
 def test_equal_inputs_of_one_call_are_computed_once(acme: Customer, large: TinyRuntime) -> None:
@@ -260,7 +256,7 @@ def test_equal_inputs_of_one_call_are_computed_once(acme: Customer, large: TinyR
     assert [result.cached for result in results] == [False, False, True]
     assert results[0].predictions == results[2].predictions
     assert sorted(large.computed) == ["other", "same"]
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
 
 
 def test_a_call_that_wants_a_fresh_answer_joins_nobody(acme: Customer) -> None:
@@ -322,7 +318,7 @@ def test_a_time_out_gives_everything_back(acme: Customer, tiny_worker: TinyWorke
     tiny_worker.lose = 1000
     assert kind_of(lambda: ask(acme, timeout_s=0.05)) is ErrorKind.TIMEOUT
     assert open_holds(acme) == 0
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
     assert ledger.records(acme.tenant) == []
 
 
@@ -339,10 +335,10 @@ def test_who_joined_and_runs_out_of_time_gets_everything_back_too(
     request = PredictRequest("large", "hello")
     thread = threading.Thread(target=lambda: leader.append(single(predict(caller, request, call()))))
     thread.start()
-    eventually(lambda: single_flight._running)
+    eventually(single_flight.under_way)
     assert kind_of(lambda: ask(acme, timeout_s=0.05)) is ErrorKind.TIMEOUT
     assert open_holds(acme) == 1, "the leader's"
-    assert len(single_flight._running) == 1, "the leader's computation goes on, for others to join"
+    assert len(single_flight.under_way()) == 1, "the leader's computation goes on, for others to join"
     tiny_worker.go.set()
     thread.join(30)
     assert leader[0].units == LARGE
@@ -370,14 +366,15 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
 
 
 def test_a_full_queue_charges_nothing(
-    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, settings: Settings
 ) -> None:
-    monkeypatch.setattr(batcher()._room, "_max_inputs", 2)
+    settings.MAX_QUEUED_INPUTS = 2
+    current.forget()  # The next batcher reads it.
     answer = ask_many(acme, "a", "b", "c")
     assert {result.kind for result in answer.results if isinstance(result, PlatformError)} == {ErrorKind.OVERLOADED}
     assert len(answer.results) == 3
     assert charges(acme) == []
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
     assert tiny_worker.batches == []
 
 
@@ -391,7 +388,7 @@ def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(
         patch.setattr(batcher(), "submit_each", explode)
         with pytest.raises(RuntimeError):
             ask(acme)
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
     assert not ask(acme).cached
 
 
@@ -403,149 +400,3 @@ def test_a_lost_batch_is_sent_again_and_charged_once(
     assert ask(acme).units == LARGE
     assert len(tiny_worker.batches) == 2
     assert charges(acme) == [("large", LARGE, False)]
-
-
-# --- Refusals --------------------------------------------------------------------------------------------------------
-
-
-def test_a_scope_that_is_lacking_is_named(acme: Customer, large: TinyRuntime) -> None:
-    secret = api_keys.issue(tenant=acme.tenant, name="Reader", scopes=["usage:read"]).secret
-    caller = authenticate(secret, address="192.0.2.1")
-    request = PredictRequest("large", "hello")
-    assert kind_of(lambda: predict(caller, request, call())) is ErrorKind.FORBIDDEN
-    ledger.assert_untouched(acme)
-
-
-def test_models_that_a_key_may_not_use_answer_as_if_they_did_not_exist(acme: Customer, large: TinyRuntime) -> None:
-    make_version("small")
-    secret = api_keys.issue(tenant=acme.tenant, name="Narrow", allowed_models=["small"]).secret
-    narrow = Customer(acme.tenant, acme.owner, acme.key, secret, acme.plan)
-    details = []
-    for customer, name in ((narrow, "large"), (narrow, "large@1.0.0"), (acme, "nothing"), (acme, "large@9.9.9")):
-        with pytest.raises(PlatformError) as caught:
-            ask(customer, model=name)
-        assert caught.value.kind is ErrorKind.NOT_FOUND
-        details.append(caught.value.detail.replace(name, "…"))
-    assert len(set(details)) == 1
-    ledger.assert_untouched(acme)
-
-
-def test_the_tenants_default_model_answers_calls_that_name_none(acme: Customer, large: TinyRuntime) -> None:
-    assert kind_of(lambda: ask(acme, model="")) is ErrorKind.INVALID_INPUT
-    acme.tenant.default_model = "large"
-    acme.tenant.save()
-    tenancy.changed(tenant=acme.tenant)
-    assert ask(acme, model="").model == "large"
-
-
-def test_an_embedding_has_no_labels(acme: Customer, tiny_worker: TinyWorker) -> None:
-    tiny_worker.serve(make_version("embed", labels=[], output_schema={"kind": "embedding", "dimensions": 3}))
-    result = ask(acme, model="embed")
-    assert result.predictions is None
-    assert result.embedding is not None
-    assert len(result.embedding) == 3
-    caller = caller_of(acme)
-    for request in (PredictRequest("embed", "x", top_k=1), PredictRequest("embed", "x", labels_only=True)):
-        assert kind_of(partial(predict, caller, request, call())) is ErrorKind.INVALID_INPUT
-
-
-def test_top_k_takes_the_best(acme: Customer, large: TinyRuntime) -> None:
-    answer = single(predict(caller_of(acme), PredictRequest("large", "hello", top_k=1), call()))
-    assert [score.label for score in answer.predictions or ()] == ["no"]
-
-
-def test_a_refused_call_is_explained_and_charges_nothing(acme: Customer, large: TinyRuntime) -> None:
-    LimitRule.objects.filter(name="burst").update(amount=25, rate=0.001)
-    ask(acme, "one")
-    ask(acme, "two")
-    before = charges(acme)
-    with pytest.raises(Refused) as caught:
-        ask(acme, "three", request_id="req-refused")
-    assert caught.value.kind is ErrorKind.QUOTA_EXCEEDED
-    assert caught.value.extra == {"violated-policies": ["burst"]}
-    assert "'burst' of 25 units, set by plan Plan of acme, has 5 left and this call needs 10" in caught.value.detail
-    assert caught.value.retry_after_s is not None
-    assert 4000 < caught.value.retry_after_s <= 5000
-    assert charges(acme) == before
-    assert len(large.computed) == 2
-    refusal = admission.explain(shard=acme.tenant.shard, tenant_id=acme.tenant.pk, request_id="req-refused")
-    assert refusal is not None
-    assert [limit.name for limit in refusal.limits if limit.refused] == ["burst"]
-
-
-def test_a_call_that_can_never_pass_is_told_to_split(acme: Customer, large: TinyRuntime) -> None:
-    LimitRule.objects.filter(name="burst").update(amount=9)
-    with pytest.raises(Refused) as caught:
-        ask(acme)
-    assert (caught.value.kind, caught.value.retry_after_s) == (ErrorKind.CHARGE_TOO_LARGE, None)
-    assert "needs 10 units, more than the limit 'burst' (9, set by plan" in caught.value.detail
-    ledger.assert_untouched(acme)
-
-
-def test_concurrency_is_given_back_when_the_answer_is_there(acme: Customer, large: TinyRuntime) -> None:
-    LimitRule.objects.create(plan=acme.plan, name="slots", kind=LimitKind.CONCURRENCY, counts="requests", amount=1)
-    for text in ("a", "b", "c"):
-        ask(acme, text)
-    ask_many(acme, "d", "e", POISON)
-    ask(acme, "a")
-    assert open_holds(acme) == 0
-
-
-def test_without_a_plan_nothing_that_costs_is_answered(acme: Customer, large: TinyRuntime) -> None:
-    acme.tenant.subscriptions.all().delete()
-    with pytest.raises(Refused) as caught:
-        ask(acme)
-    assert caught.value.kind is ErrorKind.FORBIDDEN
-    assert large.computed == []
-
-
-def test_a_hard_cap_ends_at_the_included_units_and_overage_does_not(acme: Customer, large: TinyRuntime) -> None:
-    Plan.objects.update(included_units=25)
-    ask(acme, "one")
-    ask(acme, "two")
-    with pytest.raises(Refused) as caught:
-        ask(acme, "three")
-    assert caught.value.extra == {"violated-policies": ["included"]}
-    Plan.objects.update(overage_price="0.01")
-    contracts.plan_changed(plan=acme.plan)
-    assert ask(acme, "three").units == LARGE
-
-
-def test_while_the_state_redis_is_away_nothing_is_computed(
-    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, state_redis: RedisServer
-) -> None:
-    ask(acme)
-    state_redis.stop()
-    for text in ("hello", "another"):
-        assert kind_of(partial(ask, acme, text)) is ErrorKind.UNAVAILABLE
-    assert single_flight._running == {}
-    state_redis.start()
-    assert ask(acme).cached
-    assert large.computed == ["hello"]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_stale_caller_is_told_so_and_leaves_nothing_behind(
-    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
-) -> None:
-    caller = caller_of(acme)
-    ask(acme, "before")
-    api_keys.changed(key=acme.key)
-    with pytest.raises(StaleCaller):
-        predict(caller, PredictRequest("large", "hello"), call())
-    assert single_flight._running == {}
-    assert open_holds(acme) == 0
-    assert ask(acme).units == LARGE
-
-
-def test_lookups_are_counted(acme: Customer, large: TinyRuntime) -> None:
-    def hits(level: str) -> float:
-        tally.flush()
-        return REGISTRY.get_sample_value("mlplatform_cache_lookups_total", {"level": level, "outcome": "hit"}) or 0.0
-
-    before = (hits("process"), hits("redis"))
-    ask(acme)
-    ask(acme)
-    store.local.clear()
-    ask(acme)
-    assert (hits("process"), hits("redis")) == (before[0] + 1, before[1] + 1)

@@ -141,7 +141,7 @@ def test_a_refused_one_leaves_the_computation_that_it_joined(
     tiny_worker.go.clear()
     caller, request = caller_of(acme), PredictRequest("large", "same")
     first = begin_each(caller, [request], call())
-    (running,) = single_flight._running.values()
+    (running,) = single_flight.under_way()
     # Who joins holds the whole price, which is all that is left, until it is known who pays for the computation.
     rest = begin_each(caller, [request, PredictRequest("large", "other"), request], call())
     assert running._waiters == 2, "the first, and the one that was admitted"
@@ -209,7 +209,7 @@ def test_a_call_that_is_taken_back_is_not_charged(acme: Customer, tiny_worker: T
     tiny_worker.go.set()
     eventually(lambda: not tiny_worker._queue.qsize())
     assert charges(acme) == []
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
 
 
 def test_a_call_that_is_taken_back_leaves_an_equal_one(
@@ -258,7 +258,7 @@ def test_an_answer_that_came_before_it_was_taken_back_is_the_callers(
     cancellation = Cancellation()
     started = begin_each(caller_of(acme), [PredictRequest("large", "hello")], call(cancellation=cancellation))
     eventually(lambda: ledger.records(acme.tenant))
-    eventually(lambda: not single_flight._running)
+    eventually(lambda: not single_flight.under_way())
     cancellation.cancel()
     assert single(started.finish()).units == LARGE
 
@@ -274,7 +274,7 @@ def test_a_queue_that_is_full_charges_no_group(
     answer = each(acme, *[f"text {number}" for number in range(count)])
     assert kinds(answer) == [ErrorKind.OVERLOADED] * count
     assert charges(acme) == []
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
 
 
 def test_redis_that_goes_amid_refusals_is_that_calls_problem(

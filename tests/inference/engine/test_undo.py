@@ -72,7 +72,7 @@ def assert_given_back(customer: Customer) -> None:
     """Nothing is charged or held, and the next equal call is answered and paid."""
     ledger.assert_untouched(customer)
     assert ledger.holds(customer.tenant) == 0
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
     assert claims() == []
     assert ask(customer).units == ledger.units(customer.tenant) > 0
 
@@ -169,7 +169,7 @@ def test_a_bug_amid_calls_that_came_together_is_that_ones_problem(
     assert [isinstance(each, PredictResult) for each in (first, third)] == [True, True]
     assert ledger.units(acme.tenant) == 2 * UNITS
     assert ledger.holds(acme.tenant) == 0
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
     assert claims() == []
 
 
@@ -202,7 +202,7 @@ def test_the_computation_of_another_call_is_left(
     tiny_worker.serve(make_version("small"))
     tiny_worker.go.clear()
     first = begin(caller_of(acme), [PredictRequest("large", "hello")], call())
-    (running,) = single_flight._running.values()
+    (running,) = single_flight.under_way()
     with monkeypatch.context() as patch:
         fail(patch)
         with pytest.raises(Bug):

@@ -73,7 +73,7 @@ def test_a_text_that_is_too_long_is_refused_and_costs_nothing(acme: Customer, wo
     assert words.computed == []
     ledger.assert_untouched(acme)
     assert redis.cache().dbsize() == 0, "neither an answer nor a claim is left"
-    assert single_flight._running == {}
+    assert single_flight.under_way() == []
 
 
 def test_its_neighbours_are_answered_and_paid(acme: Customer, globex: Customer, words: TinyRuntime) -> None:
@@ -130,7 +130,7 @@ def test_calls_that_refuse_and_calls_that_cut_do_not_wait_with_each_other(
 ) -> None:
     tiny_worker.go.clear()
     begun = [started(acme, (LONG, truncate)) for truncate in (TO_LIMIT, REFUSE, TO_LIMIT, REFUSE)]
-    assert len(single_flight._running) == 2
+    assert len(single_flight.under_way()) == 2
     assert redis.cache().exists(*(store.CLAIM + store.lease_key(key(acme), one) for one in (REFUSE, TO_LIMIT))) == 2
     tiny_worker.go.set()
     first, second, third, fourth = (one.finish().results[0] for one in begun)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from billing.admission import scripts
 from billing.admission.server_clock import ServerClock
 from inference.batching.messages import BatchReply, ItemMessage, decode_reply
 from inference.worker import settlement
@@ -110,3 +111,10 @@ def test_an_input_without_a_hold_is_answered_and_settles_nothing(clock: ServerCl
     assert [redis.as_bytes(key) for key in redis.state().keys("*")] == [b"reply:test"], (
         "nothing but the reply is written"
     )
+
+
+def test_a_server_that_learned_the_reply_from_a_batch_without_holds_settles_before_it_replies() -> None:
+    """Where it knew the reply alone, the answer would be pushed in the first round trip and its charge be settled in the second."""
+    redis.state().script_flush()
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("failed"), done=[])
+    assert redis.state().script_exists(scripts.SETTLE.sha, settlement.REPLY.sha) == [True, True]
