@@ -114,7 +114,7 @@ def test_an_input_without_a_hold_is_answered_and_settles_nothing(clock: ServerCl
 
 
 def test_a_server_that_learned_the_reply_from_a_batch_without_holds_settles_before_it_replies() -> None:
-    """Where it knew the reply alone, the answer would be pushed in the first round trip and its charge be settled in the second."""
+    """Where it knew the reply alone, the answer would be pushed in the first round trip and its charge settled in the second."""
     redis.state().script_flush()
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("failed"), done=[])
     assert redis.state().script_exists(scripts.SETTLE.sha, settlement.REPLY.sha) == [True, True]
