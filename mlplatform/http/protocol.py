@@ -60,6 +60,8 @@ class FrontProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         """When it came, began to send a request, or was last answered."""
         self._in_head = False
+        self._head_follows = False
+        """Whether these bytes hold the end of another message, whose length is not this head's."""
         self._head_bytes = 0
         self._at_work: RequestResponseCycle | None = None
         self._for_door: tuple[RequestResponseCycle, Any] | None = None
@@ -138,13 +140,14 @@ class FrontProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._head_follows = False
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self.send_400_response("")
         if self._for_door is not None:
             self._knock()
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and not self._head_follows and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES:
                 self._refuse(refusals.plain(431, "Headers too large", "The headers are too large."), "head-large")
@@ -177,7 +180,7 @@ class FrontProtocol(HttpToolsProtocol):
         cast(dict[str, Any], self.scope)["front"] = self
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head, self._head_follows = False, True
         if self.parser.should_upgrade():
             self._asks_for_upgrade, self._method = True, self.parser.get_method()
             return
@@ -187,6 +190,7 @@ class FrontProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
+        self._head_follows = True
         if not self._asks_for_upgrade:
             super().on_message_complete()
             if self._for_door is not None and not self._for_door[0].more_body:

@@ -101,7 +101,8 @@ def stop() -> None:
     if loop is None or thread_id == threading.get_ident():
         return
     _loop, _thread_id = None, 0
-    loop.call_soon_threadsafe(loop.stop)
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(loop.stop)
 
 
 def _started() -> asyncio.AbstractEventLoop:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlplatform.http.bridge import WSGIApplication
+from mlplatform.http.door import Door
 from mlplatform.http.environ import FileWrapper
 from mlplatform.http.front import Front
 from mlplatform.http.limits import Limits
@@ -173,12 +175,24 @@ def head(method: str, path: str, **headers: str) -> bytes:
 class Running:
     """A front that serves."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        application: WSGIApplication = application,
+        door: Door | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self.socket = bound("127.0.0.1", 0)
         self.port: int = self.socket.getsockname()[1]
         self._up = threading.Event()
-        self.server = Server(Front(application, limits), limits, on_ready=self._up.set)
+        self._on_ready = on_ready
+        self.server = Server(Front(application, limits), limits, on_ready=self._is_up, door=door)
         self._thread = threading.Thread(target=self.server.run, args=([self.socket],), name="front", daemon=True)
+
+    def _is_up(self) -> None:
+        self._on_ready()
+        self._up.set()
 
     def start(self) -> None:
         self._thread.start()
