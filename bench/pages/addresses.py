@@ -57,6 +57,7 @@ def _heaviest(model: type[Model]) -> Any:
 
 
 def _own() -> Iterator[Page]:
+    from billing.models import UsageRecord
     from inference.models import MLModel
     from tenants.models import DeprecationSchedule, Tenant
 
@@ -65,6 +66,11 @@ def _own() -> Iterator[Page]:
     v1 = DeprecationSchedule.objects.earliest("pk").pk
     other = DeprecationSchedule.objects.latest("pk").pk
     schedule = "tenants_deprecationschedule"
+    yield Page("tenant: edit", reverse("admin:tenants_tenant_edit", args=[tenant]))
+    yield Page("tenant: history", f"{reverse('admin:auditlog_logentry_changelist')}?about=tenants.tenant:{tenant}")
+    call = UsageRecord.objects.latest("occurred_at").request_id
+    yield Page("find a call", f"{reverse('admin:billing_usagerecord_find')}?request_id={call}")
+    yield Page("find a call: none", f"{reverse('admin:billing_usagerecord_find')}?request_id=nothing")
     yield Page("timeline", reverse(f"admin:{schedule}_timeline"))
     yield Page("workers", reverse("admin:inference_mlmodel_workers"))
     yield Page("rollouts of a model", reverse("admin:inference_mlmodel_rollouts", args=[model]))

@@ -25,6 +25,9 @@ class SubscriptionInline(StaffTabularInline):
     fields = ["plan", "starts_at"]
     ordering = ["-starts_at"]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
+        return super().get_queryset(request).select_related("plan", "tenant")
+
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 

@@ -16,7 +16,7 @@ from billing.admin.subscriptions import SubscriptionInline
 from billing.models import Plan, UsageRollup
 from mlplatform.lib import clock
 from tenants.admin import formats
-from tenants.admin.kit import display
+from tenants.admin.kit import display, read_once
 from tenants.models import Tenant
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class TenantWithContractAdmin(NewCustomerPage):
         return own if obj is None else [*own, "cache_effect"]
 
     @display(description=cache_effect.TITLE)
+    @read_once
     def cache_effect(self, tenant: Tenant) -> SafeString:
         return cache_effect.of_tenant(tenant.pk)
 

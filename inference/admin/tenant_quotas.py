@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from billing import contracts, quotas
 from inference.admin.deprecations.tenant_calls import TenantWithCallsAdmin
 from inference.registry.packages import occupied
-from tenants.admin.kit import display
+from tenants.admin.kit import display, read_once
 from tenants.models import Tenant
 
 _MB: Final = 2**20
@@ -28,6 +28,7 @@ class TenantWithQuotasAdmin(TenantWithCallsAdmin):
         return [*super().get_readonly_fields(request, obj), *(["occupies"] if obj is not None else [])]
 
     @display(description="Occupies")
+    @read_once
     def occupies(self, tenant: Tenant) -> SafeString:
         return format_html_join("", "<div>{}: <b>{}</b> of {}{}</div>", _lines(tenant))
 

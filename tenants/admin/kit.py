@@ -6,7 +6,8 @@ looks those up in SQL, and the first ``migrate`` runs the checks before there is
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from auditlog.registry import auditlog
@@ -59,7 +60,29 @@ else:
         pass
 
 
-__all__ = ["DjangoUserAdmin", "FactsAdmin", "ModelForm", "StaffAdmin", "StaffTabularInline", "action", "display"]
+__all__ = [
+    "DjangoUserAdmin",
+    "FactsAdmin",
+    "ModelForm",
+    "StaffAdmin",
+    "StaffTabularInline",
+    "action",
+    "display",
+    "read_once",
+]
+
+
+def read_once(method: F) -> F:
+    """For the value of a read-only field that asks the database: a page asks for it three times."""
+
+    @wraps(method)
+    def shown(self: Any, row: Any) -> Any:
+        kept = row.__dict__.setdefault("_read_once", {})
+        if method.__name__ not in kept:
+            kept[method.__name__] = method(self, row)
+        return kept[method.__name__]
+
+    return cast(F, shown)
 
 
 class StaffAdmin(_ModelAdmin[M]):

@@ -20,6 +20,7 @@ from tenants import password_links
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask
 from tenants.admin.kit import DjangoUserAdmin, ModelForm, StaffAdmin, StaffTabularInline, action, display
+from tenants.admin.member_forms import MembershipForm
 from tenants.models import Membership, User
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ class PersonChangeForm(UserChangeForm):
 
 class MembershipInline(StaffTabularInline):
     model = Membership
+    form = MembershipForm
     autocomplete_fields = ["tenant"]
     fields = ["tenant", "role"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("user", "tenant")
 
 
 @admin.register(User)

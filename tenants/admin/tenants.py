@@ -16,6 +16,7 @@ from tenants import tenancy
 from tenants.admin import formats
 from tenants.admin.confirmation import Question, ask, do
 from tenants.admin.kit import ModelForm, StaffTabularInline, action, display
+from tenants.admin.member_forms import MemberForm
 from tenants.admin.tenant_page import TenantPage
 from tenants.models import ApiKey, Membership, Tenant, TenantStatus
 
@@ -37,9 +38,14 @@ def with_keys(tenants: QuerySet[Tenant]) -> QuerySet[Tenant]:
 
 class MembershipInline(StaffTabularInline):
     model = Membership
+    form = MemberForm
     autocomplete_fields = ["user"]
     fields = ["user", "role"]
+    verbose_name = "member"
     verbose_name_plural = "members"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("user", "tenant")
 
 
 class TenantForm(ModelForm[Tenant]):

@@ -93,6 +93,32 @@ def test_it_costs_few_queries_however_much_there_is(admin: Client, acme: Custome
     assert len(much) <= 15
 
 
+def test_the_form_costs_the_same_queries_with_many_members_and_plans(admin: Client, acme: Customer) -> None:
+    page_of(admin, acme, "edit")
+    with CaptureQueriesContext(connection) as few:
+        page_of(admin, acme, "edit")
+    for number in range(6):
+        user = User.objects.create_user(f"dev{number}@acme.example")
+        Membership.objects.create(tenant=acme.tenant, user=user, role="developer")
+        plan = Plan.objects.create(name=f"Plan {number}")
+        Subscription.objects.create(tenant=acme.tenant, plan=plan, starts_at=clock.now() + dt.timedelta(days=number))
+    with CaptureQueriesContext(connection) as many:
+        assert "dev5@acme.example" in page_of(admin, acme, "edit")
+    assert len(few) == len(many) <= 15
+
+
+def test_a_members_role_is_changed_and_the_member_stays(admin: Client, acme: Customer, globex: Customer) -> None:
+    member = Membership.objects.get(tenant=acme.tenant)
+    form = staff.no_rows("subscriptions", "limits") | {
+        "name": "Acme", "default_model": "", "memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "1",
+        "memberships-0-id": str(member.pk), "memberships-0-tenant": str(acme.tenant.pk),
+        "memberships-0-user": str(globex.owner.pk), "memberships-0-role": "viewer",
+    }  # fmt: skip
+    assert admin.post(f"/admin/tenants/tenant/{acme.tenant.pk}/edit/", form).status_code == 302
+    member.refresh_from_db()
+    assert (member.user, member.role) == (acme.owner, "viewer")
+
+
 def test_a_suspended_tenant_says_so(admin: Client, acme: Customer) -> None:
     assert "every key is refused" not in page_of(admin, acme)
     tenancy.suspend(tenant=acme.tenant)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from django.db.models import Sum
+from django.db.models import Count, Sum
 
 from billing.quotas import ModelQuota
 from inference.fleet import workers
@@ -26,7 +26,8 @@ class Kept:
 def kept(owner: Tenant) -> Kept:
     """As SQL knows it."""
     rows = ModelVersion.objects.filter(model__owner=owner).exclude(state=VersionState.RETIRED)
-    return Kept(rows.count(), rows.aggregate(total=Sum("size_bytes"))["total"] or 0)
+    sums = rows.aggregate(count=Count("pk"), total=Sum("size_bytes", default=0))
+    return Kept(sums["count"], sums["total"])
 
 
 def memory_bytes(owner: Tenant) -> int | None:
