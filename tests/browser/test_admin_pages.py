@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from billing.models import UsageRollup
+from billing.models import Price, UsageRollup
 from inference.fleet import workers
 from inference.fleet.workers import Heartbeat, LoadedModel
 from inference.models import EndUser, Item, MLModel, ModelVersion
@@ -42,6 +42,9 @@ PAGES = {
     "new key": "/admin/tenants/apikey/add/",
     "plan": "/admin/billing/plan/{plan}/change/",
     "limits": "/admin/billing/limitrule/",
+    "limit": "/admin/billing/limitrule/{limit}/change/",
+    "price": "/admin/billing/price/{price}/change/",
+    "records": "/admin/billing/usagerecord/",
     "subscriptions": "/admin/billing/subscription/",
     "prices": "/admin/billing/price/?sample-operation=predict&sample-inputs=3&sample-cached=1",
     "models": "/admin/inference/mlmodel/",
@@ -112,6 +115,8 @@ def addresses(acme: Customer, live_server: LiveServer, monkeypatch: pytest.Monke
         "long_user": long_user.pk,
         "long_item": long_item.pk,
         "document": document.pk,
+        "limit": acme.plan.limits.earliest("pk").pk,
+        "price": Price.objects.create(operation="batch", model="digits").pk,
         "end_user": EndUser.objects.get(external_id="reader-3").pk,
         "item": Item.objects.get(external_id="book-9").pk,
     }
