@@ -134,9 +134,12 @@ class WorkItem:
             self.scores, self.error, self.length = scores, error, length
             self._done = True
         self._gate.release()
-        for watcher in self._watchers:
+        # Let go of what waited: it knows this item, and a circle would outlive both.
+        watchers, callbacks = self._watchers, self._callbacks
+        self._watchers, self._callbacks = [], []
+        for watcher in watchers:
             watcher.set()
-        for callback in self._callbacks:
+        for callback in callbacks:
             self._tell(callback)
 
     def _tell(self, callback: Callable[["WorkItem"], None]) -> None:

@@ -70,6 +70,8 @@ class Link(asyncio.Protocol):
         """What redis-py made of the transport: a stream that is dropped closes it."""
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.is_failing = False
+        """Whether the server failed since it last answered."""
 
     def ask(self, packed: bytes, done: Done, *, answers: int = 1, corked: bool = False) -> None:
         """Send packed commands in this turn of the loop; ``done`` is called later, never from here. Of a ``corked`` question the
@@ -142,6 +144,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Of asyncio."""
         reader, questions = self._reader, self._questions
+        self.is_failing = False
         try:
             reader.feed(data)
             while (answer := reader.gets()) is not _NOTHING:
@@ -200,6 +203,7 @@ class Link(asyncio.Protocol):
         self._transport = self._reader = self._streams = None
 
     def _fail_all(self, error: Exception) -> None:
+        self.is_failing = True
         failed, self._questions, self._unsent = self._questions, deque(), []
         self._fail(failed, error)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from billing import charging
+from billing import charging, late_releases
 from billing.admission import MAX_CHARGES, Settled, Settlement, on_loop
 from inference.batching.work import WorkItem
 from inference.cache import leases, single_flight, store
@@ -185,6 +185,14 @@ def _settled(pairs: Sequence[tuple[WaveCall, bytes]], outcome: Sequence[Settled]
 def _take_back_all() -> None:
     calls = _failing[:]
     _failing.clear()
+    away = [pair for pair in calls if on_loop.state_link(pair[0].contract.subject.shard).is_failing]
+    for call, problem in away:
+        # The callers do not wait until Redis has failed once more: it is made true as soon as it answers.
+        late_releases.owe(call.contract.subject, [call.item.hold_id])
+        end(call, problem)
+    calls = [pair for pair in calls if pair not in away]
+    if not calls:
+        return
 
     def work() -> None:
         owners: dict[int, list[WaveCall]] = {}
