@@ -8,6 +8,8 @@ import re
 from typing import Final
 
 import pytest
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -39,7 +41,8 @@ def busy(db: None) -> User:
 
 def test_every_page_keeps_its_bounds_and_has_one_name_and_one_way_to_write_moments(busy: User) -> None:
     client = staff.signed_in(busy)
-    # A process reads schedules, models and prices once and keeps them in memory.
+    # A process reads kinds of rows, schedules, models and prices once and keeps them in memory.
+    ContentType.objects.get_for_models(*apps.get_models())
     client.get(reverse("admin:tenants_deprecationschedule_timeline"))
     too_many, too_large, backticks = {}, {}, []
     misnamed, moments = {}, {}
