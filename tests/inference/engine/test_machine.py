@@ -82,7 +82,7 @@ class Calls(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.server.flush()
-        redis.cache().flushall()
+        patiently(redis.cache().flushall)
         late_releases.forget()
         computing.forget()
         permits.cache_clear()
@@ -90,7 +90,7 @@ class Calls(RuleBasedStateMachine):
         self.sent: list[tuple[Sent, Cancellation]] = []
         self.numbers = itertools.count()
         self.paused = False
-        self.claimed: set[bytes] = set()
+        self.claimed: list[bytes] = []
 
     @rule(calls=CALLS)
     def call(self, calls: list[tuple[bool, str, float, CachePolicy]]) -> None:
@@ -109,13 +109,15 @@ class Calls(RuleBasedStateMachine):
     def another_process_claims_an_equal_input(self, data: st.DataObject) -> None:
         sent, _ = data.draw(st.sampled_from(self.sent))
         name = store.CLAIM + sent.call.item.lease_key
-        if redis.cache().set(name, b"another", nx=True):
-            self.claimed.add(name)
+        # Where it is claimed here the claim is lost later, which may be, too.
+        patiently(lambda: redis.cache().set(name, b"another", nx=True))
+        self.claimed.append(name)
 
     @precondition(lambda self: self.claimed)
     @rule()
     def the_other_process_dies(self) -> None:
-        redis.cache().delete(self.claimed.pop())
+        name = self.claimed.pop()
+        patiently(lambda: redis.cache().delete(name))
 
     @precondition(lambda self: self.claimed)
     @rule()
@@ -153,7 +155,7 @@ class Calls(RuleBasedStateMachine):
         self.tiny.lose = 0
         self.tiny.go.set()
         if self.claimed:
-            redis.cache().delete(*self.claimed)
+            patiently(lambda: redis.cache().delete(*self.claimed))
         self._come_to_an_end()
         for customer in (self.acme, self.globex):
             self._assert_charged(customer)
