@@ -15,7 +15,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from prometheus_client import REGISTRY
 
-from inference.engine import computing, plans, waves
+from inference.engine import computing
 from mlplatform.http.door import MOST_BYTES, Door
 from mlplatform.lib import clock, event_loop, redis_link
 from mlplatform.short_way import ShortWay
@@ -25,6 +25,7 @@ from tests.conftest import Customer
 from tests.inference.engine.wave_calls import count_this_month
 from tests.support import ledger
 from tests.support.front import LIMITS, Reply, Running, head
+from tests.support.loops import leave_the_loop
 from tests.support.rest import warm_up
 from tests.support.tiny_model import TinyWorker, make_version, tiny_worker
 from tests.support.waiting import until
@@ -96,15 +97,6 @@ def product(acme: Customer, tiny_worker: TinyWorker) -> Iterator[Product]:
     leave_the_loop()
     signals.request_started.connect(close_old_connections)
     signals.request_finished.connect(close_old_connections)
-
-
-def leave_the_loop() -> None:
-    """The next one who asks gets another, of which nothing is known."""
-    computing.forget()
-    redis_link.forget()
-    waves.forget()
-    plans.forget()
-    event_loop.stop()
 
 
 def test_ordinary_calls_take_no_thread(product: Product) -> None:

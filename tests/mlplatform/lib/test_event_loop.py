@@ -12,6 +12,7 @@ from django.db import connection
 
 from mlplatform.lib import event_loop
 from tenants.models import Tenant
+from tests.support.loops import leave_the_loop
 
 WAIT_S = 30.0
 
@@ -160,7 +161,7 @@ def test_a_forked_process_gets_its_own() -> None:
 
 def test_after_its_end_the_next_use_starts_another() -> None:
     before = event_loop.get()
-    event_loop.stop()
+    leave_the_loop()
     assert event_loop.call(lambda: 7) == 7
     assert event_loop.get() is not before
 
