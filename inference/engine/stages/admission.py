@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from billing import charging, late_releases
-from billing.admission import Decision, Unanswered, on_loop
+from billing.admission import Decision, Limit, Unanswered, on_loop
 from billing.admission.on_loop import Admission
 from inference.engine.charges import charge_of_single
 from inference.engine.computing import HOLD_MARGIN_S
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Next = Callable[[Sequence[WaveCall]], None]
 
-_Alike = tuple[int, int, bool, float]
+_Alike = tuple[int, tuple[Limit, ...], bool, float]
 
 
 def admit(calls: Sequence[WaveCall], then: Next) -> None:
@@ -35,7 +35,7 @@ def admit(calls: Sequence[WaveCall], then: Next) -> None:
         return
     groups: dict[_Alike, list[WaveCall]] = {}
     for call in calls:
-        alike = (id(call.contract), id(call.limits), call.is_cached, call.context.timeout_s)
+        alike = (id(call.contract), call.limits, call.is_cached, call.context.timeout_s)
         groups.setdefault(alike, []).append(call)
     round_trip = _RoundTrip(then)
     for group in groups.values():
