@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from inference.batching import metrics
 from inference.batching.messages import BatchReply
 from inference.batching.work import WorkItem
+from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
 
@@ -32,10 +33,11 @@ def refuse_all(items: Sequence[WorkItem], reason: str) -> None:
 
 
 def fail(items: Sequence[WorkItem], reason: str) -> None:
-    """No worker answered their batch; the reason is for operators."""
+    """No worker answered their batch; the reason is for operators. A call whose time is over hears that."""
     metrics.failed.labels(reason).inc()
+    now = clock.monotonic()
     for item in items:
-        item.fail(unavailable("No worker could compute this prediction; nothing was charged. Please try again."))
+        item.fail(_late() if item.deadline <= now else _lost())
 
 
 def stopping() -> PlatformError:
@@ -50,6 +52,18 @@ def overloaded() -> PlatformError:
         "More predictions wait than can be computed soon; nothing was charged.",
         retry_after_s=1.0,
     )
+
+
+def _late() -> PlatformError:
+    return PlatformError(
+        ErrorKind.TIMEOUT,
+        "The model did not answer in time; nothing was charged. Please try again.",
+        retry_after_s=1.0,
+    )
+
+
+def _lost() -> PlatformError:
+    return unavailable("No worker could compute this prediction; nothing was charged. Please try again.")
 
 
 def _unprocessable() -> PlatformError:

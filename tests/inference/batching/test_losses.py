@@ -7,6 +7,7 @@ from inference.batching.messages import TOO_LATE
 from inference.fleet.workers import Capacity
 from inference.types import Priority
 from mlplatform.lib import event_loop
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, WAIT_S, Wire, fails_as_unavailable, item, outcome, payloads, walk
 
@@ -164,7 +165,9 @@ def test_a_batch_past_its_deadline_ends_though_nobody_says_that_he_left(
     batcher.submit([(MODEL, [shadow])])
     wire.next()
     walk(monkeypatch, WAIT_S + MIN_RESEND_S)
-    assert fails_as_unavailable(shadow)
+    found = outcome(shadow)
+    assert isinstance(found, PlatformError)
+    assert found.kind is ErrorKind.TIMEOUT
     assert wire.idle, "nor is it sent once more"
 
 
