@@ -14,7 +14,7 @@ from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference.deprecations.samples import store as samples
 from inference.engine import computing, plans
-from inference.engine.permits import permits
+from inference.engine.permits import WAITING, permits
 from inference.inputs import pixel_budget
 from inference.registry import versions
 from inference.trials import counting, shadow
@@ -118,6 +118,7 @@ def forget_everything() -> None:
     plans.forget()
     pixel_budget.forget()
     permits.cache_clear()
+    WAITING.set(0)
     samples.forget()
     counting.forget()
     shadow.forget()

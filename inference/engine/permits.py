@@ -16,7 +16,7 @@ from mlplatform.lib.errors import ErrorKind, PlatformError
 
 _LEFT_FOR_OTHERS: Final = 0.25
 
-_waiting = Gauge("mlplatform_calls_waiting", "Calls that wait for a worker.", multiprocess_mode="livesum")
+WAITING = Gauge("mlplatform_calls_waiting", "Calls that wait for a worker.", multiprocess_mode="livesum")
 _refused = Counter("mlplatform_calls_refused_total", "Calls refused because too many wait for a worker.")
 
 
@@ -44,7 +44,7 @@ class Permits:
             self._used += 1
             self._taken[tenant_id] = self._taken.get(tenant_id, 0) + 1
             self._weights[tenant_id] = weight
-            _waiting.set(self._used)
+            WAITING.set(self._used)
 
     def give(self, tenant_id: int) -> None:
         """The call waits no longer."""
@@ -53,7 +53,7 @@ class Permits:
             self._taken[tenant_id] -= 1
             if not self._taken[tenant_id]:
                 del self._taken[tenant_id], self._weights[tenant_id]
-            _waiting.set(self._used)
+            WAITING.set(self._used)
 
     def _may(self, tenant_id: int, weight: int) -> bool:
         if self._used < self._free_for_all:
