@@ -186,8 +186,8 @@ class Batcher:
     # --- The loop's clock --------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        self._loop = event_loop.get()
         self._transport.start(self.complete)
+        self._loop = event_loop.get()
         self._looks = [each() for each in (self._look_at_workers, self._look_at_losses)]
 
     def _again(self, place: int, pause_s: float, look: Callable[[], object]) -> asyncio.TimerHandle:
@@ -199,10 +199,14 @@ class Batcher:
 
     def _look_at_workers(self) -> asyncio.TimerHandle:
         """Once a second; lanes that are out of use are dropped with it."""
-        self._pools.forget_lanes(clock.monotonic())
-        names = self._pools.names()
-        if names:
-            self._transport.look(names, self._learn)
+        try:
+            self._pools.forget_lanes(clock.monotonic())
+            names = self._pools.names()
+            if names:
+                self._transport.look(names, self._learn)
+        except Exception:
+            # The next look must come all the same.
+            logger.exception("the workers could not be looked at")
         return self._again(0, LOOK_S, self._look_at_workers)
 
     def _learn(self, found: dict[str, Capacity]) -> None:

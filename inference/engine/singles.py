@@ -40,9 +40,9 @@ Member = WaveCall | Started | PlatformError
 def begin_each(caller: Caller, requests: Sequence[PredictRequest], context: CallContext) -> "Singles":
     """Begin calls of one input each. Returns when it is known which are admitted.
 
-    Raises ``PlatformError`` for what concerns all of them (scope, a dependency that is away), and ``StaleCaller`` when the
-    caller must be authenticated anew; then nothing was begun. What was begun must be finished; after a cancellation that takes
-    no time.
+    Raises FORBIDDEN for a scope that is lacking, and ``StaleCaller`` when the caller must be authenticated anew; then nothing was
+    begun. A dependency that is away is the problem of each. What was begun must be finished; after a cancellation that takes no
+    time.
     """
     singles = Singles(caller, requests, context)
     singles.wait_for_admission()
@@ -160,12 +160,17 @@ class Singles:
             for call in lost:
                 call.outcome = problem
             return False
-        for call in lost:
-            call.begin_anew(decided=self._was_decided)
-        self._undecided, self._open = len(lost), len(lost)
         self._decided.clear()
-        event_loop.tell(waves.join, lost)
+        event_loop.call(partial(self._begin_anew, lost))
         return True
+
+    def _begin_anew(self, calls: Sequence[WaveCall]) -> None:
+        """Of the loop's thread, which alone counts: others of these calls may be under way."""
+        for call in calls:
+            call.begin_anew(decided=self._was_decided)
+        self._undecided += len(calls)
+        self._open += len(calls)
+        waves.join(calls)
 
     def _raise_if_stale(self) -> None:
         if any(isinstance(member, Started) or _is_begun(member) for member in self._members):

@@ -109,11 +109,12 @@ def end(call: WaveCall, outcome: Outcome) -> None:
         observe.note(
             call.contract.subject, call.context, [item], {item.hold_id: told}, started=call.started, now=call.served
         )
-    if call.decided is not None:
-        call.decided(call)
-        call.decided = None
+    decided, call.decided = call.decided, None
     try:
         call.done(call)
+        # After it has ended: a thread that hears of this may begin the call anew.
+        if decided is not None:
+            decided(call)
     except Exception:
         logger.exception("the answer of a call could not be handed over")
 

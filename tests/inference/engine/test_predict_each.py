@@ -8,7 +8,7 @@ import pytest
 
 from billing import admission, charging, contracts, pricing
 from billing.admission import on_loop
-from billing.admission.on_loop import Admission
+from billing.admission.on_loop import Admission, CounterLost
 from billing.models import LimitKind, LimitRule, Price
 from inference.batching.current import batcher
 from inference.cache import single_flight
@@ -291,3 +291,33 @@ def test_contexts_say_which_protocol_was_spoken(acme: Customer, large: TinyRunti
     context = CallContext(request_id="r", operation="predict", api_version="grpc")
     predict(caller_of(acme), PredictRequest("large", "hello"), context)
     assert [record.body["api_version"] for record in ledger.records(acme.tenant)] == ["grpc"]
+
+
+def test_a_counter_that_is_lost_beside_calls_under_way_loses_none_of_them(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that met it begins anew once its counter stands; the other one, of another model with a limit, waits meanwhile."""
+    tiny_worker.serve(make_version("small"))
+    LimitRule.objects.create(
+        plan=acme.plan, name="of one model", kind=LimitKind.FIXED_WINDOW, amount=100, window_s=3600, scope="model", model="small"
+    )  # fmt: skip
+    count_this_month(acme)
+    real = on_loop.admit
+    lost: list[Admission] = []
+
+    def admit(admission: Admission) -> None:
+        if admission.charges[0].model == "small" and not lost:
+            lost.append(admission)
+            admission.done(CounterLost())
+        else:
+            real(admission)
+
+    monkeypatch.setattr(on_loop, "admit", admit)
+    tiny_worker.go.clear()
+    begun = begin_each(caller_of(acme), [PredictRequest("large", "one"), PredictRequest("small", "two")], call())
+    assert lost
+    assert open_holds(acme) == 2
+    tiny_worker.go.set()
+    answer = begun.finish()
+    assert kinds(answer) == [None, None]
+    assert answer.units == ledger.units(acme.tenant)
