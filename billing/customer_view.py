@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from billing import admission, contracts
+from billing import admission, charging, contracts
 from billing.admission import LimitState, Refusal, RefusedLimit
 from billing.contracts import Contract
-from billing.metering import ledger as metering_ledger
 from billing.metering import reports as usage_reports
 from billing.models import LimitRule, UsageRecord
 from mlplatform.lib.errors import PlatformError
@@ -168,9 +167,7 @@ def find_calls(request_id: str, *, within: Tenant | None = None) -> list[Call]:
 
 def _limits_now(contract: Contract) -> list[LimitNow] | None:
     try:
-        decision = admission.peek(
-            subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date
-        )
+        decision = charging.peek(contract=contract, limits=contract.limits)
     except (PlatformError, StaleCaller):
         return None
     return [_now(state) for state in decision.states]

@@ -5,9 +5,8 @@ A face that runs trusted documents says so; every other one refuses, so that a n
 
 from typing import Final
 
-from billing import admission
+from billing import charging
 from billing.contracts import contract_of
-from billing.metering import ledger as metering_ledger
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tenants.authentication import Caller
 
@@ -22,5 +21,5 @@ def refuse(caller: Caller) -> None:
     if caller.trusted_documents_only:
         # The limits are not asked for: the guard is, so that a revoked or changed key gets the answer that it should.
         contract = contract_of(caller)
-        admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date)
+        charging.peek(contract=contract, limits=contract.limits)
         raise PlatformError(ErrorKind.FORBIDDEN, _REFUSAL)

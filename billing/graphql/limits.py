@@ -5,10 +5,9 @@ from typing import Any
 
 import graphene
 
-from billing import admission
+from billing import admission, charging
 from billing.admission import LimitState
 from billing.contracts import contract_of
-from billing.metering import ledger as metering_ledger
 from mlplatform.lib.deferred import Loader
 from mlplatform.lib.graphql_cost import cost
 
@@ -101,9 +100,7 @@ class LimitsLoader(Loader[str, Sequence[LimitState]]):
     def fetch(self, keys: Sequence[str]) -> Mapping[str, Sequence[LimitState]]:
         caller = self.call.key
         contract = contract_of(caller)
-        decision = admission.peek(
-            subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date
-        )
+        decision = charging.peek(contract=contract, limits=contract.limits)
         return {caller.key_uid: decision.states}
 
 

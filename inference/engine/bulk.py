@@ -18,9 +18,9 @@ from django.conf import settings
 from billing import charging
 from billing.admission import Charge, Settlement
 from billing.contracts import Contract
-from inference.batching.work import Hold
 from inference.cache import single_flight, store
 from inference.cache.waiters import SharedWork
+from inference.engine import works
 from inference.engine.computing import submit
 from inference.engine.preparing import Prepared
 from inference.engine.undo import Undo
@@ -102,7 +102,7 @@ def repeated(items: Sequence[Prepared], context: CallContext) -> set[str]:
     found: set[str] = set()
     seen: set[bytes] = set()
     for item in items if context.cache.read else ():
-        if item.entry is None and item.joined is None and _is_kept(item, context):
+        if item.entry is None and item.joined is None and works.is_kept(item, context):
             if item.lease_key in seen:
                 found.add(item.hold_id)
             seen.add(item.lease_key)
@@ -174,16 +174,9 @@ class BulkComputation:
             single_flight.end(item.lease_key, work)
 
     def _work(self, item: Prepared) -> SharedWork:
-        subject = self._contract.subject
-        return SharedWork(
-            payload=item.unpacked(contract=self._contract, until=self._deadline),
-            cache_key=item.key if _is_kept(item, self._context) else b"",
-            hold=Hold(hold_id="", tenant_id=subject.tenant_id, shard=subject.shard),
-            deadline=self._deadline,
-            priority=self._context.priority,
-            weight=self._contract.weight,
-            size=item.size,
-            truncate=item.truncate,
+        payload = item.unpacked(contract=self._contract, until=self._deadline)
+        return works.work_of(
+            item, payload, hold_id="", contract=self._contract, context=self._context, deadline=self._deadline
         )
 
     def _submit(self, most: int) -> None:
@@ -228,7 +221,3 @@ class BulkComputation:
             item.claimed_charge = True
         else:
             item.units = item.cached_units
-
-
-def _is_kept(item: Prepared, context: CallContext) -> bool:
-    return context.cache.write and bool(item.ref.cache_ttl_s) and store.fits(item.ref.outputs)

@@ -7,15 +7,16 @@ from typing import Final
 from prometheus_client import Counter
 
 from billing import charging
+from billing.admission import Subject
 from billing.contracts import Contract
 from inference.batching import current
 from inference.batching.current import batcher
-from inference.batching.work import Hold
 from inference.cache import leases, single_flight, store, waiters
 from inference.cache.waiters import SharedWork
-from inference.engine.preparing import Prepared, answering
+from inference.engine import works
+from inference.engine.preparing import Prepared
 from inference.engine.undo import Undo
-from inference.types import CallContext, ModelRef, Priority
+from inference.types import CallContext, ModelRef
 from mlplatform.lib import clock
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
@@ -23,8 +24,7 @@ _too_late = Counter(
     "mlplatform_inputs_too_late_total", "Inputs refused because their answers would come after their deadline."
 )
 
-LATE: Final = "The model did not answer in time"
-SETTLED_WAIT_S: Final = 1.0
+_SETTLED_WAIT_S: Final = 1.0
 HOLD_MARGIN_S: Final = (
     15.0  # a hold outlives the caller's deadline, so that a late settle finds it or no call has the answer
 )
@@ -101,76 +101,42 @@ class Computation:
 
         Then it costs what a cached answer costs: its hold is settled for less than it took.
         """
-        contract, context = self._contract, self._context
-        keep = context.cache.write and bool(item.ref.cache_ttl_s) and store.fits(item.ref.outputs)
-        hold = Hold(hold_id=item.hold_id, tenant_id=contract.subject.tenant_id, shard=contract.subject.shard)
-        work = SharedWork(
-            payload=payload,
-            cache_key=item.key if keep else b"",
-            hold=hold,
-            deadline=self._deadline,
-            priority=context.priority,
-            weight=contract.weight,
-            size=item.size,
-            truncate=item.truncate,
+        context = self._context
+        work = works.work_of(
+            item, payload, hold_id=item.hold_id, contract=self._contract, context=context, deadline=self._deadline
         )
         # Before it is shared: :meth:`lose` ends what it finds here.
         self._own.append((item, work))
-        if keep:
+        if work.cache_key:
             item.joined = single_flight.begin(item.lease_key, work, may_join=context.cache.read)
             if item.joined is None and context.cache.read:
-                item.entry = self._answered_meanwhile(item)
+                item.entry = works.answered_meanwhile(item, context)
             if item.entry is not None:
                 single_flight.end(item.lease_key, work)
                 item.units = item.cached_units
             if not item.settled_by_worker:
                 self._own.pop()
 
-    def _answered_meanwhile(self, item: Prepared) -> store.Entry | None:
-        """What this process has by now. A text that is known to be too long is left to the worker, which tells it again: its
-        units are held already."""
-        try:
-            return self._context.cache.fresh(answering(store.local.get(item.key), item.ref, item.request))
-        except PlatformError:
-            return None
-
     def _claim(self) -> list[tuple[Prepared, SharedWork]]:
-        """What must be submitted here: what no other process computes.
-
-        A call that asks for a fresh answer joins no other process's computation, and background work, which all other work
-        overtakes, is offered to none.
-        """
-        policy = self._context.cache
-        if not policy.read or policy.max_age_s is not None or self._context.priority is not Priority.INTERACTIVE:
+        """What must be submitted here: what no other process computes."""
+        if not works.is_offered(self._context):
             return self._own
         shared = [(item, work) for item, work in self._own if work.cache_key]
-        ours = [(item, work) for item, work in self._own if not work.cache_key]
-        for (item, work), taken in zip(shared, leases.take([work for _, work in shared]), strict=True):
-            entry = None if isinstance(taken, bool) else store.usable(taken, item.ref)
-            if entry is not None:
-                work.answer(entry)
-            elif taken is False:
-                waiters.follow(item.ref, work, _submit_later)
-            else:
-                ours.append((item, work))
-        return ours
+        alone = [(item, work) for item, work in self._own if not work.cache_key]
+        taken = leases.take([work for _, work in shared])
+        ours = [pair for pair, one in zip(shared, taken, strict=True) if works.is_ours(pair[0].ref, pair[1], one)]
+        return [*alone, *ours]
 
     def _wait(self, item: Prepared, work: SharedWork) -> bytes | PlatformError:
         cancellation, subject = self._context.cancellation, self._contract.subject
         if not work.wait(self._deadline, cancellation):
-            # The worker may have settled in this very moment: then the answer is on its way and is the customer's.
-            released = charging.release(subject, item.hold_id)
-            if released or not work.wait(clock.monotonic() + SETTLED_WAIT_S):
-                if not released:
-                    charging.take_back(subject, item.hold_id)
+            problem = take_back_unless_answered(subject, item.hold_id, work, self._context)
+            if problem is not None:
                 if item.joined is None:
                     work.leave(unpaid=True)
                 else:
                     item.leave()
-                what = "The call was taken back" if cancellation and cancellation.canceled else LATE
-                return PlatformError(
-                    ErrorKind.TIMEOUT, f"{what}; nothing was charged. Please try again.", retry_after_s=1.0
-                )
+                return problem
         if work.scores is None:
             # Settled or not: a worker that died with its answer may have settled before.
             charging.take_back(subject, item.hold_id)
@@ -224,8 +190,18 @@ def require_in_time(contract: Contract, items: Sequence[Prepared], *, timeout_s:
         )
 
 
-def _submit_later(ref: ModelRef, work: SharedWork) -> None:
-    batcher().submit([(ref, [work])])
+def take_back_unless_answered(
+    subject: Subject, hold_id: str, work: SharedWork, context: CallContext
+) -> PlatformError | None:
+    """The problem of a call whose time is over; None where the worker has settled in this very moment: then the answer is on its
+    way and is the customer's."""
+    if not charging.release(subject, hold_id):
+        if work.wait(clock.monotonic() + _SETTLED_WAIT_S):
+            return None
+        charging.take_back(subject, hold_id)
+    canceled = context.cancellation is not None and context.cancellation.canceled
+    why = "The call was taken back" if canceled else "The model did not answer in time"
+    return PlatformError(ErrorKind.TIMEOUT, f"{why}; nothing was charged. Please try again.", retry_after_s=1.0)
 
 
 def forget() -> None:

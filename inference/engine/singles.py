@@ -236,7 +236,7 @@ class Singles:
             if cancellation is not None and cancellation.canceled and not is_canceled:
                 is_canceled = True
                 for call in self._waving:
-                    event_loop.tell(partial(completion.give_up, call, why=completion.TAKEN_BACK))
+                    event_loop.tell(completion.give_up, call)
 
 
 def _is_begun(member: Member) -> bool:

@@ -6,6 +6,7 @@ most 10 ms. (Two at a time cost 1.3 to 1.5 times as much, for each was half as l
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -140,3 +141,7 @@ def forget() -> None:
     """Begin anew, with whatever loop there is; for tests and forked processes."""
     global _waves
     _waves = None
+
+
+# A forked child has another loop.
+os.register_at_fork(after_in_child=forget)

@@ -15,12 +15,11 @@ from urllib.parse import unquote
 import grpc
 from django.conf import settings
 
-from billing import admission, documents_only
+from billing import charging, documents_only
 from billing.admission import Decision
 from billing.charging import Refused
 from billing.contracts import contract_of
 from billing.http import limit_headers
-from billing.metering import ledger as metering_ledger
 from billing.models import Operation
 from inference.calls import context as call_context
 from inference.engine.predict import Answer
@@ -224,7 +223,7 @@ def _headers(info: CallInfo, *more: Mapping[str, str]) -> dict[str, str]:
 
 def _peek(caller: Caller) -> Decision:
     contract = contract_of(caller)
-    return admission.peek(subject=contract.subject, limits=contract.limits, month_to_date=metering_ledger.month_to_date)
+    return charging.peek(contract=contract, limits=contract.limits)
 
 
 def _metadata(pairs: Iterable[Any]) -> dict[str, str]:

@@ -114,12 +114,15 @@ class Door:
             return False
         exchange = Exchange(plan, api_version, headers, reply, hand_on)
         try:
-            request = parse(api_version, strict_json.loads(body))
+            sent = strict_json.loads(body)
+            if type(sent) is not dict:
+                return False
+            request = parse(api_version, sent)
             model = plan.model(request.model, operation=_OPERATION)
             if model is None:
                 return False
             call = self._call(exchange, request, model)
-        except (PlatformError, AttributeError, TypeError):
+        except PlatformError:
             return False  # What is wrong with the body is said by a thread.
         waves.join((call,))
         return True

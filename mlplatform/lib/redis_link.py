@@ -9,6 +9,7 @@ anew. What went to a connection that the server closed is asked once more, as ``
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -243,3 +244,7 @@ def forget() -> None:
 def _close(links: list[Link]) -> None:
     for link in links:
         link.close()
+
+
+# A forked child shares its parent's sockets, so it must not speak on them.
+os.register_at_fork(after_in_child=_links.clear)

@@ -16,15 +16,14 @@ from inference.batching.work import WorkItem
 from inference.cache import leases, single_flight, store
 from inference.cache.waiters import SharedWork
 from inference.engine import observe
-from inference.engine.computing import LATE, SETTLED_WAIT_S
+from inference.engine.computing import take_back_unless_answered
 from inference.engine.permits import permits
 from inference.engine.wave_call import Outcome, WaveCall
 from mlplatform.lib import clock, event_loop
-from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
+from mlplatform.lib.errors import PlatformError, unavailable
 
 logger = logging.getLogger(__name__)
 
-TAKEN_BACK: Final = "The call was taken back"
 _LOST: Final = "The prediction was lost; please try again."
 
 _settling: list[tuple[WaveCall, bytes]] = []
@@ -72,7 +71,7 @@ def fail(call: WaveCall, problem: Exception) -> None:
     _failing.append((call, problem))
 
 
-def give_up(call: WaveCall, *, why: str = LATE) -> None:
+def give_up(call: WaveCall) -> None:
     """Its time is over, or its caller has taken it back. A call that has ended stays as it is."""
     if call.is_ending or call.outcome is not None:
         return
@@ -80,7 +79,8 @@ def give_up(call: WaveCall, *, why: str = LATE) -> None:
     if work is None or not call.is_held:
         return  # Its admission is under way, and ends sooner than any caller's patience.
     call.is_ending = True
-    event_loop.in_thread(partial(_take_back_unless_answered, call, work, why), partial(_given_up, call, work))
+    take_back = partial(take_back_unless_answered, call.contract.subject, call.item.hold_id, work, call.context)
+    event_loop.in_thread(take_back, partial(_given_up, call, work))
 
 
 def end(call: WaveCall, outcome: Outcome) -> None:
@@ -96,12 +96,9 @@ def end(call: WaveCall, outcome: Outcome) -> None:
         permits().give(call.contract.subject.tenant_id)
     item = call.item
     if call.work is not None:
-        single_flight.end(item.lease_key, call.work)
         if isinstance(outcome, Exception):
             call.work.fail(unavailable(_LOST))
-        lost = leases.ended([call.work])
-        if lost:
-            event_loop.in_thread(partial(leases.give_back, lost))
+        _let_go(call, call.work)
     elif isinstance(outcome, Exception):
         item.leave()
     if call.is_admitted:
@@ -209,18 +206,6 @@ def _take_back_all() -> None:
     event_loop.in_thread(work, done)
 
 
-def _take_back_unless_answered(call: WaveCall, work: SharedWork, why: str) -> PlatformError | None:
-    """Of a thread: the problem of a call whose time is over; None where the worker has settled in this very moment: then the
-    answer is on its way and is the customer's."""
-    subject, hold_id = call.contract.subject, call.item.hold_id
-    released = charging.release(subject, hold_id)
-    if not released:
-        if work.wait(clock.monotonic() + SETTLED_WAIT_S):
-            return None
-        charging.take_back(subject, hold_id)
-    return PlatformError(ErrorKind.TIMEOUT, f"{why}; nothing was charged. Please try again.", retry_after_s=1.0)
-
-
 def _given_up(call: WaveCall, work: SharedWork, problem: Exception | None) -> None:
     if problem is None:
         call.is_ending = False  # Its worker may have settled and died: then it fails, which is one more ending.
@@ -229,13 +214,13 @@ def _given_up(call: WaveCall, work: SharedWork, problem: Exception | None) -> No
     if call.item.joined is None:
         work.leave(unpaid=True)
         call.work = None  # Others may wait for it still: it goes on without this call.
-        single_flight_left(call, work)
+        _let_go(call, work)
     end(call, problem)
 
 
-def single_flight_left(call: WaveCall, work: SharedWork) -> None:
-    """The call that began a computation has left it. Equal inputs of this process no longer find it, and no process waits for
-    it where none is left."""
+def _let_go(call: WaveCall, work: SharedWork) -> None:
+    """The call that began a computation has ended or left it. Equal inputs of this process no longer find it, and no process
+    waits for it where it ends unanswered."""
     single_flight.end(call.item.lease_key, work)
     lost = leases.ended([work])
     if lost:

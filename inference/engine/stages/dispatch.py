@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from inference.batching.current import batcher
-from inference.batching.work import Hold
-from inference.cache import leases, links, single_flight, store, waiters
+from inference.cache import leases, links, single_flight, store
 from inference.cache.waiters import SharedWork
-from inference.engine.preparing import answering
+from inference.engine import works
 from inference.engine.stages import completion
 from inference.engine.wave_call import WaveCall
-from inference.types import ModelRef, Priority
-from mlplatform.lib.errors import PlatformError
+from inference.types import ModelRef
 from mlplatform.lib.redis_link import Answers
 
 _Computed = tuple[ModelRef, SharedWork]
@@ -23,7 +21,7 @@ def dispatch(calls: Sequence[WaveCall], broken: Callable[[Exception], None]) -> 
     own = [call for call in calls if _must_be_computed(call)]
     for call in calls:
         if call.context.cancellation is not None and call.context.cancellation.canceled:
-            completion.give_up(call, why=completion.TAKEN_BACK)
+            completion.give_up(call)
     # From here on without the calls: one that is given up meanwhile lets go of its computation, for which others may wait.
     shared = [(call.item.ref, _work(call)) for call in own if _is_offered(call)]
     alone = [(call.item.ref, _work(call)) for call in own if not _is_offered(call)]
@@ -46,16 +44,8 @@ def _claimed(shared: Sequence[_Computed], answers: Answers | Exception) -> list[
     if isinstance(found, Exception):
         store.failed("claim")
         found = [1] * len(shared)
-    ours = []
-    for (ref, work), taken in zip(shared, leases.taken([work for _, work in shared], found), strict=True):
-        entry = None if isinstance(taken, bool) else store.usable(taken, ref)
-        if entry is not None:
-            work.answer(entry)
-        elif taken is False:
-            waiters.follow(ref, work, _submit_later)
-        else:
-            ours.append((ref, work))
-    return ours
+    taken = leases.taken([work for _, work in shared], found)
+    return [(ref, work) for (ref, work), one in zip(shared, taken, strict=True) if works.is_ours(ref, work, one)]
 
 
 def _must_be_computed(call: WaveCall) -> bool:
@@ -65,26 +55,23 @@ def _must_be_computed(call: WaveCall) -> bool:
     if item.joined is not None:
         completion.wait(call, item.joined)
         return False
-    keep = context.cache.write and bool(item.ref.cache_ttl_s) and store.fits(item.ref.outputs)
-    work = SharedWork(
-        payload=item.payload,
-        cache_key=item.key if keep else b"",
-        hold=Hold(item.hold_id, call.contract.subject.tenant_id, call.contract.subject.shard),
+    work = works.work_of(
+        item,
+        item.payload,
+        hold_id=item.hold_id,
+        contract=call.contract,
+        context=context,
         deadline=call.deadline,
-        priority=context.priority,
-        weight=call.contract.weight,
-        size=item.size,
-        truncate=item.truncate,
     )
     # Before it is shared: what goes wrong from here on ends it for all.
     call.work = work
-    if keep:
+    if work.cache_key:
         item.joined = single_flight.begin(item.lease_key, work, may_join=context.cache.read)
         if item.joined is not None:
             call.work = None
             completion.wait(call, item.joined)
             return False
-        if context.cache.read and (entry := _answered_meanwhile(call)) is not None:
+        if context.cache.read and (entry := works.answered_meanwhile(item, context)) is not None:
             single_flight.end(item.lease_key, work)
             call.work = None
             item.entry, item.units = entry, item.cached_units
@@ -94,25 +81,8 @@ def _must_be_computed(call: WaveCall) -> bool:
     return True
 
 
-def _answered_meanwhile(call: WaveCall) -> store.Entry | None:
-    """What this process has by now. A text that is known to be too long is left to the worker, which tells it again: its
-    units are held already."""
-    item = call.item
-    try:
-        return call.context.cache.fresh(answering(store.local.get(item.key), item.ref, item.request))
-    except PlatformError:
-        return None
-
-
 def _is_offered(call: WaveCall) -> bool:
-    """Whether other processes may join it, and it theirs: not a call that asks for a fresh answer, nor background work."""
-    policy = call.context.cache
-    return (
-        bool(_work(call).cache_key)
-        and policy.read
-        and policy.max_age_s is None
-        and call.context.priority is Priority.INTERACTIVE
-    )
+    return bool(_work(call).cache_key) and works.is_offered(call.context)
 
 
 def _submit(computed: Sequence[_Computed]) -> None:
@@ -121,10 +91,6 @@ def _submit(computed: Sequence[_Computed]) -> None:
     for (_, work), problem in zip(wanted, problems, strict=True):
         if problem is not None:
             work.fail(problem)
-
-
-def _submit_later(ref: ModelRef, work: SharedWork) -> None:
-    batcher().submit([(ref, [work])])
 
 
 def _work(call: WaveCall) -> SharedWork:

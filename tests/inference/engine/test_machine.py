@@ -213,7 +213,7 @@ class Calls(RuleBasedStateMachine):
     def _cancel(sent: Sent, cancellation: Cancellation) -> None:
         """As a face does whose caller is gone."""
         cancellation.cancel()
-        event_loop.tell(partial(completion.give_up, sent.call, why=completion.TAKEN_BACK))
+        event_loop.tell(partial(completion.give_up, sent.call))
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from inference.batching.current import batcher
 from inference.batching.work import WorkItem
 from inference.cache import leases, single_flight, store
 from inference.calls import all_or_nothing
-from inference.engine import singles
+from inference.engine import singles, works
 from inference.engine.bulk import MOST_HELD_APART
 from inference.engine.permits import permits
 from inference.engine.predict import Started, begin, predict, predict_each, predict_many, single
 from inference.engine.preparing import Prepared
 from inference.engine.stages import admission as admission_stage
-from inference.engine.stages import dispatch, lookup
+from inference.engine.stages import lookup
 from inference.engine.undo import Undo
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib import redis
@@ -124,7 +124,7 @@ def test_an_answered_call_is_freed_at_once_without_the_garbage_collector(acme: C
     [
         (lookup, "require_in_time"),
         (admission_stage, "charge_of_single"),
-        (dispatch, "SharedWork"),
+        (works, "SharedWork"),
         (leases, "taking"),
         (batcher, "submit_each"),
         (WorkItem, "when_done"),

@@ -232,7 +232,7 @@ def test_a_call_that_is_taken_back_while_its_input_is_claimed_leaves_the_others_
 
     def cancel_first(*arguments: Any) -> None:
         cancellation.cancel()
-        completion.give_up(sent[0].call, why=completion.TAKEN_BACK)
+        completion.give_up(sent[0].call)
         event_loop.in_thread(sent[0].ended.wait, lambda _: ask(*arguments))
 
     monkeypatch.setattr(links, "run", cancel_first)
