@@ -13,7 +13,6 @@ from pytest_django import Settings
 from billing import admission, contracts, pricing
 from billing.metering import ledger as metering_ledger
 from billing.models import LimitRule, UsageRecord
-from inference.batching import current
 from inference.batching.current import batcher
 from inference.batching.work import Hold
 from inference.cache import single_flight, store
@@ -363,19 +362,6 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
     assert ask(acme, timeout_s=0.3).units == LARGE
     assert released == [0]
     assert charges(acme) == [("large", LARGE, False)]
-
-
-def test_a_full_queue_charges_nothing(
-    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, settings: Settings
-) -> None:
-    settings.MAX_QUEUED_INPUTS = 2
-    current.forget()  # The next batcher reads it.
-    answer = ask_many(acme, "a", "b", "c")
-    assert {result.kind for result in answer.results if isinstance(result, PlatformError)} == {ErrorKind.OVERLOADED}
-    assert len(answer.results) == 3
-    assert charges(acme) == []
-    assert single_flight.under_way() == []
-    assert tiny_worker.batches == []
 
 
 def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(

@@ -4,10 +4,12 @@ from functools import partial
 
 import pytest
 from prometheus_client import REGISTRY
+from pytest_django import Settings
 
 from billing import admission, contracts
 from billing.charging import Refused
 from billing.models import LimitKind, LimitRule, Plan
+from inference.batching import current
 from inference.cache import single_flight, store
 from inference.engine.predict import predict, single
 from inference.types import PredictRequest
@@ -178,3 +180,16 @@ def test_lookups_are_counted(acme: Customer, large: TinyRuntime) -> None:
     store.local.clear()
     ask(acme)
     assert (hits("process"), hits("redis")) == (before[0] + 1, before[1] + 1)
+
+
+def test_a_full_queue_charges_nothing(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, settings: Settings
+) -> None:
+    settings.MAX_QUEUED_INPUTS = 2
+    current.forget()  # The next batcher reads it.
+    answer = ask_many(acme, "a", "b", "c")
+    assert {result.kind for result in answer.results if isinstance(result, PlatformError)} == {ErrorKind.OVERLOADED}
+    assert len(answer.results) == 3
+    assert charges(acme) == []
+    assert single_flight.under_way() == []
+    assert tiny_worker.batches == []
