@@ -26,8 +26,10 @@ def main(words: Sequence[str]) -> None:
     django.setup()
     from django.conf import settings
     from django.test import Client
+    from django.urls import get_resolver
 
     from bench.pages import addresses, world
+    from mlplatform.lib import collector
     from tenants.models import User
 
     settings.ALLOWED_HOSTS = [*settings.ALLOWED_HOSTS, "testserver"]
@@ -35,6 +37,9 @@ def main(words: Sequence[str]) -> None:
     user = User.objects.get(email=world.STAFF)
     client = Client(raise_request_exception=False)
     client.force_login(user)
+    # As in a web process, when every view is imported; else now and then a page waits for a collection of all that was loaded.
+    list(get_resolver().url_patterns)
+    collector.calm()
     found = [
         _measured(client, page)
         for page in addresses.pages(user)
