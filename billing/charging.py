@@ -129,14 +129,14 @@ def take_back(subject: Subject, *hold_ids: str) -> None:
         late_releases.owe(subject, hold_ids)
 
 
-def release(subject: Subject, *hold_ids: str) -> bool:
-    """Give units back; False if they were settled already, which stays so. While Redis is away that cannot be known: then they
-    are taken back as soon as it answers, and the answer is True."""
+def release(subject: Subject, hold_ids: Sequence[str]) -> set[str]:
+    """Give units back, and tell for which holds: the others were settled already, which stays so. While Redis is away that cannot
+    be known: then all are taken back as soon as it answers."""
     try:
-        return admission.release(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids) > 0
+        return set(admission.release(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids))
     except PlatformError:
         late_releases.owe(subject, hold_ids)
-        return True
+        return set(hold_ids)
 
 
 def _too_large(decision: Decision) -> str:

@@ -14,6 +14,7 @@ from inference.deprecations.samples import store as samples
 from inference.fleet.workers import JOBS, Heartbeat
 from inference.trials import tasks as rollout_tasks  # noqa: F401 - as above
 from inference.types import DEFAULT_POOL
+from mlplatform.lib import collector
 
 if TYPE_CHECKING:
     from inference.worker.process import Worker
@@ -85,6 +86,7 @@ def start(sender: Any, **_: Any) -> None:
     worker = _worker()
     worker.heartbeat.concurrency = sender.pool.num_processes or 1
     worker.start()
+    collector.calm()
     # On the event loop's own timer: a consumer must not be changed from another thread.
     sender.timer.call_repeatedly(_LOOK_AT_ORDERS_S, _heed_drain_order, (sender, worker.heartbeat))
     _heed_drain_order(sender, worker.heartbeat)

@@ -4,13 +4,13 @@ from functools import lru_cache
 from typing import Final
 
 from django.conf import settings
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 from mlplatform.lib import tally
 from mlplatform.observability import traffic
 
 _answers: Final = Counter("mlplatform_api_answers_total", "API calls that were answered.", ["operation", "status"])
-_seconds: Final = Histogram(
+_seconds: Final = tally.Histogram(
     "mlplatform_api_seconds", "From the first to the last line of our code for an API call.", ["operation"]
 )
 _brownouts: Final = Counter(
@@ -47,7 +47,7 @@ def _answered(operation: str, status: int) -> Counter:
 
 
 @lru_cache(maxsize=64)
-def _timed(operation: str) -> Histogram:
+def _timed(operation: str) -> tally.Histogram:
     return _seconds.labels(operation)
 
 

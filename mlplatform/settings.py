@@ -223,7 +223,7 @@ BATCHES_IN_FLIGHT = env.int("BATCHES_IN_FLIGHT", 2)
 MAX_QUEUED_INPUTS = env.int("MAX_QUEUED_INPUTS", 2048)
 MAX_QUEUED_BYTES = env.int("MAX_QUEUED_BYTES", 64 * 1024 * 1024)
 # While several tenants want the same workers a batch takes about this long, so that no tenant waits long behind another.
-SHARED_BATCH_S = env.float("SHARED_BATCH_S", 0.1)
+SHARED_BATCH_S = env.float("SHARED_BATCH_S", 0.05)
 # Calls of one process that may wait for a worker on a thread of their own; ordinary predictions wait on the event loop.
 MAX_WAITING_CALLS = env.int("MAX_WAITING_CALLS", 0) or max(1, env.int("WEB_THREADS", 128) * 3 // 4)
 LOCAL_CACHE_BYTES = env.int("LOCAL_CACHE_BYTES", 64 * 1024 * 1024)

@@ -1,5 +1,6 @@
 """From a secret to the caller of one call, the same for every face: HTTP, GraphQL and gRPC."""
 
+import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -10,8 +11,9 @@ from tenants.guards import StaleCaller
 
 T = TypeVar("T")
 
-_FRESH_TRIES: Final = 5
-"""Two changes that follow each other make a caller stale twice; a script that changes things may make many in a row."""
+_PAUSES_S: Final = (0, 0, 0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Before each further try with a caller that is read anew. Two changes that follow each other make it stale twice; a script may
+make dozens in a row, each of them between the look into SQL and admission: pauses that grow outlast them."""
 
 
 def secret_of(*, authorization: str, api_key: str) -> str:
@@ -44,12 +46,16 @@ def caller_of(secret: str, *, address: str) -> Caller:
 
 
 def as_caller(secret: str, *, address: str, work: Callable[[Caller], T]) -> T:
-    """Run ``work`` as the caller of the call; again with a freshly read caller if its key or tenant changed."""
+    """Run ``work`` as the caller of the call; again with a freshly read caller if its key or tenant changed.
+
+    Raises what ``work`` raises, and UNAVAILABLE where the caller keeps changing for 0.6 s.
+    """
     caller = caller_of(secret, address=address)
-    for _ in range(_FRESH_TRIES):
+    for pause_s in _PAUSES_S:
         try:
             return work(caller)
         except StaleCaller:
+            time.sleep(pause_s)
             caller = authentication.authenticate(secret, address=address, fresh=True)
     try:
         return work(caller)

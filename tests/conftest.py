@@ -13,7 +13,7 @@ from whitenoise.responders import StaticFile
 from billing import contracts, pricing
 from billing.models import LimitKind, LimitRule, Plan, Price, Subscription
 from inference.deprecations.samples import store as samples
-from inference.engine import computing, plans
+from inference.engine import linger, plans, works
 from inference.engine.permits import WAITING, permits
 from inference.inputs import pixel_budget
 from inference.registry import versions
@@ -114,7 +114,8 @@ def forget_everything() -> None:
     pricing.forget()
     versions.forget()
     catalogue.forget()
-    computing.forget()
+    works.forget()
+    linger.forget()
     plans.forget()
     pixel_budget.forget()
     permits.cache_clear()

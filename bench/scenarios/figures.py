@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench import client, earlier, echo_client, echo_model, protocol_client, reference_server
+from bench import bare_grpc, client, earlier, echo_client, echo_model, protocol_client, reference_server
+from bench.bare_grpc import BareGrpc
 from bench.product import Product
 from bench.protocol_client import STREAM, UNARY
 from bench.reference_server import Reference
@@ -21,7 +22,7 @@ from bench.results import Result, Target
 NAME: Final = "figures"
 EARLIER: Final = "5dbadbe"
 """The last commit whose calls waited in threads: how git finds it, and what its side is called."""
-NOW, REFERENCE = "this commit", "reference"
+NOW, REFERENCE, BARE = "this commit", "reference", "bare grpcio"
 CACHED, UNCACHED = "REST, cached", "REST, echo"
 _TEXT: Final = "What a wonderful morning!"
 _MOST: Final = 200_000
@@ -40,8 +41,8 @@ class Way:
 # Those of as many connections stand together: an uncached call is compared with the reference's cached one.
 WAYS: Final = (
     *(Way(what, connections) for connections in (1, 16, 64) for what in (CACHED, UNCACHED)),
-    Way(UNARY, 16, (NOW, EARLIER)),
-    Way(STREAM, 1, (NOW, EARLIER)),
+    Way(UNARY, 16, (NOW, EARLIER, BARE)),
+    Way(STREAM, 1, (NOW, EARLIER, BARE)),
 )
 
 
@@ -84,12 +85,13 @@ class _Load:
 
 
 def run(product: Product, folder: Path, *, quick: bool = False) -> Result:
-    """Start the earlier product and the two references beside this one, warm every way on each, then alternate."""
+    """Start the other sides beside this product, warm every way on each, then alternate."""
     plan = _QUICK if quick else _FULL
     with ExitStack() as stack:
         before = stack.enter_context(earlier.started(folder / "earlier", commit=EARLIER))
         cached = stack.enter_context(reference_server.started(folder / "reference"))
         echo = stack.enter_context(reference_server.started(folder / "reference-echo", app=reference_server.UNCACHED))
+        bare = stack.enter_context(bare_grpc.started(folder / "bare-grpc"))
         cached.remember(_TEXT, version="1.0.0", scores={"positive": 0.999, "negative": 0.001})
         for each in (product, before):
             echo_model.install(each.env, root=each.root)
@@ -99,6 +101,7 @@ def run(product: Product, folder: Path, *, quick: bool = False) -> Result:
             NOW: lambda way, each: _of_product(product, way, each),
             EARLIER: lambda way, each: _of_product(before, way, each),
             REFERENCE: lambda way, each: _of_reference(references[way.what], way, each),
+            BARE: lambda way, each: _of_bare(bare, way, each),
         }
         _round(0, measures, _QUICK)
         rounds = [_round(number, measures, plan) for number in range(plan.rounds)]
@@ -114,9 +117,11 @@ def _round(number: int, measures: Mapping[str, Callable[[Way, _Plan], Sample]], 
 
 
 def _of_product(product: Product, way: Way, plan: _Plan) -> Sample:
-    face = "grpc" if way.what in (UNARY, STREAM) else "web"
     earlier_cpu = product.cpu()
-    load = _grpc(product, way, plan) if face == "grpc" else _rest(product.port, product.headers, way, plan)
+    if way.what in (UNARY, STREAM):
+        face, load = "grpc", _grpc(product.grpc_port, product.api_key, way, plan)
+    else:
+        face, load = "web", _rest(product.port, product.headers, way, plan)
     spent, scale = product.cpu(), 1e6 / load.calls
     return Sample(
         server_us=spent.since(earlier_cpu, face) * scale,
@@ -143,6 +148,13 @@ def _of_reference(reference: Reference, way: Way, plan: _Plan) -> Sample:
     )
 
 
+def _of_bare(bare: BareGrpc, way: Way, plan: _Plan) -> Sample:
+    """It has no model, no worker and no Redis: it reads messages, and writes them."""
+    before = bare.cpu_s()
+    load = _grpc(bare.port, "none", way, plan)
+    return Sample((bare.cpu_s() - before) * 1e6 / load.calls, 0.0, 0.0, load.per_second, load.p50_ms)
+
+
 def _rest(port: int, headers: dict[str, str], way: Way, plan: _Plan) -> _Load:
     if way.what == CACHED:
         outcome = client.run(_cached_job(port, headers, way.connections, requests=_MOST, seconds=plan.seconds))
@@ -166,12 +178,12 @@ def _cached_job(
     )
 
 
-def _grpc(product: Product, way: Way, plan: _Plan) -> _Load:
+def _grpc(port: int, api_key: str, way: Way, plan: _Plan) -> _Load:
     outcome = protocol_client.run(
         protocol_client.Job(
             protocol=way.what,
-            port=product.grpc_port,
-            api_key=product.api_key,
+            port=port,
+            api_key=api_key,
             model=echo_model.NAME,
             items=plan.items if way.what == STREAM else plan.calls,
             connections=way.connections,
@@ -213,18 +225,26 @@ def conclude(rounds: Sequence[Round]) -> Result:
         (each, _ratio(rounds, (STREAM, 1, NOW), (UNCACHED, each, REFERENCE), _per_second)) for each in (16, 64)
     ]
     of_cached = [(each, _ratio(rounds, (UNCACHED, each, REFERENCE), (CACHED, each, REFERENCE))) for each in (1, 16, 64)]
+    bare_rate = _ratio(rounds, (STREAM, 1, BARE), (UNCACHED, 1, REFERENCE), _per_second)
+    bare_unary, bare_item = (
+        _ratio(rounds, (what, connections, BARE), (what, connections, NOW))
+        for what, connections in ((UNARY, 16), (STREAM, 1))
+    )
     unavailable = sum(sample.unavailable for each in rounds for sample in each.values())
     return Result(
         scenario=NAME,
         what=(
             f"Medians of {len(rounds)} alternating rounds. REST goes to `POST /v2/predict`: one text, cached, or distinct inputs "
             f"of `echo`. gRPC calls have such inputs, too; a stream's call is an item. {EARLIER} runs beside this commit with as "
-            "many processes. The reference computes `echo` in its own process, in dynamic batches. Nothing is pinned."
+            "many processes. The reference computes `echo` in its own process, in dynamic batches. Bare grpcio echoes and does "
+            "nothing else, on the server that gRPC has in the product. Nothing is pinned."
         ),
         table=rows,
         targets=_targets(rounds),
         notes=[
             f"one stream's items/s against more connections of REST singles to the reference: {_said(of_reference)}",
+            f"bare grpcio: items/s of one stream are {bare_rate:.1f} × REST singles to the reference, one client each; it takes "
+            f"{bare_unary:.2f} × the CPU of this commit for a unary call, {bare_item:.2f} × for an item",
             f"the reference's uncached calls take {_said(of_cached)} of the CPU of its cached ones",
             f"503 answers, of all sides in all rounds: {unavailable}",
         ],

@@ -64,18 +64,16 @@ def admit(
         settle_now=settle_now,
         month_to_date=month_to_date,
     )
-    told_of = told(answer, limits, tuple(charges))
-    if isinstance(told_of, Exception):
-        raise told_of
-    return told_of
+    return _or_raise(told(answer, limits, tuple(charges)))
 
 
 def told(answer: list[int], limits: Sequence[Limit], charges: tuple[Charge, ...]) -> Decision | Exception:
-    """What the script's answer says: a decision, or what it is for the caller. Counts it."""
+    """What the script's answer says: a decision, or what it is for the caller. Counts it, but for a look without charges."""
     outcome = answer[0]
     if outcome in {_GRANTED, _REFUSED}:
         decision = _decision(answer, limits, charges)
-        tally.count(_granted if decision.granted else _refused)
+        if charges:
+            tally.count(_granted if decision.granted else _refused)
         return decision
     if outcome == _STALE:
         _stale.inc()
@@ -103,10 +101,13 @@ def peek(
         settle_now=False,
         month_to_date=month_to_date,
     )
-    if answer[0] == _STALE:
-        _stale.inc()
-        raise StaleCaller
-    return _decision(answer, limits, ())
+    return _or_raise(told(answer, limits, ()))
+
+
+def _or_raise(found: Decision | Exception) -> Decision:
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _ask(

@@ -70,6 +70,15 @@ def admit(admission: Admission) -> None:
     admission.corked = False
 
 
+def peek(*, subject: Subject, limits: tuple[Limit, ...], done: Callable[[Decision | Exception], None]) -> None:
+    """The state of these limits, as ``deciding.peek`` tells it; takes nothing."""
+    admit(
+        Admission(
+            subject=subject, limits=limits, charges=(), request_id="", hold_ttl_s=1.0, settle_now=False, done=done
+        )
+    )
+
+
 def settle(
     *,
     shard: int,

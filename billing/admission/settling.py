@@ -64,13 +64,14 @@ def parse_settled(reply: Sequence[int]) -> tuple[Settled, ...]:
     return tuple(Settled(answer) for answer in reply[:-1])
 
 
-def release(*, shard: int, tenant_id: int, hold_ids: Sequence[str], client: redis.Redis | None = None) -> int:
-    """Give back everything that holds took; returns how many were still held. Safe to repeat.
+def release(*, shard: int, tenant_id: int, hold_ids: Sequence[str], client: redis.Redis | None = None) -> list[str]:
+    """Give back everything that holds took; returns those that were still held. Safe to repeat.
 
     Settled holds stay settled. Also for holds whose admission failed: one that is still under way takes nothing when it
     arrives. Raises UNAVAILABLE when Redis fails; what was asked may be done then, so the holds must be voided.
     """
-    return _release(shard, tenant_id, hold_ids, client, reverses=False).count(_RELEASED)
+    answers = _release(shard, tenant_id, hold_ids, client, reverses=False)
+    return [hold_id for hold_id, answer in zip(hold_ids, answers, strict=True) if answer == _RELEASED]
 
 
 def void(*, shard: int, tenant_id: int, hold_ids: Sequence[str], client: redis.Redis | None = None) -> int:

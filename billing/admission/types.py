@@ -121,8 +121,13 @@ class Charge:
     model_requests: int = 1
 
     def __post_init__(self) -> None:
-        counts = (self.units, self.requests, self.model_requests)
-        if not self.hold_id or not 0 <= min(counts) <= max(counts) <= MAX_AMOUNT:
+        # Written out: this runs for every input.
+        if not (
+            self.hold_id
+            and 0 <= self.units <= MAX_AMOUNT
+            and 0 <= self.requests <= MAX_AMOUNT
+            and 0 <= self.model_requests <= MAX_AMOUNT
+        ):
             raise ValueError("a charge needs a hold id, and units and requests from 0 up")
 
 

@@ -69,13 +69,16 @@ class Batcher:
         if problem is not None:
             raise problem
 
-    def expected_wait_s(self, wanted: Sequence[tuple[ModelRef, int]], *, tenant_id: int, weight: int) -> float:
-        """Seconds until the answers of inputs that come now: a version and the tokens of its inputs each.
+    def expected_wait_s(
+        self, wanted: Sequence[tuple[ModelRef, int]], *, tenant_id: int, weight: int, doubt: float = 1.0
+    ) -> float:
+        """Seconds until the answers of inputs that come now: a version and the tokens of its inputs each. What comes before them
+        counts ``doubt`` times.
 
         0 while nothing is known of a version's speed or no worker lives, for then it cannot be known; and while nothing is under
         way, so that a speed which was mistaken is measured anew.
         """
-        return event_loop.call(partial(self._expected_wait_s, wanted, tenant_id, weight))
+        return event_loop.call(partial(self._expected_wait_s, wanted, tenant_id, weight, doubt))
 
     def stop(self) -> None:
         """Take nothing more; whatever waits fails as unavailable."""
@@ -163,8 +166,10 @@ class Batcher:
         self._timer = None
         self._send_next()
 
-    def _expected_wait_s(self, wanted: Sequence[tuple[ModelRef, int]], tenant_id: int, weight: int) -> float:
-        longest = 0.0
+    def _expected_wait_s(
+        self, wanted: Sequence[tuple[ModelRef, int]], tenant_id: int, weight: int, doubt: float
+    ) -> float:
+        longest, now = 0.0, clock.monotonic()
         for ref, tokens in wanted:
             found = self._pools.find(ref)
             if found is None:
@@ -172,15 +177,18 @@ class Batcher:
             pool, lane = found
             if not lane.token_s or not pool.capacity.workers or not pool.in_flight:
                 continue
+            own_s = tokens * lane.token_s
             wait = policy.expected_wait_s(
-                own_s=tokens * lane.token_s,
+                own_s=own_s,
                 tenant_id=tenant_id,
                 weight=weight,
                 backlogs=pool.backlogs(),
                 in_flight_s=pool.in_flight_s(),
                 workers=pool.capacity.workers,
+                busy_for_others=pool.served.busy_for_others(tenant_id, now),
             )
-            longest = max(longest, wait)
+            alone = own_s / pool.capacity.workers
+            longest = max(longest, alone + (wait - alone) * doubt)
         return longest
 
     # --- The loop's clock --------------------------------------------------------------------------------------------
@@ -257,10 +265,12 @@ class Batcher:
             return None
         if reply.error == TOO_LATE:
             return self._skip(sent)
+        now = clock.monotonic()
         if not sent.losses:
-            took_s = clock.monotonic() - sent.sent_at
-            sent.lane.learn(took_s=took_s, compute_s=reply.compute_s, tokens=sent.computed_tokens(reply))
-        self._pools.complete(sent)
+            tokens = sent.computed_tokens(reply)
+            sent.lane.learn(took_s=now - sent.sent_at, compute_s=reply.compute_s, tokens=tokens)
+        self._pools.serve(sent, reply.compute_s, now)
+        self._pools.complete(sent, now)
         if reply.error or len(reply.results) != len(sent.items):
             return partial(self._failed, sent, reply)
         return partial(answers.give, sent.items, reply)
@@ -277,7 +287,7 @@ class Batcher:
 
     def _skip(self, sent: InFlightBatch) -> Callable[[], None] | None:
         """Its deadline had passed when a worker came to it. Of one that was sent twice the other copy may still be answered."""
-        self._pools.complete(sent)
+        self._pools.complete(sent, clock.monotonic())
         if sent.losses > 0 and sent.priority is Priority.INTERACTIVE:
             self._given_up.add(sent)
             return None
@@ -285,7 +295,7 @@ class Batcher:
 
     def _finish(self, sent: InFlightBatch, *, reason: str) -> None:
         """The batch ends without an answer: what may go now goes, and its inputs fail."""
-        ended = self._pools.complete(sent)
+        ended = self._pools.complete(sent, clock.monotonic())
         # Not from here: what cannot be sent either would call this again, once for each batch of a long queue.
         event_loop.tell(self._send_next)
         if ended:
@@ -322,7 +332,7 @@ class Batcher:
         """Send each of its inputs by itself."""
         metrics.split.inc()
         logger.warning("batch %s was lost twice; its inputs are sent one by one", sent.message.batch_id)
-        alone = self._pools.split(sent, reply_to=self._transport.reply_to)
+        alone = self._pools.split(sent, clock.monotonic(), reply_to=self._transport.reply_to)
         if alone:
             self._given_up.add(sent)
         for each in alone:

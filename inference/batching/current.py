@@ -1,6 +1,7 @@
 """The batcher of this process, and computations that no call pays for."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 
 from django.conf import settings
@@ -31,11 +32,13 @@ def compute_unbilled(
     shard: int,
     deadline: float,
     truncate: int,
+    done: Callable[[WorkItem], None],
     priority: Priority = Priority.INTERACTIVE,
 ) -> WorkItem:
     """Queue one canonical input without a hold, a cache entry or a usage record: for shadows and rehearsals.
 
-    ``deadline`` is on the monotonic clock. Raises OVERLOADED or UNAVAILABLE where it cannot be queued.
+    ``deadline`` is on the monotonic clock. ``done`` gets the input on the event loop, once it has its answer or its failure.
+    Raises OVERLOADED or UNAVAILABLE where it cannot be queued.
     """
     work = WorkItem(
         payload=payload,
@@ -45,6 +48,7 @@ def compute_unbilled(
         priority=priority,
         truncate=truncate,
     )
+    work.when_done(done)
     batcher().submit([(ref, [work])])
     return work
 

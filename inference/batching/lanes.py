@@ -10,7 +10,7 @@ from inference.batching.messages import BatchMessage, BatchReply, ItemMessage
 from inference.batching.policy import Bounds, Waiting
 from inference.batching.work import WorkItem
 from inference.types import ModelRef, Priority
-from mlplatform.lib import clock
+from mlplatform.lib import clock, tally
 from mlplatform.lib.ids import hex_id
 
 _SMOOTHING: Final = 0.2
@@ -55,7 +55,7 @@ class Lane:
 
     def learn(self, *, took_s: float, compute_s: float, tokens: int) -> None:
         """A batch came back."""
-        self.seconds.observe(took_s)
+        tally.observe(self.seconds, took_s)
         self.batch_s = _smooth(self.batch_s, took_s)
         if compute_s > 0 and tokens > 0:
             # Sums that fade, not an average of quotients: a large batch tells more of the speed than a small one.
@@ -66,7 +66,8 @@ class Lane:
 
 @dataclass(slots=True, eq=False)
 class InFlightBatch:
-    """A batch that was sent and not answered yet. ``losses`` is how often no reply came in time."""
+    """A batch that was sent and not answered yet. ``losses`` is how often no reply came in time; ``begun_at`` is when a worker
+    took it up, as far as that is known, None while others are computed first. Times are on the monotonic clock."""
 
     lane: Lane
     items: Sequence[WorkItem]
@@ -74,6 +75,7 @@ class InFlightBatch:
     priority: Priority
     sent_at: float
     losses: int = 0
+    begun_at: float | None = None
     tokens: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -116,5 +118,5 @@ def dispatch(
             for item in items
         ],
     )
-    lane.sizes.observe(len(items))
+    tally.observe(lane.sizes, len(items))
     return InFlightBatch(lane, items, message, priority, sent_at=now, losses=losses)

@@ -11,7 +11,7 @@ The rules, which tests prove with hypothesis:
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -132,17 +132,29 @@ class Backlog:
 
 
 def expected_wait_s(
-    *, own_s: float, tenant_id: int, weight: int, backlogs: Iterable[Backlog], in_flight_s: float, workers: int
+    *,
+    own_s: float,
+    tenant_id: int,
+    weight: int,
+    backlogs: Collection[Backlog],
+    in_flight_s: float,
+    workers: int,
+    busy_for_others: float = 0.0,
 ) -> float:
     """How long an input that comes now will wait for its answer, its own computing included.
 
     ``own_s`` is its computing time, ``in_flight_s`` that of batches which were sent and cannot be overtaken. Tenants are
-    served in turns by weight, so of another's backlog only as much comes first as its weight earns until ours is done.
+    served in turns by weight, so of another's backlog only as much comes first as its weight earns until ours is done. Behind a
+    long backlog of its own the tenant also meets what others ask for meanwhile: ``busy_for_others`` workers compute for them, by
+    what they got lately, but never more than their weights earn.
     """
+    workers, weight = max(1, workers), max(1, weight)
     mine = own_s + sum(each.seconds for each in backlogs if each.tenant_id == tenant_id)
-    rounds = mine / max(1, weight)
-    others = sum(min(each.seconds, rounds * max(1, each.weight)) for each in backlogs if each.tenant_id != tenant_id)
-    return (mine + others + in_flight_s) / max(1, workers)
+    others = [each for each in backlogs if each.tenant_id != tenant_id]
+    ahead = sum(min(each.seconds, mine / weight * max(1, each.weight)) for each in others)
+    earned = workers * weight / (weight + sum(max(1, each.weight) for each in others))
+    left = max(earned, workers - busy_for_others)
+    return in_flight_s / workers + max((mine + ahead) / workers, mine / left)
 
 
 def size_of(payload: bytes, *, text: bool) -> int:

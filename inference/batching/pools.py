@@ -10,6 +10,7 @@ from inference.batching import policy
 from inference.batching.fair_queue import FairQueue, Totals
 from inference.batching.lanes import InFlightBatch, Lane, dispatch
 from inference.batching.policy import Backlog
+from inference.batching.served import Served
 from inference.batching.work import WorkItem
 from inference.fleet.workers import Capacity
 from inference.types import ModelRef, Priority
@@ -33,6 +34,7 @@ class PoolState:
     lanes: dict[tuple[int, str], Lane] = field(default_factory=dict)
     in_flight: dict[str, InFlightBatch] = field(default_factory=dict)
     others_waiting: int = 0
+    served: Served = field(default_factory=Served)
     _seen: OrderedDict[int, float] = field(default_factory=OrderedDict)
     _waiting: dict[Priority, set[Lane]] = field(default_factory=lambda: {each: set() for each in Priority})
     """The lanes in which something waits, and some in which nothing waits any more: :meth:`in_turn` drops those."""
@@ -65,9 +67,25 @@ class PoolState:
         workers = max(1, self.capacity.workers)
         ahead_in_s = 0.0
         if competing and len(self.in_flight) >= workers:
-            free_at = min(sent.sent_at + sent.left_s for sent in self.in_flight.values())
+            free_at = min((begun_at + sent.left_s for sent, begun_at in self._begun()), default=now)
             ahead_in_s = max(0.0, free_at - _AHEAD_S - now)
         return policy.Pool(workers, per_worker, len(self.in_flight), self.others_waiting, ahead_in_s)
+
+    def begin_batches(self, now: float) -> None:
+        """Free workers take up the batches that were sent first."""
+        free = max(1, self.capacity.workers) - sum(1 for _ in self._begun())
+        for sent in self.in_flight.values():
+            if free <= 0:
+                return
+            if sent.begun_at is None:
+                sent.begun_at = now
+                free -= 1
+
+    def _begun(self) -> Iterator[tuple[InFlightBatch, float]]:
+        """The batches that workers compute, and since when."""
+        for sent in self.in_flight.values():
+            if sent.begun_at is not None:
+                yield sent, sent.begun_at
 
     @property
     def waits(self) -> bool:
@@ -178,17 +196,33 @@ class Pools:
 
     def add(self, sent: InFlightBatch) -> None:
         """The batch is on its way from now on, in the pool of its lane."""
-        self._pools[sent.lane.ref.pool].in_flight[sent.message.batch_id] = sent
+        pool = self._pools[sent.lane.ref.pool]
+        pool.in_flight[sent.message.batch_id] = sent
+        pool.begin_batches(sent.sent_at)
 
-    def complete(self, sent: InFlightBatch) -> bool:
+    def serve(self, sent: InFlightBatch, compute_s: float, now: float) -> None:
+        """A worker computed the batch for so many seconds, of which each tenant in it has a part."""
+        pool = self._pools.get(sent.lane.ref.pool)
+        if pool is None or sent.priority is not Priority.INTERACTIVE:
+            return
+        token_s = compute_s / max(1, sent.tokens)
+        got: dict[int, float] = {}
+        for item in sent.items:
+            got[item.hold.tenant_id] = got.get(item.hold.tenant_id, 0.0) + item.size * token_s
+        pool.served.add(got, now)
+
+    def complete(self, sent: InFlightBatch, now: float) -> bool:
         """The batch is over; False if it was before."""
         pool = self._pools.get(sent.lane.ref.pool)
-        return pool is not None and pool.in_flight.pop(sent.message.batch_id, None) is not None
+        if pool is None or pool.in_flight.pop(sent.message.batch_id, None) is None:
+            return False
+        pool.begin_batches(now)
+        return True
 
-    def split(self, sent: InFlightBatch, *, reply_to: str) -> list[InFlightBatch]:
+    def split(self, sent: InFlightBatch, now: float, *, reply_to: str) -> list[InFlightBatch]:
         """The batch is over; those of its inputs for which a call waits are on their way as batches of one. None of them are
         if it was over before."""
-        if not self.complete(sent):
+        if not self.complete(sent, now):
             return []
         lane, priority, losses = sent.lane, sent.priority, sent.losses
         alone = [dispatch(lane, [item], priority, reply_to=reply_to, losses=losses) for item in sent.wanted]

@@ -1,13 +1,11 @@
-"""One input on its way through a batch, and the wait for its answer."""
+"""One input on its way through a batch, and what waits for its answer."""
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.types import REFUSE, Priority, TextLength
 from mlplatform.lib import clock
-from mlplatform.lib.cancellation import Cancellation
 from mlplatform.lib.errors import PlatformError
 
 logger = logging.getLogger(__name__)
@@ -25,15 +23,9 @@ class Hold:
     shard: int
 
 
-def _shut() -> threading.Lock:
-    gate = threading.Lock()
-    gate.acquire()
-    return gate
-
-
 @dataclass(eq=False, slots=True)
 class WorkItem:
-    """One input that waits to be computed.
+    """One input that waits to be computed; it belongs to the event loop's thread.
 
     ``payload`` is the canonical input; ``cache_key`` is empty when the answer must not be kept; ``deadline`` is on the
     monotonic clock. ``weight`` is the tenant's share of busy workers, ``size`` what the input costs in tokens, or 1 for
@@ -57,63 +49,42 @@ class WorkItem:
     _waiters: int = 1
     _unpaid: bool = False
     _done: bool = False
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    # Shut until the answer is there. An Event, which is a Condition with a list, takes ten times as long to make.
-    _gate: threading.Lock = field(default_factory=_shut)
-    _watchers: list[threading.Event] = field(default_factory=list)
     _callbacks: list[Callable[["WorkItem"], None]] = field(default_factory=list)
 
     def join(self, deadline: float) -> bool:
         """Wait for this item too, for an equal input; False if all waiters have left it or it failed."""
-        with self._lock:
-            if self._waiters == 0 or (self._done and self.scores is None):
-                return False
-            self._waiters += 1
-            self.deadline = max(self.deadline, deadline)
-            return True
+        if self._waiters == 0 or (self._done and self.scores is None):
+            return False
+        self._waiters += 1
+        self.deadline = max(self.deadline, deadline)
+        return True
 
     def leave(self, *, unpaid: bool = False) -> None:
         """One waiter gives up; ``unpaid`` when its hold was to pay for the computation and was given back."""
-        with self._lock:
-            self._waiters -= 1
-            self._unpaid = self._unpaid or unpaid
+        self._waiters -= 1
+        self._unpaid = self._unpaid or unpaid
 
     def claim_charge(self) -> bool:
         """Whether the asking call must pay for the computation, because the call that began it has left; true once."""
-        with self._lock:
-            taken, self._unpaid = self._unpaid, False
-            return taken
+        taken, self._unpaid = self._unpaid, False
+        return taken
 
     @property
     def abandoned(self) -> bool:
+        """Whether no call waits for it any more."""
         return self._waiters <= 0 or self._done
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has its answer or its failure."""
+        return self._done
+
     def when_done(self, callback: Callable[["WorkItem"], None]) -> None:
-        """Call ``callback`` with this item once it has its answer or its failure; at once if it has.
-
-        It runs on the thread that reads replies, so it must be quick; what it raises is logged.
-        """
-        with self._lock:
-            if not self._done:
-                self._callbacks.append(callback)
-                return
-        self._tell(callback)
-
-    def wait(self, deadline: float, cancellation: Cancellation | None = None) -> bool:
-        """Block until the answer is there; False when the deadline passed or the caller took the call back first."""
-        if cancellation is None:
-            return self._pass_gate(max(0.0, deadline - clock.monotonic()))
-        with self._lock:
-            if not self._done:
-                self._watchers.append(cancellation.changed)
-        while not self._done:
-            left = deadline - clock.monotonic()
-            if left <= 0 or cancellation.canceled:
-                return False
-            cancellation.changed.wait(left)
-            # Cleared before the next look: what happens from here on sets it again.
-            cancellation.changed.clear()
-        return True
+        """Call ``callback`` with this item once it has its answer or its failure; at once if it has. What it raises is logged."""
+        if self._done:
+            self._tell(callback)
+        else:
+            self._callbacks.append(callback)
 
     def succeed(self, scores: bytes, length: TextLength | None = None) -> None:
         """Give the answer to every call that waits, with the length of an input that was cut; the first call counts."""
@@ -128,17 +99,12 @@ class WorkItem:
         self._end(None, None, length)
 
     def _end(self, scores: bytes | None, error: PlatformError | None, length: TextLength | None) -> None:
-        with self._lock:
-            if self._done:
-                return
-            self.scores, self.error, self.length = scores, error, length
-            self._done = True
-        self._gate.release()
+        if self._done:
+            return
+        self.scores, self.error, self.length = scores, error, length
+        self._done = True
         # Let go of what waited: it knows this item, and a circle would outlive both.
-        watchers, callbacks = self._watchers, self._callbacks
-        self._watchers, self._callbacks = [], []
-        for watcher in watchers:
-            watcher.set()
+        callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             self._tell(callback)
 
@@ -147,9 +113,3 @@ class WorkItem:
             callback(self)
         except Exception:
             logger.exception("a callback of an answered input failed")
-
-    def _pass_gate(self, seconds: float) -> bool:
-        if not self._gate.acquire(timeout=seconds):
-            return False
-        self._gate.release()  # for the next waiter
-        return True

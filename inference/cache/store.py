@@ -9,9 +9,8 @@ their text is too long; a text that was read whole answers both. Only what is un
 """
 
 import struct
-import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -19,7 +18,6 @@ from typing import Final
 from django.conf import settings
 from prometheus_client import Counter
 
-from billing.admission import connection
 from inference.types import REFUSE, ModelRef, TextLength
 from mlplatform.lib import clock, redis, tally
 
@@ -37,7 +35,7 @@ _lookups = Counter("mlplatform_cache_lookups_total", "Looks into the prediction 
 _failures = Counter(
     "mlplatform_cache_failures_total", "Calls of the cache Redis that failed and counted as a miss.", ["call"]
 )
-local_hit = _lookups.labels("process", "hit")
+_local_hit = _lookups.labels("process", "hit")
 _remote_hit = _lookups.labels("redis", "hit")
 _missed = _lookups.labels("redis", "miss")
 
@@ -57,43 +55,39 @@ class Entry:
 
 
 class LocalCache:
-    """The most recently used answers of this process, bounded by bytes; thread-safe."""
+    """The most recently used answers of this process, bounded by bytes; it belongs to the event loop's thread."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self.bytes = 0
-        self._lock = threading.Lock()
         self._entries: OrderedDict[bytes, Entry] = OrderedDict()
 
     def get(self, key: bytes) -> Entry | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return None
-            if entry.expires_at <= clock.now().timestamp():
-                self._drop(key)
-                return None
-            self._entries.move_to_end(key)
-            return entry
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.expires_at <= clock.now().timestamp():
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry
 
     def put(self, key: bytes, entry: Entry) -> None:
-        with self._lock:
-            if key in self._entries:
-                self._drop(key)
-            if len(entry.scores) + OVERHEAD_BYTES > self._max_bytes:
-                return  # It would drive out everything else and then not fit itself.
-            self._entries[key] = entry
-            self.bytes += len(entry.scores) + OVERHEAD_BYTES
-            while self.bytes > self._max_bytes:
-                self._drop(next(iter(self._entries)))
+        if key in self._entries:
+            self._drop(key)
+        if len(entry.scores) + OVERHEAD_BYTES > self._max_bytes:
+            return  # It would drive out everything else and then not fit itself.
+        self._entries[key] = entry
+        self.bytes += len(entry.scores) + OVERHEAD_BYTES
+        while self.bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def clear(self) -> None:
-        with self._lock:
-            self._entries.clear()
-            self.bytes = 0
+        self._entries.clear()
+        self.bytes = 0
 
     def _drop(self, key: bytes) -> None:
         self.bytes -= len(self._entries.pop(key).scores) + OVERHEAD_BYTES
@@ -137,32 +131,12 @@ def forget() -> None:
     local.clear()
 
 
-def get_many(keys: Sequence[bytes]) -> dict[bytes, Entry]:
-    """The answers at hand, by key; at most one round trip, and none when this process has them all."""
-    found: dict[bytes, Entry] = {}
-    missing: list[bytes] = []
-    for key in keys:
-        entry = local.get(key)
-        if entry is None:
-            missing.append(key)
-        else:
-            tally.count(local_hit)
-            found[key] = entry
-    if missing:
-        for key, entry in _get_remote(missing).items():
-            local.put(key, entry)
-            found[key] = entry
-    return found
-
-
-def _get_remote(keys: Sequence[bytes]) -> dict[bytes, Entry]:
-    try:
-        values = connection.command(redis.cache(), "MGET", *(ENTRY + key for key in keys))
-    except redis.FAILURES:
-        failed("get")
-        return {}
-    entries = {key: received(value) for key, value in zip(keys, values, strict=True)}
-    return {key: entry for key, entry in entries.items() if entry is not None}
+def at_hand(key: bytes) -> Entry | None:
+    """The answer that this process has, which is counted; of the event loop."""
+    entry = local.get(key)
+    if entry is not None:
+        tally.count(_local_hit)
+    return entry
 
 
 def received(value: bytes | str | None) -> Entry | None:

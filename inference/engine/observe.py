@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from billing.admission import Subject
@@ -26,37 +26,34 @@ _OF_THE_MODEL: Final = frozenset(
 def note(
     subject: Subject,
     context: CallContext,
-    prepared: Sequence[Prepared | PlatformError],
-    outcomes: Mapping[str, bytes | PlatformError],
+    items: Sequence[Prepared],
     *,
     started: float,
     now: LiveVersions,
 ) -> None:
     """Count what was computed of models with a running canary, and mirror inputs of those with a shadow.
 
-    ``outcomes`` are scores or problems by hold id, ``started`` the call's beginning on the monotonic clock, ``now`` what was
+    ``items`` are those that were admitted, ``started`` is the call's beginning on the monotonic clock, ``now`` what was
     served then. Without a rollout it costs two look-ups. What a cache or an equal computation answered tells nothing of a
     version.
     """
     try:
         if now.canaries or now.shadows:
-            computed = [one for one in prepared if isinstance(one, Prepared) and one.settled_by_worker]
+            computed = [item for item in items if item.settled_by_worker]
             if now.canaries and not (context.cancellation is not None and context.cancellation.canceled):
-                alone = len(prepared) == 1
-                _count(now, computed, outcomes, ms=(clock.monotonic() - started) * 1000 if alone else None)
+                alone = len(items) == 1
+                _count(now, computed, ms=(clock.monotonic() - started) * 1000 if alone else None)
             if now.shadows:
-                _mirror(now, subject, computed, outcomes)
+                _mirror(now, subject, computed)
     except Exception:
         # The call is answered and paid: what goes wrong here is no problem of the customer's.
         logger.exception("a call could not be observed for the rollouts")
 
 
-def _count(
-    now: LiveVersions, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError], *, ms: float | None
-) -> None:
+def _count(now: LiveVersions, computed: Iterable[Prepared], *, ms: float | None) -> None:
     """``ms`` is the time of a call of one input. That of many says how many there were, and tenants differ in that."""
     for item in computed:
-        canary, outcome = now.canaries.get(item.ref.qualified_name), outcomes.get(item.hold_id)
+        canary, outcome = now.canaries.get(item.ref.qualified_name), item.outcome
         if canary is None or outcome is None:
             continue
         if item.ref.version_id == canary.candidate.version_id:
@@ -72,11 +69,9 @@ def _count(
             counting.add(canary.rollout_id, arm, {CALLS: 1, ERRORS: 1})
 
 
-def _mirror(
-    now: LiveVersions, subject: Subject, computed: Iterable[Prepared], outcomes: Mapping[str, bytes | PlatformError]
-) -> None:
+def _mirror(now: LiveVersions, subject: Subject, computed: Iterable[Prepared]) -> None:
     for item in computed:
-        trial, scores = now.shadows.get(item.ref.qualified_name), outcomes.get(item.hold_id)
+        trial, scores = now.shadows.get(item.ref.qualified_name), item.outcome
         if trial is None or not item.ref.live or not isinstance(scores, bytes):
             continue
         if random.random() * 100 >= trial.percent:  # noqa: S311 - a sample, no secret

@@ -5,7 +5,6 @@ the order of their arrival. So some threads are always left free, and a tenant a
 call: at once and uncharged.
 """
 
-import threading
 from functools import lru_cache
 from typing import Final
 
@@ -21,39 +20,39 @@ _refused = Counter("mlplatform_calls_refused_total", "Calls refused because too 
 
 
 class Permits:
-    """Places for calls that wait, ``total`` of them; the last quarter is for tenants below their share."""
+    """Places for calls that wait, ``total`` of them; the last quarter is for tenants below their share.
+
+    They belong to the event loop's thread.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = max(1, total)
         self._free_for_all = max(1, int(self.total * (1 - _LEFT_FOR_OTHERS)))
-        self._lock = threading.Lock()
         self._used = 0
         self._taken: dict[int, int] = {}
         self._weights: dict[int, int] = {}
 
     def take(self, tenant_id: int, *, weight: int) -> None:
         """One place until :meth:`give`. Raises OVERLOADED where there is none for this tenant."""
-        with self._lock:
-            if not self._may(tenant_id, weight):
-                _refused.inc()
-                raise PlatformError(
-                    ErrorKind.OVERLOADED,
-                    "As many calls as can be answered soon wait already; nothing was charged.",
-                    retry_after_s=1.0,
-                )
-            self._used += 1
-            self._taken[tenant_id] = self._taken.get(tenant_id, 0) + 1
-            self._weights[tenant_id] = weight
-            WAITING.set(self._used)
+        if not self._may(tenant_id, weight):
+            _refused.inc()
+            raise PlatformError(
+                ErrorKind.OVERLOADED,
+                "As many calls as can be answered soon wait already; nothing was charged.",
+                retry_after_s=1.0,
+            )
+        self._used += 1
+        self._taken[tenant_id] = self._taken.get(tenant_id, 0) + 1
+        self._weights[tenant_id] = weight
+        WAITING.set(self._used)
 
     def give(self, tenant_id: int) -> None:
         """The call waits no longer."""
-        with self._lock:
-            self._used -= 1
-            self._taken[tenant_id] -= 1
-            if not self._taken[tenant_id]:
-                del self._taken[tenant_id], self._weights[tenant_id]
-            WAITING.set(self._used)
+        self._used -= 1
+        self._taken[tenant_id] -= 1
+        if not self._taken[tenant_id]:
+            del self._taken[tenant_id], self._weights[tenant_id]
+        WAITING.set(self._used)
 
     def _may(self, tenant_id: int, weight: int) -> bool:
         if self._used < self._free_for_all:

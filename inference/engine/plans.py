@@ -11,7 +11,7 @@ from billing import contracts, pricing
 from billing.admission import Limit
 from billing.contracts import Contract
 from billing.pricing import Tariff
-from inference.engine.preparing import Prepared, prepared_of, require_labels_unasked
+from inference.engine.preparing import Encoded, encoded_of, require_labels_unasked
 from inference.registry import live, names
 from inference.registry.live import LiveVersions
 from inference.types import ModelRef, PredictRequest
@@ -71,11 +71,11 @@ class CallerPlan:
             found = self._models[name] = self._look(name, operation)
         return found  # type: ignore[return-value]
 
-    def prepare(self, request: PredictRequest, model: ModelPlan) -> Prepared:
-        """The request, as far as memory tells. Raises INVALID_INPUT."""
+    def encode(self, request: PredictRequest, model: ModelPlan) -> Encoded:
+        """The request as the model reads it. Raises INVALID_INPUT."""
         if model.ref.is_embedding:
             require_labels_unasked(model.ref, request)
-        return prepared_of(request, model.ref, model.tariff, tenant_id=self.caller.tenant_id)
+        return encoded_of(request, model.ref, tenant_id=self.caller.tenant_id)
 
     def _look(self, name: str, operation: str) -> ModelPlan | None:
         caller = self.caller

@@ -1,15 +1,15 @@
-"""From a request to an input that may be admitted: resolve the model, canonicalise, look into the cache, price."""
+"""From a request to an input that may be admitted, as far as memory tells: resolve the model, canonicalise, price."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from billing import pricing
 from billing.contracts import Contract
 from billing.pricing import Tariff
 from inference.batching import policy
-from inference.cache import single_flight, store
+from inference.cache import store
 from inference.cache.waiters import SharedWork
-from inference.engine.undo import Undo
 from inference.inputs import canonical, pixel_budget
 from inference.inputs.truncation import too_long
 from inference.registry import names, versions
@@ -23,7 +23,7 @@ from tenants.deprecations.rules import Deprecation
 
 @dataclass(slots=True)
 class Prepared:
-    """An input that may be admitted: its model, canonical bytes, and the answer or the equal computation at hand.
+    """An input that may be admitted: its model, canonical bytes, the answer or the equal computation at hand, and its outcome.
 
     ``units`` is what is held, ``full_units`` what it costs when it is computed. An input that joins a computation holds the
     whole price too and costs the cached one in the end, unless the call that began it has left: one call pays for what was
@@ -47,6 +47,16 @@ class Prepared:
     length: TextLength | None = None
     """Of a text that was cut, once it is answered."""
     left: bool = False
+    work: SharedWork | None = None
+    """Its own computation; an equal one that it waits for is ``joined``."""
+    outcome: bytes | PlatformError | None = None
+    """Scores as float32 bytes, or its problem; None until it has one, and where the call has a problem as a whole."""
+
+    def begin_anew(self) -> None:
+        """Be as it was prepared."""
+        self.entry = self.joined = self.work = self.outcome = None
+        self.left = self.claimed_charge = False
+        self.units = self.full_units
 
     def leave(self) -> None:
         """Wait no longer for the equal computation, if there is one; safe to repeat."""
@@ -62,7 +72,7 @@ class Prepared:
     @property
     def is_packed(self) -> bool:
         """Whether it is an image that must be unpacked before it is computed."""
-        return bool(canonical.pixels_of(self.payload, field=self.field))
+        return canonical.is_packed(self.payload)
 
     @property
     def size(self) -> int:
@@ -76,12 +86,9 @@ class Prepared:
         return f"{self.request.path}{self.request.field}"
 
     def unpacked(self, *, contract: Contract, until: float) -> bytes:
-        """The canonical bytes, an image's now. Raises INVALID_INPUT for a damaged image, TOO_MANY_ATTEMPTS where no
-        pixels are left, and TIMEOUT ``until`` when (monotonic clock) none could be unpacked."""
-        pixels = canonical.pixels_of(self.payload, field=self.field)
-        if not pixels:
-            return self.payload
-        pixel_budget.take(contract, pixels, field=self.field)
+        """The canonical bytes of an image. Raises INVALID_INPUT for a damaged one, TOO_MANY_ATTEMPTS where no pixels are left,
+        and TIMEOUT ``until`` when (monotonic clock) none could be unpacked."""
+        pixel_budget.take(contract, canonical.pixels_of(self.payload, field=self.field), field=self.field)
         return canonical.unpacked(self.ref.input_schema, self.payload, field=self.field, until=until)
 
     def refused(self, length: TextLength) -> PlatformError:
@@ -99,85 +106,72 @@ class Prepared:
         return self.entry is None and self.joined is None
 
 
-def prepare(
-    caller: Caller, requests: Sequence[PredictRequest], context: CallContext, deadline: float, undo: Undo
-) -> list[Prepared | PlatformError]:
-    """Each request ready to be admitted, or its problem, in order. ``undo`` leaves the computations that were joined."""
-    encoded: list[tuple[ModelRef, bytes, int, bytes, Deprecation | None] | PlatformError] = []
+def prepare(caller: Caller, requests: Sequence[PredictRequest], context: CallContext) -> list[Prepared | PlatformError]:
+    """Each request of a call ready for the waves, or its problem, in order. Models and prices are looked up once."""
     resolved: dict[str, ModelRef] = {}
+    prices: dict[str, Tariff] = {}
     pixels = 0
+    prepared: list[Prepared | PlatformError] = []
     for request in requests:
         try:
             ref, deprecation = _resolve_once(caller, request, context.request_id, resolved)
-            field = f"{request.path}{request.field}"
-            payload = canonical.sent(ref.input_schema, request.input, field=field)
-            pixels += canonical.pixels_of(payload, field=field)
-            pixel_budget.require_for_call(pixels, field=field)
-            truncate = _truncate(ref, request)
-            key = canonical.cache_key(ref, payload, tenant_id=caller.tenant_id, truncate=truncate)
-            encoded.append((ref, payload, truncate, key, deprecation))
-        except PlatformError as problem:
-            encoded.append(problem)
-    wanted = [item[3] for item in encoded if not isinstance(item, PlatformError) and item[0].cache_ttl_s]
-    entries = store.get_many(wanted) if context.cache.read else {}
-    if context.cache.max_age_s is not None:
-        entries = {key: entry for key, entry in entries.items() if context.cache.fresh(entry)}
-    prepared: list[Prepared | PlatformError] = []
-    prices: dict[str, Tariff] = {}
-    for request, item in zip(requests, encoded, strict=True):
-        if isinstance(item, PlatformError):
+            price = prices.get(ref.qualified_name)
+            if price is None:
+                price = prices[ref.qualified_name] = _price(ref, context)
+            item = prepared_of(request, ref, price, tenant_id=caller.tenant_id, deprecation=deprecation)
+            pixels += canonical.pixels_of(item.payload, field=item.field)
+            pixel_budget.require_for_call(pixels, field=item.field)
             prepared.append(item)
-            continue
-        ref, payload, truncate, key, deprecation = item
-        try:
-            entry = answering(entries.get(key), ref, request)
         except PlatformError as problem:
             prepared.append(problem)
-            continue
-        if entry is None and context.cache.only_if_cached:
-            prepared.append(not_cached(request))
-            continue
-        price = prices.get(ref.qualified_name)
-        if price is None:
-            tariff = (
-                pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
-            )
-            price = prices[ref.qualified_name] = tariff
-        joined = None
-        if entry is None and context.cache.read:
-            joined = single_flight.join(store.lease_key(key, truncate), deadline)
-        full, cached = price.per_input, price.cached_per_input
-        units = full if entry is None else cached
-        ready = Prepared(
-            request, ref, payload, key, entry, joined, hex_id(), units, cached, full, deprecation, truncate=truncate
-        )
-        if joined is not None:
-            undo.callback(ready.leave)
-        prepared.append(ready)
     return prepared
 
 
 def prepare_single(caller: Caller, request: PredictRequest, context: CallContext) -> Prepared:
-    """The request of a call of one input, as far as memory tells: neither cache nor computations under way were asked.
+    """The request of a call of one input ready for the waves. Raises NOT_FOUND, INVALID_INPUT or ``Ended``."""
+    (item,) = prepare(caller, (request,), context)
+    if isinstance(item, PlatformError):
+        raise item
+    return item
 
-    Raises NOT_FOUND, INVALID_INPUT or ``Ended``.
-    """
-    ref, deprecation = resolve(caller, request, context.request_id)
-    price = pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
-    return prepared_of(request, ref, price, tenant_id=caller.tenant_id, deprecation=deprecation)
+
+class Encoded(NamedTuple):
+    """A request as the version that answers it reads it; the same for every call with an equal body."""
+
+    request: PredictRequest
+    ref: ModelRef
+    payload: bytes
+    key: bytes
+    truncate: int
 
 
 def prepared_of(
     request: PredictRequest, ref: ModelRef, price: Tariff, *, tenant_id: int, deprecation: Deprecation | None = None
 ) -> Prepared:
     """The request of a version that is found already. Raises INVALID_INPUT."""
+    return ready_to_admit(encoded_of(request, ref, tenant_id=tenant_id), price, deprecation)
+
+
+def encoded_of(request: PredictRequest, ref: ModelRef, *, tenant_id: int) -> Encoded:
+    """The request of a version that is found already. Raises INVALID_INPUT."""
     payload = canonical.sent(ref.input_schema, request.input, field=f"{request.path}{request.field}")
     truncate = _truncate(ref, request)
-    key = canonical.cache_key(ref, payload, tenant_id=tenant_id, truncate=truncate)
+    return Encoded(
+        request, ref, payload, canonical.cache_key(ref, payload, tenant_id=tenant_id, truncate=truncate), truncate
+    )
+
+
+def ready_to_admit(encoded: Encoded, price: Tariff, deprecation: Deprecation | None = None) -> Prepared:
+    """An input of a call of its own, with a fresh id."""
+    request, ref, payload, key, truncate = encoded
     full, cached = price.per_input, price.cached_per_input
     return Prepared(
         request, ref, payload, key, None, None, hex_id(), full, cached, full, deprecation, truncate=truncate
     )
+
+
+def _price(ref: ModelRef, context: CallContext) -> Tariff:
+    return pricing.FREE if context.free else pricing.tariff(operation=context.operation, model=ref.qualified_name)
 
 
 def _truncate(ref: ModelRef, request: PredictRequest) -> int:

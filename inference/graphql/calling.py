@@ -7,7 +7,7 @@ from billing.models import Operation
 from inference.calls import context as call_context
 from inference.calls import deprecated_use
 from inference.engine import predict as prediction
-from inference.engine.predict import Answer, Singles, Started
+from inference.engine.predict import Answer, Started
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib.deferred import Loader
 from mlplatform.lib.errors import PlatformError
@@ -55,7 +55,7 @@ class PredictionLoader(Loader[SingleCall | BatchCall, list[Result]]):
             if isinstance(key, BatchCall):
                 context = replace(context_of(self.call, Operation.BATCH), request_id=key.call_id)
                 groups.append(([key], [*key.requests], context, False))
-        started: list[tuple[list[SingleCall | BatchCall], list[PredictRequest], Started | Singles]] = []
+        started: list[tuple[list[SingleCall | BatchCall], list[PredictRequest], Started]] = []
         for members, requests, context, separate in groups:
             try:
                 begin = prediction.begin_each if separate else prediction.begin
@@ -72,16 +72,16 @@ class PredictionLoader(Loader[SingleCall | BatchCall, list[Result]]):
         return values
 
     def _finish(
-        self, members: list[SingleCall | BatchCall], requests: list[PredictRequest], begun: Started | Singles
+        self, members: list[SingleCall | BatchCall], requests: list[PredictRequest], begun: Started
     ) -> Mapping[SingleCall | BatchCall, list[Result] | Exception]:
         try:
             answer = begun.finish()
         except Exception as error:  # noqa: BLE001 - handed on; the others must be finished too
             return dict.fromkeys(members, error)
         note(self.call, answer, requests)
-        if isinstance(begun, Singles):
-            return {member: [result] for member, result in zip(members, answer.results, strict=True)}
-        return {members[0]: list(answer.results)}
+        if isinstance(members[0], BatchCall):
+            return {members[0]: list(answer.results)}
+        return {member: [result] for member, result in zip(members, answer.results, strict=True)}
 
 
 def context_of(call: GraphQLCall, operation: Operation) -> CallContext:

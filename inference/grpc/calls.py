@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import unquote
 
-import grpc
 from django.conf import settings
 
 from billing import charging, documents_only
@@ -23,7 +22,8 @@ from billing.http import limit_headers
 from billing.models import Operation
 from inference.calls import context as call_context
 from inference.engine.predict import Answer
-from inference.grpc import first_metadata, statuses
+from inference.grpc import statuses
+from inference.grpc.exchange import Exchange
 from inference.types import CachePolicy, CallContext
 from mlplatform.lib import ids, tracing
 from mlplatform.lib.cancellation import Cancellation
@@ -64,7 +64,7 @@ class CallInfo:
     begun: bool = False
     """Whether the initial metadata went out, as it does before the first answer of a stream."""
 
-    def context(self, operation: Operation, api_version: str = "grpc") -> CallContext:
+    def context(self, operation: Operation, api_version: str = "grpc", *, holds_thread: bool = True) -> CallContext:
         """What ``inference.engine.predict`` wants to know of the call as a whole."""
         return CallContext(
             request_id=self.request_id,
@@ -74,6 +74,7 @@ class CallInfo:
             timeout_s=self.timeout_s,
             cache=self.cache,
             cancellation=self.cancellation,
+            holds_thread=holds_thread,
         )
 
     def note(self, answer: Answer) -> None:
@@ -92,7 +93,7 @@ Handler = Callable[[Caller, CallInfo], T]
 """``handle(caller, info)`` gives the message, or raises a problem. It may be called twice, with a fresh caller."""
 
 
-def answer_unary(context: grpc.ServicerContext, handle: Handler[T]) -> T:
+def answer_unary(context: Exchange, handle: Handler[T]) -> T:
     """Run a handler as the caller of a unary call; a problem becomes its status."""
     info = info_of(context)
     headers: dict[str, str] = {}
@@ -114,7 +115,7 @@ def answer_unary(context: grpc.ServicerContext, handle: Handler[T]) -> T:
         message = as_caller(info, work)
     except Exception as error:  # noqa: BLE001 - each exception has its status; unexpected ones are logged there
         fail(context, error, info, headers)
-    first_metadata.send(context, tuple(headers.items()))
+    context.send_initial_metadata(tuple(headers.items()))
     return message
 
 
@@ -136,7 +137,7 @@ def secret_of(info: CallInfo) -> str:
     )
 
 
-def info_of(context: grpc.ServicerContext) -> CallInfo:
+def info_of(context: Exchange) -> CallInfo:
     """Read the metadata, the deadline and the address of a call, name it on log lines, and listen for its cancellation."""
     metadata = _metadata(context.invocation_metadata())
     request_id = ids.request_id(metadata.get("x-request-id"))
@@ -158,43 +159,45 @@ def info_of(context: grpc.ServicerContext) -> CallInfo:
     )
 
 
-def timeout_of(context: grpc.ServicerContext) -> float:
+def timeout_of(context: Exchange) -> float:
     """Seconds until the deadline; at least a millisecond, so that what is late ends as such."""
     remaining = context.time_remaining()
     most: float = settings.PREDICT_TIMEOUT_S
-    # grpcio says "no deadline" with None, or with one that is centuries away.
     return most if remaining is None else min(most, max(remaining, _LEAST_S))
 
 
 def answer_headers(caller: Caller, info: CallInfo) -> dict[str, str]:
     """What REST says in headers, lower-case, for the initial metadata of an answer."""
     decision = info.decision or _peek(caller)
-    return _headers(info, limit_headers.of(decision), deprecation_headers.of(*info.deprecations, path=""))
+    return _headers(info, limit_headers.of(decision), _deprecated(info.deprecations))
 
 
 def end_headers(info: CallInfo) -> dict[str, str]:
     """The same after the last answer of a stream. The limits are those after its last admission; a stream without one has
     told them at its beginning, and is not failed at its end because they cannot be read again."""
-    limits = limit_headers.of(info.decision) if info.decision is not None else {}
-    return _headers(info, limits, deprecation_headers.of(*info.deprecations, path=""))
+    return _headers(info, _limits_of(info.decision), _deprecated(info.deprecations))
 
 
 def after_problem(error: PlatformError, caller: Caller, info: CallInfo) -> dict[str, str]:
     """The same beside a problem; a state Redis that is away must not hide the problem behind its own."""
-    decision = error.decision if isinstance(error, Refused) else info.decision
-    if decision is None and error.kind not in {ErrorKind.UNAVAILABLE, ErrorKind.UNAUTHENTICATED}:
+    is_told = isinstance(error, Refused) or info.decision is not None
+    if not is_told and error.kind not in {ErrorKind.UNAVAILABLE, ErrorKind.UNAUTHENTICATED}:
         try:
-            decision = _peek(caller)
+            info.decision = _peek(caller)
         except PlatformError:
             logger.info("no limits in the metadata: their state could not be read")
+    return headers_of_problem(error, info)
+
+
+def headers_of_problem(error: PlatformError, info: CallInfo) -> dict[str, str]:
+    """The same with the limits that are known."""
+    decision = error.decision if isinstance(error, Refused) else info.decision
     deprecations = (error.deprecation,) if isinstance(error, Ended) else info.deprecations
     limits = limit_headers.of(decision) if decision is not None else {}
-    return _headers(info, limits, deprecation_headers.of(*deprecations, path=""))
+    return _headers(info, limits, _deprecated(deprecations))
 
 
-def fail(
-    context: grpc.ServicerContext, error: Exception, info: CallInfo, headers: Mapping[str, str] | None = None
-) -> NoReturn:
+def fail(context: Exchange, error: Exception, info: CallInfo, headers: Mapping[str, str] | None = None) -> NoReturn:
     """End the call with the error's status. ``headers`` go with it, in the initial and in the trailing metadata."""
     problem = problems.kind_of(error)
     sent = dict(headers or _headers(info))
@@ -202,12 +205,11 @@ def fail(
     if retry_after_s:
         sent["retry-after"] = str(max(1, math.ceil(retry_after_s)))
     if not info.begun:
-        first_metadata.send(context, tuple(sent.items()))
+        context.send_initial_metadata(tuple(sent.items()))
     status = statuses.status_of(problem, request_id=info.request_id)
     # Clients of most languages show the trailing metadata of a failed call, and not the initial one.
     context.set_trailing_metadata((*sent.items(), (statuses.DETAILS_KEY, status.SerializeToString())))
     context.abort(statuses.TABLE[problem.kind], status.message)
-    raise AssertionError("abort raises")
 
 
 def _headers(info: CallInfo, *more: Mapping[str, str]) -> dict[str, str]:
@@ -219,6 +221,23 @@ def _headers(info: CallInfo, *more: Mapping[str, str]) -> dict[str, str]:
         headers.update((name.lower(), value) for name, value in found.items())
     headers.update(info.headers)
     return headers
+
+
+_limits: tuple[Decision | None, Mapping[str, str]] = (None, {})
+"""The last decision that was told. Calls of one wave have one."""
+
+
+def _limits_of(decision: Decision | None) -> Mapping[str, str]:
+    global _limits
+    last, told = _limits
+    if decision is not last:
+        told = limit_headers.of(decision) if decision is not None else {}
+        _limits = decision, told
+    return told
+
+
+def _deprecated(deprecations: tuple[Deprecation, ...]) -> Mapping[str, str]:
+    return deprecation_headers.of(*deprecations, path="") if deprecations else {}
 
 
 def _peek(caller: Caller) -> Decision:

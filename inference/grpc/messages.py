@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from inference.grpc import statuses
 from inference.grpc.generated import ml_inference_pb2 as pb
@@ -25,6 +26,14 @@ class Malformed:
 
     def problem(self) -> PlatformError:
         return PlatformError(ErrorKind.MALFORMED, "The bytes are no protobuf message of this method.")
+
+
+def read(data: bytes) -> "pb.PredictRequest | Malformed":
+    """The message that these bytes are."""
+    try:
+        return pb.PredictRequest.FromString(data)
+    except DecodeError:
+        return Malformed()
 
 
 def parse(
@@ -86,8 +95,10 @@ def _input(request: pb.PredictRequest, path: str) -> tuple[str | FlatTensor | Im
     raise invalid(f"{path}features", "The input is missing: send text, features, features_raw or image.")
 
 
-def weight(request: "pb.PredictRequest | Malformed") -> int:
+def weight(request: "pb.PredictRequest | Malformed | bytes") -> int:
     """About how many bytes the input takes, without writing it down."""
+    if isinstance(request, bytes):
+        return len(request)
     if isinstance(request, Malformed):
         return 0
     texts = len(request.text) + len(request.text_pair)

@@ -1,11 +1,9 @@
 """``ml_inference.InferenceService``: each method parses, calls ``inference.engine.predict``, renders."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import grpc
 from django.conf import settings
 
 from billing.models import Operation
@@ -14,11 +12,11 @@ from inference.engine import predict as prediction
 from inference.engine.predict import single
 from inference.grpc import messages
 from inference.grpc.calls import CallInfo, answer_headers, answer_unary, as_caller, end_headers, fail, info_of
+from inference.grpc.exchange import Exchange
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.grpc.generated import ml_inference_pb2_grpc
-from inference.grpc.messages import Malformed
 from inference.grpc.stream_permits import StreamPermits
-from inference.grpc.streaming import HELPERS, Stream
+from inference.grpc.streaming import HELPERS, Read, Stream
 from inference.types import PredictRequest
 from mlplatform.lib.errors import ErrorKind, PlatformError, invalid
 from tenants.authentication import Caller
@@ -31,13 +29,13 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
     """The methods of the service."""
 
     def __init__(self, prepare_thread: Callable[[], None] | None = None) -> None:
-        # A stream keeps a thread for as long as it is open: half of them are left for other calls.
+        # A stream may need threads for as long as it is open.
         streams = max(1, settings.GRPC_THREADS // 2)
-        self._streams = threading.BoundedSemaphore(streams)
+        self._free = streams
         self._permits = StreamPermits(max(1, streams // _TENANTS_WITH_ALL_THEIR_STREAMS))
         self._helpers = ThreadPoolExecutor(HELPERS * streams, "grpc-stream", initializer=prepare_thread)
 
-    def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:  # noqa: N802
+    def Predict(self, request: pb.PredictRequest, context: Exchange) -> pb.PredictResponse:  # noqa: N802
         """One input."""
 
         def handle(caller: Caller, info: CallInfo) -> pb.PredictResponse:
@@ -53,45 +51,41 @@ class InferenceServicer(ml_inference_pb2_grpc.InferenceServiceServicer):
 
         return answer_unary(context, handle)
 
-    def BatchPredict(self, request: pb.BatchPredictRequest, context: grpc.ServicerContext) -> pb.BatchPredictResponse:  # noqa: N802
+    def BatchPredict(self, request: pb.BatchPredictRequest, context: Exchange) -> pb.BatchPredictResponse:  # noqa: N802
         """Many inputs, admitted at once."""
         return answer_unary(context, lambda caller, info: _batch(request, caller, info))
 
-    def StreamPredict(  # noqa: N802
-        self, request_iterator: Iterator[pb.PredictRequest | Malformed], context: grpc.ServicerContext
-    ) -> Iterator[pb.PredictResponse]:
-        """Any number of inputs, answered in order."""
+    async def StreamPredict(self, read: Read, context: Exchange) -> None:  # noqa: N802
+        """Any number of inputs, answered in order. Runs on the event loop; ``read`` gives the next message."""
         info = info_of(context)
-        if not self._streams.acquire(blocking=False):
+        if not self._free:
             too_many = "As many streams are open as this server takes; please try again."
             fail(context, PlatformError(ErrorKind.OVERLOADED, too_many, retry_after_s=1.0), info)
+        self._free -= 1
         try:
-            yield from _stream(Stream(info, context, request_iterator, self._helpers), self._permits)
+            await _stream(Stream(info, context, read, self._helpers), self._permits)
         finally:
-            self._streams.release()
+            self._free += 1
 
 
-def _stream(stream: Stream, permits: StreamPermits) -> Iterator[pb.PredictResponse]:
-    info, context = stream.info, stream.context
-    callers: list[Caller] = []
+async def _stream(stream: Stream, permits: StreamPermits) -> None:
+    info, exchange = stream.info, stream.exchange
 
-    def begin(caller: Caller) -> dict[str, str]:
-        callers[:] = [caller]
-        return answer_headers(caller, info)
+    def begin(caller: Caller) -> tuple[Caller, dict[str, str]]:
+        return caller, answer_headers(caller, info)
 
     try:
-        headers = as_caller(info, begin)
-        with permits.of(callers[0].tenant_id):
-            context.send_initial_metadata(tuple(headers.items()))
+        caller, headers = await stream.in_thread(lambda: as_caller(info, begin))
+        with permits.of(caller.tenant_id):
+            exchange.send_initial_metadata(tuple(headers.items()))
+            await exchange.begin()
             info.begun = True
-            yield from stream.answers(callers[0])
-    except (grpc.RpcError, GeneratorExit):
-        raise  # The client has gone.
+            await stream.answers(caller)
     except Exception as error:  # noqa: BLE001 - each exception has its status; unexpected ones are logged there
-        fail(context, error, info)
+        fail(exchange, error, info)
     # Limits and deprecations as they are after the last answer; at the beginning they were unknown.
     info.deprecations = stream.deprecations()
-    context.set_trailing_metadata(tuple(end_headers(info).items()))
+    exchange.set_trailing_metadata(tuple(end_headers(info).items()))
 
 
 def _batch(request: pb.BatchPredictRequest, caller: Caller, info: CallInfo) -> pb.BatchPredictResponse:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from billing.charging import Refused
+from inference.grpc.exchange import Exchange
 from inference.grpc.generated import ml_inference_pb2
 from inference.inputs import truncation
 from mlplatform.lib.errors import ErrorKind, PlatformError
@@ -86,9 +87,9 @@ def status_of(error: PlatformError, *, request_id: str) -> status_pb2.Status:
     )
 
 
-def reason_of(context: grpc.ServicerContext) -> str:
+def reason_of(exchange: Exchange) -> str:
     """The kind of error that ended the call, in capitals; empty where it ended without a status of ours."""
-    for name, value in context.trailing_metadata() or ():
+    for name, value in exchange.trailing_metadata():
         if name == DETAILS_KEY:
             info = error_details_pb2.ErrorInfo()
             status_pb2.Status.FromString(value).details[0].Unpack(info)

@@ -58,15 +58,20 @@ def sent(schema: Mapping[str, Any], value: Any, *, field: str) -> bytes:
     return _FILE + data
 
 
+def is_packed(payload: bytes) -> bool:
+    """Whether it is an image that was not unpacked yet."""
+    return payload[:1] == _FILE
+
+
 def pixels_of(payload: bytes, *, field: str) -> int:
     """The pixels of an image that was not unpacked yet; 0 for everything else."""
-    return images.size(payload[1:], field=field) if payload[:1] == _FILE else 0
+    return images.size(payload[1:], field=field) if is_packed(payload) else 0
 
 
 def unpacked(schema: Mapping[str, Any], payload: bytes, *, field: str, until: float) -> bytes:
     """What :func:`sent` gave, as :func:`encode` gives it. Raises INVALID_INPUT for a damaged image, and TIMEOUT where it could
     not be begun ``until`` then (monotonic clock)."""
-    return _image(schema, payload[1:], field, until) if payload[:1] == _FILE else payload
+    return _image(schema, payload[1:], field, until) if is_packed(payload) else payload
 
 
 def cache_key(ref: ModelRef, payload: bytes, *, tenant_id: int, truncate: int = REFUSE) -> bytes:

@@ -1,10 +1,9 @@
 """``inference.GRPCInferenceService``: the Open Inference Protocol on the gRPC port."""
 
-import grpc
-
 from inference.calls import all_or_nothing
 from inference.engine.predict import Answer
 from inference.grpc.calls import CallInfo, answer_unary, info_of
+from inference.grpc.exchange import Exchange
 from inference.grpc.generated import open_inference_pb2 as pb
 from inference.grpc.generated import open_inference_pb2_grpc
 from inference.oip import messages, metadata
@@ -18,18 +17,18 @@ from tenants.authentication import Caller
 class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer):
     """The methods of the protocol. Those of the server need no key; those of models do."""
 
-    def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:  # noqa: N802
+    def ServerLive(self, request: pb.ServerLiveRequest, context: Exchange) -> pb.ServerLiveResponse:  # noqa: N802
         """The process answers."""
         _name_call(context)
         return pb.ServerLiveResponse(live=True)
 
-    def ServerReady(self, request: pb.ServerReadyRequest, context: grpc.ServicerContext) -> pb.ServerReadyResponse:  # noqa: N802
+    def ServerReady(self, request: pb.ServerReadyRequest, context: Exchange) -> pb.ServerReadyResponse:  # noqa: N802
         """Whether predictions can be answered."""
         _name_call(context)
         return pb.ServerReadyResponse(ready=metadata.is_ready())
 
     def ServerMetadata(  # noqa: N802
-        self, request: pb.ServerMetadataRequest, context: grpc.ServicerContext
+        self, request: pb.ServerMetadataRequest, context: Exchange
     ) -> pb.ServerMetadataResponse:
         """Who answers."""
         _name_call(context)
@@ -37,7 +36,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
             name=metadata.SERVER, version=metadata.SERVER_VERSION, extensions=metadata.EXTENSIONS
         )
 
-    def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:  # noqa: N802
+    def ModelReady(self, request: pb.ModelReadyRequest, context: Exchange) -> pb.ModelReadyResponse:  # noqa: N802
         """Whether a model can be asked now; one that does not exist, or not for this key, is not ready."""
 
         def handle(caller: Caller, info: CallInfo) -> pb.ModelReadyResponse:
@@ -52,7 +51,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
         return answer_unary(context, handle)
 
     def ModelMetadata(  # noqa: N802
-        self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
+        self, request: pb.ModelMetadataRequest, context: Exchange
     ) -> pb.ModelMetadataResponse:
         """The tensors and versions of a model."""
 
@@ -62,7 +61,7 @@ class OpenInferenceServicer(open_inference_pb2_grpc.GRPCInferenceServiceServicer
 
         return answer_unary(context, handle)
 
-    def ModelInfer(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:  # noqa: N802
+    def ModelInfer(self, request: pb.ModelInferRequest, context: Exchange) -> pb.ModelInferResponse:  # noqa: N802
         """One row or several."""
         return answer_unary(context, lambda caller, info: _infer(request, caller, info))
 
@@ -86,5 +85,5 @@ def _infer(request: pb.ModelInferRequest, caller: Caller, info: CallInfo) -> pb.
     return messages.response(asked, inferred)
 
 
-def _name_call(context: grpc.ServicerContext) -> None:
+def _name_call(context: Exchange) -> None:
     context.send_initial_metadata((("x-request-id", info_of(context).request_id),))

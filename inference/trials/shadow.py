@@ -88,18 +88,23 @@ def _submit(mirrored: Mirrored) -> None:
     if payload is None:
         counting.add(mirrored.rollout_id, SHADOW, {REFUSED: 1})
         return
-    work = compute_unbilled(
-        mirrored.candidate,
-        payload,
-        tenant_id=mirrored.tenant_id,
-        shard=mirrored.shard,
-        deadline=clock.monotonic() + _DEADLINE_S,
-        priority=Priority.BACKGROUND,
-        truncate=mirrored.truncate,
-    )
     with _lock:
-        _under_way.add(id(work))
-    work.when_done(partial(_done, mirrored))
+        _under_way.add(id(mirrored))
+    try:
+        compute_unbilled(
+            mirrored.candidate,
+            payload,
+            tenant_id=mirrored.tenant_id,
+            shard=mirrored.shard,
+            deadline=clock.monotonic() + _DEADLINE_S,
+            done=partial(_done, mirrored),
+            priority=Priority.BACKGROUND,
+            truncate=mirrored.truncate,
+        )
+    except BaseException:
+        with _lock:
+            _under_way.discard(id(mirrored))
+        raise
 
 
 def _payload(mirrored: Mirrored) -> bytes | None:
@@ -114,7 +119,7 @@ def _payload(mirrored: Mirrored) -> bytes | None:
 
 def _done(mirrored: Mirrored, work: WorkItem) -> None:
     with _lock:
-        _under_way.discard(id(work))
+        _under_way.discard(id(mirrored))
     if work.scores is None:
         # A candidate that reads fewer tokens has not failed: it refuses, as it would by its schema.
         counting.add(mirrored.rollout_id, SHADOW, {REFUSED if work.length is not None else FAILED: 1})

@@ -32,11 +32,13 @@ def at_once(task: Any, app: Any, consumer: Any, **more: Any) -> Callable[..., No
         except msgspec.MsgspecError as error:
             # Before it is acknowledged: Celery rejects it, and what is acknowledged cannot be rejected.
             raise InvalidTaskError(f"{task.name} takes one text: {error}") from error
-        ack(logger, consumer.connection_errors)
         try:
             task.run(argument)
         except Exception:
             # Its sender sends it again; the consumer must go on.
             logger.exception("a batch failed outside of its model")
+        finally:
+            # Whatever became of it. Celery acknowledges in the next turn of its loop either way, and no caller waits for this.
+            ack(logger, consumer.connection_errors)
 
     return handle

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 from prometheus_client import Counter, Histogram
 
 from inference.batching.messages import ItemMessage
@@ -21,6 +22,7 @@ _HOPELESS: Final = 8
 """So many inputs that fail alone, of every tenant in the batch one, with none that succeeds, and the model itself is broken: the
 rest is not tried. Of every tenant, or one with eight bad inputs could have its neighbours refused."""
 _MAX_REASON: Final = 300
+_WIRE: Final = np.dtype("<f4")
 
 _inputs = Counter("mlplatform_worker_inputs_total", "Inputs that workers computed.", ["model"])
 _forward_seconds = Histogram("mlplatform_worker_forward_seconds", "The model's own time for a batch.", ["model"])
@@ -87,15 +89,19 @@ def compute(runtime: CheckedRuntime, items: Sequence[ItemMessage]) -> BatchOutco
     outcome.problems |= ready.problems
     outcome.error = _last_word(outcome, items)
     outcome.compute_s = clock.monotonic() - began
+    return outcome
+
+
+def count(runtime: CheckedRuntime, outcome: BatchOutcome) -> None:
+    """Have the metrics tell of what :func:`compute` gave; for after the reply, because no caller waits for them."""
     label = _label(runtime)
     _forward_seconds.labels(label).observe(outcome.compute_s)
     refused = sum(outcome.results[place] is None for place in outcome.lengths)
-    _inputs.labels(label).inc(len(items) - len(outcome.problems) - refused)
+    _inputs.labels(label).inc(len(outcome.results) - len(outcome.problems) - refused)
     if refused:
         _too_long.labels(label).inc(refused)
     if outcome.problems:
         _poisoned.labels(label).inc(len(outcome.problems))
-    return outcome
 
 
 @dataclass(slots=True)
@@ -168,8 +174,10 @@ def _run(
         _run(runtime, decoded[:middle], places[:middle], outcome, items)
         _run(runtime, decoded[middle:], places[middle:], outcome, items)
         return
-    for place, row in zip(places, rows.astype("<f4", copy=False), strict=True):
-        outcome.results[place] = row.tobytes()
+    scores = rows.tobytes() if rows.dtype == _WIRE else rows.astype(_WIRE).tobytes()
+    size = len(scores) // len(places)
+    for at, place in enumerate(places):
+        outcome.results[place] = scores[at * size : (at + 1) * size]
 
 
 def _broken(runtime: CheckedRuntime, failure: LimitBroken, places: Sequence[int], problems: dict[int, str]) -> str:

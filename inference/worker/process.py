@@ -26,6 +26,7 @@ from inference.worker import executor, worker_name
 from inference.worker.loaded_models import Loaded, LoadedModels, key_of
 from inference.worker.model_loader import Preparer, standing_by, wanted
 from inference.worker.reporter import Report, Reporter, ReportingThread
+from inference.worker.settlement import Settling
 from inference.worker.shares import NoRoom, OverQuota
 from mlplatform.lib import clock, redis
 
@@ -83,19 +84,22 @@ class Worker:
             self._reporter.hand_over(self._report(message, executor.BatchOutcome(nothing, error=TOO_LATE)))
             return
         began = clock.monotonic()
-        loaded = None
+        loaded = computed = None
+        settling = Settling.of(message.items)
         try:
             loaded = self._find(message.version_id, message.digest)
             with loaded.one_at_a_time:
-                outcome = executor.compute(loaded.runtime, message.items)
+                outcome = computed = executor.compute(loaded.runtime, message.items)
         except Exception as failure:
             logger.exception("batch %s of version %s failed", message.batch_id, message.version_id)
             outcome = executor.failed(message.items, failure)
             outcome.limit_broken = str(failure) if isinstance(failure, LimitBroken) else ""
             outcome.refusal = str(failure) if isinstance(failure, OverQuota) else ""
-        self._reporter.hand_over(self._report(message, outcome))
+        self._reporter.hand_over(self._report(message, outcome, settling))
         seconds = clock.monotonic() - began
         if loaded is not None:
+            if computed is not None:
+                executor.count(loaded.runtime, computed)
             loaded.note(outcome.compute_s)
         self.heartbeat.note(seconds)
         if outcome.limit_broken:
@@ -199,7 +203,9 @@ class Worker:
             self._not_before[key] = clock.monotonic() + _TRY_AGAIN_S
             logger.exception("%s could not be loaded; the worker serves the others", ref.qualified_reference)
 
-    def _report(self, message: BatchMessage, outcome: executor.BatchOutcome) -> Report:
+    def _report(
+        self, message: BatchMessage, outcome: executor.BatchOutcome, settling: Settling | None = None
+    ) -> Report:
         answered = [
             (item, scores, outcome.lengths.get(place))
             for place, (item, scores) in enumerate(zip(message.items, outcome.results, strict=True))
@@ -221,6 +227,7 @@ class Worker:
             entries={item.cache_key: scores for item, scores, _ in answered if item.cache_key},
             lengths={item.cache_key: length for item, _, length in answered if item.cache_key and length is not None},
             cache_ttl_s=message.cache_ttl_s,
+            settling=settling,
         )
 
 

@@ -8,7 +8,7 @@ from billing import admission, charging, contracts, pricing
 from billing.admission import Charge, Decision, LimitState, Settlement
 from billing.contracts import Contract
 from billing.models import Operation
-from inference.engine.computing import HOLD_MARGIN_S
+from inference.engine.charges import HOLD_MARGIN_S
 from mlplatform.graphql.cost import Cost
 from mlplatform.lib.ids import hex_id
 from tenants.graphql.call import GraphQLCall

@@ -68,7 +68,7 @@ def packed(meta: dict[str, Any], body: bytes) -> bytes | None:
 
 
 class CompressionMiddleware:
-    """Packs the answers that come through Django. Those of the short way are packed there."""
+    """Packs the answers that come through Django. Those of the door are packed there."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response

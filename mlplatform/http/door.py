@@ -8,31 +8,30 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import orjson
-from django.conf import settings
 
-from billing import charging
+from billing import charging, peeks
 from billing.admission import Decision
 from billing.admission.on_loop import CounterLost
 from billing.charging import Refused
-from billing.contracts import Contract
-from billing.http import keyed, limit_headers
+from billing.http import limit_headers
 from billing.models import Operation
 from inference.api_versions import parse, render
-from inference.calls.cache_control import policy as cache_policy
-from inference.calls.context import timeout_s
 from inference.engine import plans, waves
 from inference.engine.answers import Answer as Predicted
 from inference.engine.answers import result_of
 from inference.engine.plans import CallerPlan, ModelPlan
+from inference.engine.preparing import Encoded, Prepared, ready_to_admit
 from inference.engine.wave_call import WaveCall
 from inference.inputs import truncation
-from inference.types import CachePolicy, CallContext, PredictRequest, PredictResult
+from inference.types import CallContext, PredictResult
 from mlplatform import api_answers
-from mlplatform.http import compression
+from mlplatform.http import call_headers, compression, repeated
 from mlplatform.http.answers import Answer
+from mlplatform.http.asked import Asked
+from mlplatform.http.call_headers import CallHeaders
 from mlplatform.lib import clock, event_loop, ids, strict_json
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.tracing import child_traceparent, enter_request
@@ -44,29 +43,22 @@ logger = logging.getLogger(__name__)
 MOST_BYTES: Final = 16 * 1024
 """Of a body that is parsed on the loop, and of an answer that is written there: about 0.3 ms."""
 
-_PATHS: Final = {"/v1/predict": "v1", "/v1.1/predict": "v1.1", "/v2/predict": "v2"}
+_PATHS: Final = {b"/v1/predict": "v1", b"/v1.1/predict": "v1.1", b"/v2/predict": "v2"}
 _OPERATION: Final = Operation.PREDICT.value
-_ON_THREADS: Final = frozenset({b"origin", b"content-encoding", b"expect", b"transfer-encoding"})
-"""Headers of calls that a thread answers: CORS, and bodies that need more than parsing."""
-_JSON: Final = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 _BYTES_PER_SCORE: Final = 24
 """Of a number in JSON, at most."""
-_POLICY: Final = CachePolicy()
-_NONE: Final = b""
-
-Headers = Mapping[bytes, bytes]
 
 
 class Exchange:
     """One request that the door has taken, until it is answered or handed on."""
 
-    __slots__ = ("api_version", "hand_on", "headers", "plan", "reply", "request_id", "started")
+    __slots__ = ("api_version", "hand_on", "headers", "plan", "reply", "request_id", "started", "unseen")
 
     def __init__(
         self,
         plan: CallerPlan,
         api_version: str,
-        headers: Headers,
+        headers: CallHeaders,
         reply: Callable[[Answer], None],
         hand_on: Callable[[], None],
     ) -> None:
@@ -75,109 +67,106 @@ class Exchange:
         self.headers = headers
         self.reply = reply
         self.hand_on = hand_on
-        self.request_id = ids.request_id(_text(headers, b"x-request-id") or None)
+        self.request_id = ids.request_id(headers.request_id)
         self.started = perf_counter()
+        self.unseen: tuple[bytes, Encoded] | None = None
+        """A body that was read for this call, and what it says."""
 
 
 class Door:
     """Of one process; every method belongs to the loop's thread."""
 
     def __init__(self) -> None:
-        self._https_only = settings.SECURE_SSL_REDIRECT
         static = [("allow", "POST, OPTIONS"), *api_answers.security_headers()]
         self._static = b"".join([f"{name.lower()}: {value}\r\n".encode("latin-1") for name, value in static])
         self._limits: tuple[Decision | None, bytes] = (None, b"")
+        self._headers = call_headers.Reader()
+        self._bodies = repeated.Bodies()
 
     @staticmethod
-    def is_for(scope: Mapping[str, Any]) -> bool:
+    def is_for(asked: Asked) -> bool:
         """Whether a request may be for the door, as far as its address tells."""
-        return scope["path"] in _PATHS and scope["method"] == "POST"
+        return asked.url in _PATHS and asked.method == b"POST"
 
-    def take(
-        self,
-        scope: Mapping[str, Any],
-        body: bytes,
-        *,
-        reply: Callable[[Answer], None],
-        hand_on: Callable[[], None],
-    ) -> bool:
-        """Whether the door answers the request, sooner or later by ``reply``; or, when it turns out that a thread must, by
+    def take(self, asked: Asked, *, reply: Callable[[Answer], None], hand_on: Callable[[], None]) -> bool:
+        """Whether the door answers a whole request, sooner or later by ``reply``; or, when it turns out that a thread must, by
         ``hand_on``. Nothing is done where it does not."""
-        api_version = _PATHS.get(scope["path"])
-        if api_version is None or scope["method"] != "POST" or scope["query_string"] or len(body) > MOST_BYTES:
+        api_version, body = _PATHS.get(asked.url), bytes(asked.body)
+        if api_version is None or asked.method != b"POST" or len(body) > MOST_BYTES:
             return False
-        headers = self._ordinary(scope["headers"], api_version)
-        if headers is None:
+        headers = self._headers.read(asked.headers)
+        if headers is None or headers.api_version not in {"", api_version}:
             return False
-        plan = plans.plan_of(authorization=_text(headers, b"authorization"), api_key=_text(headers, b"x-api-key"))
+        plan = plans.plan_of(authorization=headers.authorization, api_key=headers.api_key)
         if plan is None or not plan.has_no_end(api_version):
             return False
         exchange = Exchange(plan, api_version, headers, reply, hand_on)
         try:
-            sent = strict_json.loads(body)
-            if type(sent) is not dict:
+            said = self._said(exchange, body)
+            if said is None:
                 return False
-            request = parse(api_version, sent)
-            model = plan.model(request.model, operation=_OPERATION)
-            if model is None:
-                return False
-            call = self._call(exchange, request, model)
+            call = self._call(exchange, *said)
         except PlatformError:
             return False  # What is wrong with the body is said by a thread.
         waves.join((call,))
         return True
 
-    def _ordinary(self, sent: list[tuple[bytes, bytes]], api_version: str) -> Headers | None:
-        headers: dict[bytes, bytes] = {}
-        for name, value in sent:
-            if name in _ON_THREADS or name in headers:
+    def _said(self, exchange: Exchange, body: bytes) -> tuple[Encoded, ModelPlan] | None:
+        """What the body asks for; None where a thread must see to it. Raises what is wrong with it."""
+        plan, api_version = exchange.plan, exchange.api_version
+        encoded = self._bodies.encoded(plan.caller.tenant_id, api_version, body)
+        if encoded is not None:
+            request = encoded.request
+        else:
+            sent = strict_json.loads(body)
+            if type(sent) is not dict:
                 return None
-            headers[name] = value
-        if headers.get(b"content-type", _NONE).lower() not in _JSON:
+            request = parse(api_version, sent)
+        model = plan.model(request.model, operation=_OPERATION)
+        if model is None:
             return None
-        if headers.get(b"api-version", _NONE) not in {_NONE, api_version.encode()}:
-            return None
-        if self._https_only and not _is_https(headers):
-            return None
-        return headers
+        if encoded is None or encoded.ref is not model.ref:
+            encoded = plan.encode(request, model)
+            exchange.unseen = (body, encoded)
+        return encoded, model
 
-    def _call(self, exchange: Exchange, request: PredictRequest, model: ModelPlan) -> WaveCall:
+    def _call(self, exchange: Exchange, encoded: Encoded, model: ModelPlan) -> WaveCall:
         plan, headers = exchange.plan, exchange.headers
-        control = headers.get(b"cache-control")
         context = CallContext(
             request_id=exchange.request_id,
             operation=_OPERATION,
             api_version=exchange.api_version,
-            client=_text(headers, b"user-agent").strip(),
-            timeout_s=timeout_s(_text(headers, b"x-request-timeout"), _text(headers, b"prefer")),
-            cache=cache_policy(control.decode("latin-1")) if control else _POLICY,
+            client=headers.client,
+            timeout_s=headers.timeout_s,
+            cache=headers.cache,
             holds_thread=False,
         )
         started = clock.monotonic()
         return WaveCall(
             plan.contract,
             context,
-            plan.prepare(request, model),
+            (ready_to_admit(encoded, model.tariff),),
             limits=model.limits,
             served=plan.served,
             started=started,
-            deadline=started + context.timeout_s,
+            deadline=started + headers.timeout_s,
             done=partial(self._done, exchange),
         )
 
     # --- The answer --------------------------------------------------------------------------------------------------
 
     def _done(self, exchange: Exchange, call: WaveCall) -> None:
-        outcome = call.outcome
+        (item,) = call.items
+        outcome = call.problem or item.outcome
         if isinstance(outcome, bytes):
-            if call.item.ref.outputs * _BYTES_PER_SCORE > MOST_BYTES:
-                event_loop.in_thread(partial(self._written, exchange, call, outcome), exchange_reply(exchange))
+            if exchange.unseen is not None and call.is_cached:
+                self._bodies.keep(exchange.plan.caller.tenant_id, exchange.api_version, *exchange.unseen)
+            if item.ref.outputs * _BYTES_PER_SCORE > MOST_BYTES:
+                event_loop.in_thread(partial(self._written, exchange, call, item, outcome), exchange_reply(exchange))
             else:
-                exchange.reply(self._written(exchange, call, outcome))
+                exchange.reply(self._written(exchange, call, item, outcome))
         elif isinstance(outcome, StaleCaller | CounterLost):
-            # A thread reads the caller, or the counter, anew. Nothing was taken.
-            plans.forget()
-            exchange.hand_on()
+            self._begin_anew(exchange)
         elif isinstance(outcome, PlatformError) and (
             isinstance(outcome, Refused) or outcome.kind is ErrorKind.UNAVAILABLE
         ):
@@ -185,14 +174,26 @@ class Door:
             exchange.reply(self._problem(exchange, outcome, decision))
         else:
             problem = outcome or PlatformError(ErrorKind.INTERNAL, "The prediction was lost.")
-            contract = exchange.plan.contract
-            event_loop.in_thread(
-                partial(self._problem_with_limits, exchange, problem, contract), exchange_reply(exchange)
-            )
+            peeks.peek(call.contract, partial(self._refuse, exchange, call, problem))
 
-    def _written(self, exchange: Exchange, call: WaveCall, scores: bytes) -> Answer:
+    @staticmethod
+    def _begin_anew(exchange: Exchange) -> None:
+        """A thread reads the caller, or the counter, anew. Nothing was taken."""
+        plans.forget()
+        exchange.hand_on()
+
+    def _refuse(self, exchange: Exchange, call: WaveCall, problem: Exception, limits: peeks.Found) -> None:
+        """Tell a problem with the limits, unless it came before admission and is for a caller that may be none any more."""
+        if not isinstance(limits, StaleCaller):
+            exchange.reply(self._problem(exchange, problem, limits))
+        elif call.is_admitted:
+            exchange.reply(self._problem(exchange, problem, None))
+        else:
+            self._begin_anew(exchange)
+
+    def _written(self, exchange: Exchange, call: WaveCall, item: Prepared, scores: bytes) -> Answer:
         try:
-            result = result_of(call.item, scores, call.started)
+            result = result_of(item, scores, call.started)
             answer = Predicted((result,), result.units, call.decision)
             body = orjson.dumps(render(exchange.api_version, answer), option=orjson.OPT_SERIALIZE_NUMPY)
             return self._answer(exchange, 200, "application/json", body, self._of_result(exchange, result, call))
@@ -200,7 +201,7 @@ class Door:
             enter_request(exchange.request_id)
             logger.exception("an answer could not be written")
             # It is paid by now, and its caller gets no answer.
-            held = partial(charging.take_back, call.contract.subject, call.item.hold_id)
+            held = partial(charging.take_back, call.contract.subject, item.hold_id)
             event_loop.tell(event_loop.in_thread, held)
             return self._problem(exchange, error, None)
 
@@ -216,14 +217,6 @@ class Door:
             self._limits = (call.decision, told)
         return lines + told
 
-    def _problem_with_limits(self, exchange: Exchange, error: Exception, contract: Contract) -> Answer:
-        """Of a thread: a problem that tells the limits, which takes a round trip."""
-        try:
-            decision: Decision | None = keyed.peek(contract)
-        except (PlatformError, StaleCaller):
-            decision = None
-        return self._problem(exchange, error, decision)
-
     def _problem(self, exchange: Exchange, error: Exception, decision: Decision | None) -> Answer:
         enter_request(exchange.request_id)
         problem = problems.kind_of(error)
@@ -234,13 +227,10 @@ class Door:
         return self._answer(exchange, problems.TABLE[problem.kind].status, problems.CONTENT_TYPE, body, told)
 
     def _answer(self, exchange: Exchange, status: int, content_type: str, body: bytes, told: bytes) -> Answer:
-        headers = exchange.headers
-        meta = {"HTTP_ACCEPT_ENCODING": _text(headers, b"accept-encoding")}
-        if b"cookie" in headers:
-            meta["HTTP_COOKIE"] = _text(headers, b"cookie")
-        if compression.applies(meta, len(body)):
+        environ = exchange.headers.environ
+        if compression.applies(environ, len(body)):
             told += b"vary: Accept-Encoding\r\n"
-            packed = compression.packed(meta, body)
+            packed = compression.packed(environ, body)
             if packed is not None:
                 body = packed
                 told += b"content-encoding: gzip\r\n"
@@ -250,7 +240,7 @@ class Door:
                 content_type.encode(),
                 len(body),
                 exchange.request_id.encode(),
-                child_traceparent(_text(headers, b"traceparent") or None).encode(),
+                child_traceparent(exchange.headers.traceparent).encode(),
                 exchange.api_version.encode(),
                 self._static,
                 told,
@@ -273,18 +263,5 @@ def exchange_reply(exchange: Exchange) -> Callable[[Answer | Exception], None]:
     return reply
 
 
-def _text(headers: Headers, name: bytes) -> str:
-    value = headers.get(name)
-    return value.decode("latin-1") if value else ""
-
-
 def _lines(headers: Mapping[str, str]) -> bytes:
     return "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
-
-
-def _is_https(headers: Headers) -> bool:
-    header = settings.SECURE_PROXY_SSL_HEADER
-    if not header:
-        return False
-    name = header[0].removeprefix("HTTP_").lower().replace("_", "-").encode()
-    return _text(headers, name).split(",")[0].strip() == header[1]

@@ -6,6 +6,7 @@ Everything about HTTP itself is uvicorn's and llhttp's.
 import asyncio
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from heapq import nsmallest
@@ -14,11 +15,13 @@ from typing import Any, Final, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from mlplatform.http import refusals, watching
 from mlplatform.http.answers import Answer
+from mlplatform.http.asked import Asked
 from mlplatform.http.door import Door
 from mlplatform.http.limits import Limits
 
@@ -45,7 +48,8 @@ class State(ServerState):
 
 
 class FrontProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. Its requests are answered one after the other; uvicorn hears of those that the application answers, when
+    their turn has come."""
 
     def __init__(
         self,
@@ -63,9 +67,14 @@ class FrontProtocol(HttpToolsProtocol):
         self._head_follows = False
         """Whether these bytes hold the end of another message, whose length is not this head's."""
         self._head_bytes = 0
-        self._at_work: RequestResponseCycle | None = None
-        self._for_door: tuple[RequestResponseCycle, Any] | None = None
-        """A request that goes through the door if its body is small and comes at once."""
+        self._newest: Asked | None = None
+        """Whose body comes."""
+        self._at_work: Asked | None = None
+        """Whose turn it is. It goes through the door if it is one for it and its body comes at once."""
+        self._waiting: deque[Asked] = deque()
+        """Sent before the one at work was answered."""
+        self._untaken: Answer | None = None
+        """Of the door, for a client that has not taken what it was sent before."""
         self._has_asked = False
         self._asks_for_upgrade = False
         self._method = b""
@@ -75,7 +84,7 @@ class FrontProtocol(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is at work on it: none came yet, its head is on its way, or the last is answered."""
-        return self.cycle is None or self.cycle.response_complete
+        return self._at_work is None
 
     @property
     def is_closing(self) -> bool:
@@ -107,46 +116,63 @@ class FrontProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
         super().connection_lost(exc)
-        # uvicorn tells the request that came last, which need not be the one at work.
-        if self._at_work is not None and not self._at_work.response_complete:
-            self._at_work.disconnected = True
-            self._at_work.message_event.set()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._at_work = cycle
+    # --- What is asked -----------------------------------------------------------------------------------------------
+
+    def _begin(self, asked: Asked) -> None:
+        """Its turn has come."""
+        self._at_work = asked
         door = self._state.door
-        if door is None or not door.is_for(cycle.scope):
-            super()._start_asgi_task(cycle, app)
-            return
-        self._for_door = (cycle, app)
-        if not cycle.more_body:
-            self._knock()
+        if door is None or not door.is_for(asked):
+            self._tell(asked)
+        elif asked.is_whole:
+            self._knock(asked)
 
-    def _knock(self) -> None:
+    def _knock(self, asked: Asked) -> None:
         """Go through the door, or to the application."""
-        assert self._for_door is not None  # noqa: S101 (looked at before)
-        (cycle, app), self._for_door = self._for_door, None
-        start = partial(super()._start_asgi_task, cycle, app)
         door = self._state.door
-        reply = partial(self._reply_through_door, cycle)
-        if door is None or cycle.more_body or not door.take(cycle.scope, bytes(cycle.body), reply=reply, hand_on=start):
-            start()
+        asked.at_door = True
+        if door is None or not door.take(asked, reply=self._reply_through_door, hand_on=partial(self._tell, asked)):
+            self._tell(asked)
 
-    def _reply_through_door(self, cycle: RequestResponseCycle, answer: Answer) -> None:
-        if not cycle.disconnected and not self.reply(answer):
-            task = self.loop.create_task(_send(cycle, answer))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+    def _tell(self, asked: Asked) -> None:
+        """Let uvicorn have it, for the application, with what came of it."""
+        if self.lost:
+            return
+        asked.at_door = False
+        # Of the next request there may be half a head.
+        newer = self.parser, self.url, self.headers
+        self.parser = cast(httptools.HttpRequestParser, asked)
+        try:
+            super().on_message_begin()
+            cast(dict[str, Any], self.scope)["front"] = self
+            super().on_url(asked.url)
+            for name, value in asked.headers:
+                super().on_header(name, value)
+            super().on_headers_complete()
+            asked.is_told = True
+            if asked.body:
+                super().on_body(bytes(asked.body))
+            if asked.is_whole:
+                super().on_message_complete()
+        except (httptools.HttpParserError, UnicodeDecodeError):
+            self.send_400_response("")  # Its address is none.
+        finally:
+            self.parser, self.url, self.headers = newer
+
+    def _reply_through_door(self, answer: Answer) -> None:
+        if not self.reply(answer) and not self.lost:
+            self._untaken = answer
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         self._head_follows = False
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self.send_400_response("")
-        if self._for_door is not None:
-            self._knock()
+        asked = self._at_work
+        if asked is not None and not (asked.at_door or asked.is_told or self.transport.is_closing()):
+            self._tell(asked)  # The rest of its body is late.
         if self._in_head and not self._head_follows and not self.transport.is_closing():
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES:
@@ -173,52 +199,90 @@ class FrontProtocol(HttpToolsProtocol):
         return self._method + b" " + self.url + b" HTTP/1.1\r\n" + lines + b"\r\n"
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
         self._in_head = True
         self._head_bytes = 0
         self.since = self.loop.time()
-        cast(dict[str, Any], self.scope)["front"] = self
+        self.url, self.headers = b"", []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # Trailers are no headers.
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head, self._head_follows = False, True
-        if self.parser.should_upgrade():
-            self._asks_for_upgrade, self._method = True, self.parser.get_method()
+        parser = self.parser
+        if parser.should_upgrade():
+            self._asks_for_upgrade, self._method = True, parser.get_method()
             return
         self._has_asked = True
-        super().on_headers_complete()
-        if self._state.draining:
-            self.cycle.keep_alive = False
+        version = parser.get_http_version()
+        keep_alive = version != "1.0" and parser.should_keep_alive() and not self._state.draining
+        asked = Asked(parser.get_method(), self.url, self.headers, version=version, keep_alive=keep_alive)
+        self._newest = asked
+        if self._at_work is None:
+            self._begin(asked)
+        else:
+            self.flow.pause_reading()
+            self._waiting.append(asked)
+
+    def on_body(self, body: bytes) -> None:
+        asked = self._newest
+        if self._asks_for_upgrade or asked is None:
+            return
+        if asked.is_told:
+            super().on_body(body)
+        else:
+            asked.body += body
+            if len(asked.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
         self._head_follows = True
-        if not self._asks_for_upgrade:
+        asked = self._newest
+        if self._asks_for_upgrade or asked is None:
+            return
+        asked.is_whole = True
+        if asked.is_told:
             super().on_message_complete()
-            if self._for_door is not None and not self._for_door[0].more_body:
-                self._knock()
+        elif asked is self._at_work:
+            self._knock(asked)
+
+    # --- What is answered --------------------------------------------------------------------------------------------
 
     def reply(self, answer: Answer) -> bool:
-        """Send a whole answer at once, where nothing of another one waits to be taken; False where that cannot be."""
-        cycle = self._at_work
-        if cycle is None or cycle.disconnected or self.flow.write_paused:
+        """Send a whole answer to the request at work at once, where nothing of another one waits to be taken; False where that
+        cannot be."""
+        asked = self._at_work
+        if asked is None or self.lost or self.flow.write_paused:
             return False
         if not answer.head:
             answer.make_whole()
-        cycle.response_started = cycle.response_complete = True
+        keep_alive = asked.keep_alive
+        if asked.is_told:
+            keep_alive = self.cycle.keep_alive
+            self.cycle.response_started = self.cycle.response_complete = True
         lines = [STATUS_LINE[answer.status]]
         for name, value in self.server_state.default_headers:
             lines += (name, b": ", value, b"\r\n")
-        lines += (answer.head, b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        if cycle.scope["method"] != "HEAD":
+        lines += (answer.head, b"\r\n" if keep_alive else b"connection: close\r\n\r\n")
+        if asked.method != b"HEAD":
             lines.append(answer.body)
         self.transport.write(b"".join(lines))
-        if not cycle.keep_alive:
+        if not keep_alive:
             self.transport.close()
-        cycle.on_response()
+        self.on_response_complete()
         return True
 
     def on_response_complete(self) -> None:
+        """The request at work is answered; the next one, if it is here, has its turn. Idle connections are ended by `look`."""
         self.since = self.loop.time()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        self._at_work = None
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._waiting:
+            self._begin(self._waiting.popleft())
 
     def pause_writing(self) -> None:
         self.paused_since = self.loop.time()
@@ -227,6 +291,9 @@ class FrontProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self.paused_since = 0.0
         super().resume_writing()
+        if self._untaken is not None:
+            answer, self._untaken = self._untaken, None
+            self._reply_through_door(answer)
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP ends the connection, with an answer where none is under way."""
@@ -234,7 +301,11 @@ class FrontProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The process drains: the next answer is the last one on this connection. It is closed when it stays idle."""
-        if self.cycle is not None and not self.cycle.response_started:
+        last = self._waiting[-1] if self._waiting else self._at_work
+        if last is None:
+            return
+        last.keep_alive = False
+        if last.is_told and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def look(self, now: float) -> None:
@@ -253,7 +324,9 @@ class FrontProtocol(HttpToolsProtocol):
                 if idle_s > limits.head_s:
                     answer = refusals.too_slow({}, "The headers did not arrive in time.")
                     self._refuse(answer, "head-slow")
-            elif (not self._has_asked and idle_s > limits.head_s) or (self._state.draining and idle_s > _IDLE_S):
+            elif idle_s > (limits.keep_alive_s if self._has_asked else limits.head_s) or (
+                self._state.draining and idle_s > _IDLE_S
+            ):
                 self.transport.close()
 
     def abort(self) -> None:
@@ -265,19 +338,11 @@ class FrontProtocol(HttpToolsProtocol):
 
     def _refuse(self, answer: Answer, reason: str) -> None:
         watching.count(reason)
-        cycle = self.cycle
+        asked = self._at_work
         if self.transport.is_closing():
             return
-        if cycle is None or cycle.response_complete or not cycle.response_started:
+        if asked is None or not asked.is_told or not self.cycle.response_started:
             headers = [*self.server_state.default_headers, *answer.headers, (b"connection", b"close")]
             lines = b"".join(name.lower() + b": " + value + b"\r\n" for name, value in headers)
             self.transport.write(STATUS_LINE[answer.status] + lines + b"\r\n" + answer.body)
         self.transport.close()
-
-
-async def _send(cycle: RequestResponseCycle, answer: Answer) -> None:
-    """To a client that has not taken what it was sent before: as it takes it."""
-    lines = [line.partition(b": ") for line in answer.head.split(b"\r\n") if line]
-    headers = [(name, value) for name, _, value in lines]
-    await cycle.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await cycle.send({"type": "http.response.body", "body": answer.body})

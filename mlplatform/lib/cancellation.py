@@ -6,11 +6,21 @@ import threading
 class Cancellation:
     """Set from any thread; one thread, the one that works on the call, waits on ``changed`` and looks what happened."""
 
-    __slots__ = ("_canceled", "changed")
+    __slots__ = ("_canceled", "_changed")
 
     def __init__(self) -> None:
-        self.changed = threading.Event()
+        self._changed: threading.Event | None = None
         self._canceled = False
+
+    @property
+    def changed(self) -> threading.Event:
+        """Made for the first thread that waits: most calls wait on the event loop, and making it costs as much as a look-up."""
+        if self._changed is None:
+            self._changed = threading.Event()
+            # Whichever comes first, this or the cancellation, the other sees it.
+            if self._canceled:
+                self._changed.set()
+        return self._changed
 
     @property
     def canceled(self) -> bool:
@@ -19,4 +29,6 @@ class Cancellation:
     def cancel(self) -> None:
         """The call has no waiter any more."""
         self._canceled = True
-        self.changed.set()
+        changed = self._changed
+        if changed is not None:
+            changed.set()

@@ -20,11 +20,13 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _THREADS: Final = 4
+_PATIENT_THREADS: Final = 16
 
 _starting = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 _thread_id = 0
-_threads: ThreadPoolExecutor | None = None
+_threads: dict[bool, ThreadPoolExecutor] = {}
+"""Beside the loop: for work that ends soon, and for work that may wait."""
 
 
 class LoopEnded(RuntimeError):
@@ -73,11 +75,17 @@ def tell(work: Callable[..., object], *arguments: Any) -> None:
         _soon(loop, work, *arguments)
 
 
-def in_thread(work: Callable[[], T], done: Callable[[T | Exception], None] | None = None) -> None:
-    """Of the loop: have one of a few threads do what may block; ``done`` gets on the loop what it returned or raised."""
-    global _threads
-    if _threads is None:
-        _threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="beside-loop")
+def in_thread(
+    work: Callable[[], T], done: Callable[[T | Exception], None] | None = None, *, may_wait: bool = False
+) -> None:
+    """Of the loop: have one of a few threads do what may block; ``done`` gets on the loop what it returned or raised.
+
+    What ``may_wait`` for seconds has other threads, so that nothing else waits with it.
+    """
+    threads = _threads.get(may_wait)
+    if threads is None:
+        most, name = (_PATIENT_THREADS, "patient") if may_wait else (_THREADS, "beside-loop")
+        threads = _threads[may_wait] = ThreadPoolExecutor(most, thread_name_prefix=name)
     loop = get()
 
     def run() -> None:
@@ -91,7 +99,7 @@ def in_thread(work: Callable[[], T], done: Callable[[T | Exception], None] | Non
         if done is not None:
             _soon(loop, done, answer)
 
-    _threads.submit(run)
+    threads.submit(run)
 
 
 def stop() -> None:
@@ -154,7 +162,7 @@ def _refused(*_: Any) -> Any:
 def _forget() -> None:
     """In a forked child: the loop's thread stayed with the parent."""
     global _loop, _thread_id, _threads, _starting
-    _loop, _thread_id, _threads, _starting = None, 0, None, threading.Lock()
+    _loop, _thread_id, _threads, _starting = None, 0, {}, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -14,24 +14,17 @@ _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}")
 
 def uuid7() -> uuid.UUID:
     """A UUID version 7 (RFC 9562): 48 bits of milliseconds, then 74 random bits; sorts by time."""
-    return uuid.UUID(int=_uuid7())
+    return uuid.UUID(hex_id())
 
 
 def hex_id() -> str:
     """A fresh time-ordered id of 32 hexadecimal digits; for holds, requests and messages."""
-    return f"{_uuid7():032x}"
+    random = randomness.block().hex()
+    return f"{time.time_ns() // 1_000_000:012x}7{random[:3]}{_VARIANT[random[3]]}{random[4:19]}"
 
 
-def _uuid7() -> int:
-    milliseconds = time.time_ns() // 1_000_000
-    random = int.from_bytes(randomness.block()[:10], "big")
-    return (
-        (milliseconds & (2**48 - 1)) << 80
-        | 0x7 << 76
-        | (random >> 62 & 0xFFF) << 64
-        | 0b10 << 62
-        | random & (2**62 - 1)
-    )
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The digit that tells a UUID of RFC 9562, with two bits of a random one."""
 
 
 def base62_token(length: int) -> str:

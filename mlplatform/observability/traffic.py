@@ -65,8 +65,10 @@ class Traffic:
 
 
 _lock = threading.Lock()
-_counted: Counter[tuple[int, Outcome]] = Counter()
-"""By the hour since 1970 and the outcome."""
+_seen: list[tuple[int, int, bool]] = []
+"""The hour since 1970, the status, and whether a planned brownout refused the call. Appending needs no lock."""
+_counted: Counter[tuple[int, int, bool]] = Counter()
+"""How many there were of each, and are not sent yet."""
 
 
 def outcome_of(status: int, *, brownout: bool = False) -> Outcome:
@@ -81,8 +83,7 @@ def outcome_of(status: int, *, brownout: bool = False) -> Outcome:
 def count(status: int, *, brownout: bool = False) -> None:
     """One more call was answered with this HTTP status."""
     hour = int(clock.now().timestamp()) // 3600
-    with _lock:
-        _counted[hour, outcome_of(status, brownout=brownout)] += 1
+    _seen.append((hour, status, brownout))
     _ticker.ensure_started()
 
 
@@ -90,12 +91,17 @@ def gather() -> None:
     """Send what this process counted to Redis; on failure it is kept for the next try."""
     global _counted
     with _lock:
+        # What is appended meanwhile stays for the next time.
+        seen = _seen[:]
+        del _seen[: len(seen)]
+        _counted.update(seen)
         counted, _counted = _counted, Counter()
     if not counted:
         return
     try:
         pipe = redis.state().pipeline(transaction=True)
-        for (hour, outcome), number in counted.items():
+        for (hour, status, brownout), number in counted.items():
+            outcome = outcome_of(status, brownout=brownout)
             moment = dt.datetime.fromtimestamp(hour * 3600, dt.UTC)
             key = _key(moment.date())
             pipe.hincrby(key, f"{moment.hour:02d}:{outcome}", number)
@@ -136,6 +142,7 @@ def latest(hours: int) -> Counts:
 def forget() -> None:
     """Drop what this process counted and did not send yet; for tests."""
     with _lock:
+        _seen.clear()
         _counted.clear()
 
 

@@ -1,8 +1,4 @@
-"""One HTTP call and its answer as handlers see them, whichever way the call came in.
-
-Two ways lead to a handler: REST framework's views, and for predictions the short way from the WSGI server
-(``mlplatform/short_way.py``). Both make a :class:`RestCall` and write a :class:`Reply`.
-"""
+"""One HTTP call and its answer as handlers see them: a view makes a :class:`RestCall`, and writes a :class:`Reply`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

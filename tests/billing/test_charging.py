@@ -12,13 +12,14 @@ from mlplatform.lib.ids import hex_id
 from tenants.authentication import authenticate
 from tests.conftest import Customer
 from tests.support import ledger
+from tests.support.windows import AGES_S
 
 
 @pytest.fixture
 def contract(acme: Customer) -> Contract:
     LimitRule.objects.update(amount=20, rate=0.0001)
     LimitRule.objects.create(
-        plan=acme.plan, name="calls", kind=LimitKind.FIXED_WINDOW, counts="requests", amount=2, window_s=86_400
+        plan=acme.plan, name="calls", kind=LimitKind.FIXED_WINDOW, counts="requests", amount=2, window_s=AGES_S
     )
     LimitRule.objects.create(
         plan=acme.plan, name="large", kind=LimitKind.MONTHLY, scope="model", model="large", amount=15

@@ -129,6 +129,17 @@ def test_the_memory_is_keyed_by_versions_and_bounded(
     assert len(contracts.known_contracts) == 1
 
 
+def test_limits_that_are_equal_are_the_same_objects(acme: Customer) -> None:
+    before = contract_of(caller_of(acme))
+    other_key = api_keys.issue(tenant=acme.tenant, name="Other").secret
+    assert contract_of(caller_of(acme, secret=other_key)).limits is before.limits
+    contracts.forget_all()
+    assert contract_of(caller_of(acme)).limits is before.limits
+    rule(plan=acme.plan).save()
+    contracts.forget_all()
+    assert contract_of(caller_of(acme)).limits != before.limits
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_change_of_a_plan_reaches_every_subscriber_and_no_other_tenant(acme: Customer, globex: Customer) -> None:
     umbrella = Tenant.objects.create(slug="umbrella", name="Umbrella", shard=1)

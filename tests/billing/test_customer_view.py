@@ -13,11 +13,12 @@ from tenants import api_keys
 from tests.conftest import Customer, make_customer
 from tests.support.redis_server import RedisServer
 from tests.support.refusing import refuse, spend
+from tests.support.windows import AGES_S
 
 
 def test_the_limits_of_a_tenant_are_those_that_its_keys_share(acme: Customer) -> None:
     LimitRule.objects.create(
-        plan=acme.plan, name="each", kind=LimitKind.FIXED_WINDOW, amount=50, window_s=60, scope=LimitScope.KEY
+        plan=acme.plan, name="each", kind=LimitKind.FIXED_WINDOW, amount=50, window_s=AGES_S, scope=LimitScope.KEY
     )
     LimitRule.objects.create(key=acme.key, name="mine", kind=LimitKind.CONCURRENCY, amount=4, counts=Counts.REQUESTS)
     spend(acme, 30)

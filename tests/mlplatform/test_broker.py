@@ -1,5 +1,6 @@
 """The mends of kombu's book-keeping; ``tests/processes`` shows them on real workers."""
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,3 +121,36 @@ def test_what_a_worker_held_when_it_stopped_is_there_for_the_next_one() -> None:
         again = take(channel)
         assert (again.payload[0], again.headers["redelivered"]) == (taken.payload[0], True)
         again.ack()
+
+
+def consumed(channel: Any) -> list[Any]:
+    """What a consumer of ``gpu`` gets, as a worker does."""
+    got: list[Any] = []
+    with channel.connection.client.Consumer(
+        Queue("gpu", channel=channel), channel=channel, on_message=got.append, accept=["json"]
+    ):
+        channel.connection.client.drain_events(timeout=5)
+    return got
+
+
+def test_a_consumer_gets_what_was_sent(channel: Any) -> None:
+    send("one")
+    (message,) = consumed(channel)
+    assert message.payload[0] == ["one"]
+    assert message.headers["task"] == transport.TASK
+    assert (message.delivery_info["routing_key"], message.properties["correlation_id"]) == ("gpu", "one")
+    message.ack()
+
+
+def test_values_of_kombus_own_types_arrive(channel: Any) -> None:
+    moment = dt.datetime(2026, 11, 29, 8, 0, tzinfo=dt.UTC)
+    with channel.connection.client.Producer(channel) as producer:
+        producer.publish({"at": moment}, routing_key="gpu", headers={"at": moment})
+    (message,) = consumed(channel)
+    assert (message.headers["at"], message.payload["at"]) == (moment, moment)
+    message.ack()
+
+
+def test_an_empty_queue_is_no_message(channel: Any) -> None:
+    with pytest.raises(TimeoutError):
+        channel.connection.client.drain_events(timeout=0.1)

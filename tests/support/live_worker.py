@@ -17,7 +17,7 @@ from inference.batching import current
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
 from inference.demo import registration
-from inference.engine import computing
+from inference.engine import works
 from inference.models import MLModel, ModelVersion
 from inference.registry import versions as model_versions
 from inference.runtimes.loading import CheckedRuntime
@@ -111,6 +111,6 @@ def live_worker(demo_models: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     thread = threading.Thread(target=live.run, name="live-worker", daemon=True)
     thread.start()
     yield live
-    computing.forget()
+    works.forget()
     live.stop()
     thread.join(timeout=30)

@@ -6,12 +6,13 @@ import json
 import math
 import queue
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
 from unittest import mock
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -26,10 +27,10 @@ from billing import contracts, pricing
 from inference.registry import live
 from mlplatform import api_answers
 from mlplatform.http.answers import Answer as FrontAnswer
+from mlplatform.http.asked import Asked
 from mlplatform.http.door import Door
 from mlplatform.lib import event_loop, sql_connections
 from mlplatform.lib.errors import ErrorKind, PlatformError
-from mlplatform.short_way import ShortWay
 from tenants import authentication, calling
 from tenants.deprecations import catalogue
 from tenants.http import problems
@@ -58,7 +59,7 @@ class Api:
         self._auth = {"authorization": f"Bearer {secret}"} if secret else customer.auth if customer else {}
         # Made anew each time: middleware reads its settings when it is made, and tests change them.
         api_answers.security_headers.cache_clear()
-        self._application = ShortWay(WSGIHandler())
+        self._application = WSGIHandler()
         self._door = Door()
 
     def get(self, path: str, *, headers: dict[str, str] | None = None, **meta: Any) -> Answer:
@@ -101,13 +102,13 @@ class Api:
     def _through_door(self, environ: dict[str, Any], content: bytes) -> Sent | None:
         """As the event loop answers it; None where it hands the request on."""
         warm_up(environ)
-        scope = scope_of(environ)
+        asked = asked_of(environ, content)
         answers: queue.SimpleQueue[FrontAnswer | None] = queue.SimpleQueue()
 
         def take() -> bool:
-            return self._door.take(scope, content, reply=answers.put, hand_on=lambda: answers.put(None))
+            return self._door.take(asked, reply=answers.put, hand_on=lambda: answers.put(None))
 
-        if not self._door.is_for(scope) or not event_loop.call(take):
+        if not self._door.is_for(asked) or not event_loop.call(take):
             return None
         answer = answers.get(timeout=60)
         if answer is None:
@@ -118,8 +119,9 @@ class Api:
     def _on_thread(self, environ: dict[str, Any]) -> Sent:
         started: list[tuple[int, dict[str, str]]] = []
 
-        def start_response(status: str, fields: list[tuple[str, str]]) -> None:
+        def start_response(status: str, fields: list[tuple[str, str]], _: Any = None, /) -> Callable[[bytes], object]:
             started.append((int(status[:3]), dict(fields)))
+            return io.BytesIO().write
 
         with one_transaction():
             chunks = self._application(environ, start_response)
@@ -140,19 +142,19 @@ def warm_up(environ: Mapping[str, Any]) -> None:
         pricing.tariff(operation="predict", model="")
 
 
-def scope_of(environ: Mapping[str, Any]) -> dict[str, Any]:
-    """The ASGI scope of which the front would make this environment."""
+def asked_of(environ: Mapping[str, Any], content: bytes) -> Asked:
+    """The whole request of which the front would make this environment."""
     headers = [
         (name.removeprefix("HTTP_").lower().replace("_", "-").encode(), value.encode("latin-1"))
         for name, value in environ.items()
         if name.startswith("HTTP_") or (name in {"CONTENT_TYPE", "CONTENT_LENGTH"} and value)
     ]
-    return {
-        "method": environ["REQUEST_METHOD"],
-        "path": environ["PATH_INFO"],
-        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
-        "headers": headers,
-    }
+    query = environ.get("QUERY_STRING", "")
+    url = f"{quote(environ['PATH_INFO'])}{'?' if query else ''}{query}".encode("latin-1")
+    asked = Asked(environ["REQUEST_METHOD"].encode(), url, headers, version="1.1", keep_alive=True)
+    asked.body += content
+    asked.is_whole = True
+    return asked
 
 
 @contextmanager
@@ -168,11 +170,11 @@ def one_transaction() -> Iterator[None]:
             signal.connect(close_old_connections)
 
 
-@pytest.fixture(params=["short", "long"])
+@pytest.fixture(params=["door", "django"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each test twice: by the short way that predictions take, and through Django, as calls from browsers go."""
+    """Each test twice: through the door that ordinary predictions take, and through Django, as calls from browsers go."""
     way: str = request.param
-    monkeypatch.setattr(Api, "everywhere", {"origin": "https://app.example"} if way == "long" else {})
+    monkeypatch.setattr(Api, "everywhere", {"origin": "https://app.example"} if way == "django" else {})
     return way
 
 

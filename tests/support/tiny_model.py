@@ -17,7 +17,7 @@ import pytest
 from inference.batching import current
 from inference.batching.messages import BatchMessage, decode_batch, encode_batch
 from inference.batching.transport import CeleryTransport
-from inference.engine import computing
+from inference.engine import works
 from inference.models import MLModel, ModelVersion, VersionState
 from inference.registry import versions
 from inference.runtimes.loading import CheckedRuntime
@@ -186,6 +186,6 @@ def tiny_worker(db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyWorke
     thread = threading.Thread(target=tiny.run, name="tiny-worker", daemon=True)
     thread.start()
     yield tiny
-    computing.forget()
+    works.forget()
     tiny.end()
     thread.join(timeout=30)

@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 _ROOMS: Final = ("mlplatform", "tenants", "billing", "inference", "templates", "docs", "bench")
 _PAGES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "Makefile", "Procfile", "pyproject.toml")
 _SUFFIXES: Final = frozenset({".py", ".lua", ".md", ".html", ".txt", ".proto", ".graphql", ".toml"})
-_EXEMPT: Final = ("bench/RESULTS.md", "bench/reference/", "inference/grpc/generated/")
+_EXEMPT: Final = ("bench/RESULTS.md", "bench/reference/", "bench/.peers/", "inference/grpc/generated/")
 """What was measured as it was said then, and what others wrote."""
 _WHO: Final = "name the thing: a tenant, a call, a caller, a process, a reader"
 SAY: Final[Mapping[str, str]] = {

@@ -6,6 +6,7 @@ workers are never idle, a single input at each patience is too little to be felt
 """
 
 import logging
+import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from inference.fleet import workers
 from inference.inputs import canonical, truncation
 from inference.registry import names, versions
 from inference.types import DEFAULT_POOL, ModelRef, PredictRequest, PredictResult
-from mlplatform.lib import clock
+from mlplatform.lib import clock, event_loop
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from mlplatform.lib.ids import hex_id
 from tenants.deprecations import catalogue
@@ -125,6 +126,7 @@ def _computed(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictReq
 
 
 def _compute(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictRequest) -> WorkItem:
+    ended = threading.Event()
     work = compute_unbilled(
         ref,
         payload,
@@ -132,9 +134,10 @@ def _compute(ref: ModelRef, payload: bytes, tenant: Tenant, request: PredictRequ
         shard=tenant.shard,
         deadline=clock.monotonic() + TIMEOUT_S,
         truncate=request.truncate,
+        done=lambda _: ended.set(),
     )
-    if not work.wait(work.deadline):
-        work.leave()
+    if not ended.wait(TIMEOUT_S):
+        event_loop.tell(work.leave)
         raise WorkersAwayError(f"No GPU worker answered within {TIMEOUT_S:.0f} s.")
     if work.length is not None and work.scores is None:
         raise truncation.too_long(work.length, model=ref.name, field=f"{request.path}input")

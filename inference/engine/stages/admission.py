@@ -1,4 +1,5 @@
-"""Second stage: one run of the admission script for all calls of a caller that its limits count alike.
+"""Second stage: one run of the admission script for all calls of a caller that its limits count alike. A call of several inputs
+has a run of its own, for all of them are admitted or none.
 
 A group that is refused as a whole is asked for call by call, in one write, so that only those are refused for which there is no
 room, each under its own request id.
@@ -11,8 +12,7 @@ from functools import partial
 from billing import charging, late_releases
 from billing.admission import Decision, Limit, Unanswered, on_loop
 from billing.admission.on_loop import Admission
-from inference.engine.charges import charge_of_single
-from inference.engine.computing import HOLD_MARGIN_S
+from inference.engine.charges import HOLD_MARGIN_S, charges_of
 from inference.engine.stages import completion
 from inference.engine.wave_call import WaveCall
 from mlplatform.lib.errors import PlatformError
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Next = Callable[[Sequence[WaveCall]], None]
 
-_Alike = tuple[int, tuple[Limit, ...], bool, float]
+_Alike = tuple[int, tuple[Limit, ...], bool, float] | int
 
 
 def admit(calls: Sequence[WaveCall], then: Next) -> None:
@@ -35,7 +35,9 @@ def admit(calls: Sequence[WaveCall], then: Next) -> None:
         return
     groups: dict[_Alike, list[WaveCall]] = {}
     for call in calls:
-        alike = (id(call.contract), call.limits, call.is_cached, call.context.timeout_s)
+        alike: _Alike = id(call)
+        if len(call.items) == 1 and not call.fee:
+            alike = (id(call.contract), call.limits, call.is_cached, call.context.timeout_s)
         groups.setdefault(alike, []).append(call)
     round_trip = _RoundTrip(then)
     for group in groups.values():
@@ -62,7 +64,7 @@ class _RoundTrip:
                 Admission(
                     subject=first.contract.subject,
                     limits=first.limits,
-                    charges=tuple([charge_of_single(call) for call in group]),
+                    charges=tuple([charge for call in group for charge in charges_of(call)]),
                     request_id=first.request_id if len(group) == 1 else "",
                     hold_ttl_s=first.context.timeout_s + HOLD_MARGIN_S,
                     settle_now=first.is_cached,
@@ -101,8 +103,8 @@ class _RoundTrip:
 
     def _grant(self, group: Sequence[WaveCall], decision: Decision) -> None:
         for call in group:
-            if call.outcome is not None:  # Its wave broke off meanwhile.
-                late_releases.owe(call.contract.subject, [call.item.hold_id])
+            if call.has_ended:  # Its wave broke off meanwhile.
+                late_releases.owe(call.contract.subject, call.hold_ids)
                 continue
             call.decision = decision
             call.is_admitted = True
@@ -116,6 +118,6 @@ class _RoundTrip:
     def _failed(group: Sequence[WaveCall], error: Exception) -> None:
         if isinstance(error, Unanswered):
             # It may have taken what it was asked for; the words that nothing was charged must be made true.
-            late_releases.owe(group[0].contract.subject, [call.item.hold_id for call in group])
+            late_releases.owe(group[0].contract.subject, [hold_id for call in group for hold_id in call.hold_ids])
         for call in group:
             completion.end(call, error.copy() if isinstance(error, PlatformError) else error)

@@ -1,114 +1,119 @@
-"""Last stage: the answer or the problem of a call, what it costs in the end, and giving back what it had taken.
-
-Failures are rare and need round trips one after the other; threads beside the loop make these, by the same functions as calls
-of many inputs do. Success needs none, but for what a cached answer's price leaves of a hold: those of one turn are settled
-together.
-"""
+"""Last stage: the outcome of each input, the end of the call, and giving back what it had taken."""
 
 import logging
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from billing import charging, late_releases
-from billing.admission import MAX_CHARGES, Settled, Settlement, on_loop
+from billing import charging
 from inference.batching.work import WorkItem
 from inference.cache import leases, single_flight, store
 from inference.cache.waiters import SharedWork
-from inference.engine import observe
-from inference.engine.computing import take_back_unless_answered
+from inference.engine import linger, observe, works
 from inference.engine.permits import permits
-from inference.engine.wave_call import Outcome, WaveCall
+from inference.engine.preparing import Prepared
+from inference.engine.stages import settlement
+from inference.engine.wave_call import WaveCall
 from mlplatform.lib import clock, event_loop
-from mlplatform.lib.errors import PlatformError, unavailable
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 
 logger = logging.getLogger(__name__)
 
 _LOST: Final = "The prediction was lost; please try again."
-
-_settling: list[tuple[WaveCall, bytes]] = []
-_failing: list[tuple[WaveCall, Exception]] = []
+_SETTLED_WAIT_S: Final = 1.0
+"""The answer of an input that its worker has settled is on its way."""
 
 
 def answer_cached(call: WaveCall) -> None:
-    """A cache had the answer, and it is metered."""
-    assert call.item.entry is not None  # noqa: S101 (that is what cached means)
-    end(call, call.item.entry.scores)
+    """Caches had all answers, and they are metered."""
+    for item in call.items:
+        assert item.entry is not None  # noqa: S101 (that is what cached means)
+        item.outcome = item.entry.scores
+    end(call)
 
 
-def wait(call: WaveCall, work: SharedWork) -> None:
-    """Go on when the computation has an answer or a failure."""
-    if call.decided is not None:
-        call.decided(call)
-        call.decided = None
-    work.when_done(partial(_computed, call))
-
-
-def set_timer(call: WaveCall) -> None:
-    """It waits until its deadline."""
+def begin_to_wait(call: WaveCall) -> None:
+    """It was admitted, and waits for its inputs until its deadline."""
+    call.waits_for = len(call.items)
     left_s = max(0.0, call.deadline - clock.monotonic())
     call.timer = event_loop.get().call_later(left_s, give_up, call)
 
 
-def settle(call: WaveCall, scores: bytes) -> None:
-    """Pay what the item's units say; less than was held. It can no longer be given up, or its answer would be free."""
-    call.is_ending = True
-    if not _settling:
-        event_loop.get().call_soon(_settle_all)
-    _settling.append((call, scores))
+def all_wait(call: WaveCall) -> None:
+    """Every input of it is computed, or waits with an equal one."""
+    decided, call.decided = call.decided, None
+    if decided is not None:
+        decided(call)
+
+
+def wait(call: WaveCall, item: Prepared, work: SharedWork) -> None:
+    """Go on when the computation has an answer or a failure."""
+    work.when_done(partial(_computed, call, item))
+
+
+def give(call: WaveCall, item: Prepared, outcome: bytes | PlatformError) -> None:
+    """The outcome of an input; after that of the last one the call ends."""
+    if call.is_ending or call.has_ended:
+        return
+    item.outcome = outcome
+    call.waits_for -= 1
+    if call.is_bulk and not isinstance(outcome, bytes):
+        fail(call, _of_bulk(call, item, outcome))
+    elif not call.waits_for:
+        _finish(call)
 
 
 def fail(call: WaveCall, problem: Exception) -> None:
-    """End with a problem, when nothing is charged for it any more. A call that has ended stays as it is."""
-    if call.is_ending or call.outcome is not None:
+    """End as a whole, when nothing is charged for it any more. A call that has ended stays as it is."""
+    if call.is_ending or call.has_ended:
         return
-    if not call.is_held:
-        end(call, problem)
-        return
-    call.is_ending = True
-    if not _failing:
-        event_loop.get().call_soon(_take_back_all)
-    _failing.append((call, problem))
+    call.problem = problem
+    if call.is_held:
+        _finish(call)
+    else:
+        end(call)
 
 
 def give_up(call: WaveCall) -> None:
     """Its time is over, or its caller has taken it back. A call that has ended stays as it is."""
-    if call.is_ending or call.outcome is not None:
+    if call.is_ending or call.has_ended or not call.is_held:
+        return  # Where it is not held its admission is under way, and ends sooner than any caller's patience.
+    if call.is_bulk:
+        fail(call, _late_bulk(call))
         return
-    work = call.work or call.item.joined
-    if work is None or not call.is_held:
-        return  # Its admission is under way, and ends sooner than any caller's patience.
     call.is_ending = True
-    take_back = partial(take_back_unless_answered, call.contract.subject, call.item.hold_id, work, call.context)
-    event_loop.in_thread(take_back, partial(_given_up, call, work))
+    ids = [item.hold_id for item in call.items if item.outcome is None]
+    release = partial(charging.release, call.contract.subject, ids)
+    event_loop.in_thread(release, partial(_given_up, call))
 
 
-def end(call: WaveCall, outcome: Outcome) -> None:
-    """Give back what it holds of this process, and tell it."""
-    if call.outcome is not None:
+def _finish(call: WaveCall) -> None:
+    """Every input has its outcome, or the call a problem. From here on it can no longer be given up: its answer would be free."""
+    call.is_ending = True
+    settlement.close(call, end)
+
+
+def end(call: WaveCall, problem: Exception | None = None) -> None:
+    """Give back what it holds of this process, and tell it; ``problem`` is one that it has as a whole."""
+    if call.has_ended:
         return
-    call.outcome = outcome
+    call.has_ended = True
+    linger.ended()
+    call.problem = call.problem or problem
     if call.timer is not None:
         call.timer.cancel()
         call.timer = None
     if call.has_permit:
         call.has_permit = False
         permits().give(call.contract.subject.tenant_id)
-    item = call.item
-    if call.work is not None:
-        if isinstance(outcome, Exception):
-            call.work.fail(unavailable(_LOST))
-        _let_go(call, call.work)
-    elif isinstance(outcome, Exception):
-        item.leave()
+    _let_go(call)
     if call.is_admitted:
-        told: bytes | PlatformError = outcome if isinstance(outcome, bytes | PlatformError) else unavailable(_LOST)
-        observe.note(
-            call.contract.subject, call.context, [item], {item.hold_id: told}, started=call.started, now=call.served
-        )
+        observe.note(call.contract.subject, call.context, call.items, started=call.started, now=call.served)
+    # Let go of what waits for it: it knows this call, and a circle would outlive both.
+    done, call.done = call.done, None
     decided, call.decided = call.decided, None
     try:
-        call.done(call)
+        if done is not None:
+            done(call)
         # After it has ended: a thread that hears of this may begin the call anew.
         if decided is not None:
             decided(call)
@@ -116,112 +121,133 @@ def end(call: WaveCall, outcome: Outcome) -> None:
         logger.exception("the answer of a call could not be handed over")
 
 
-# --- The computation is over -----------------------------------------------------------------------------------------
+def _let_go(call: WaveCall) -> None:
+    """Of its computations: equal inputs no longer find them, and no process waits for those that end unanswered."""
+    begun: list[SharedWork] = []
+    for item in call.items:
+        work = item.work
+        if work is None:
+            if not isinstance(item.outcome, bytes):
+                item.leave()
+            continue
+        item.work = None
+        if call.is_bulk and call.problem is not None:
+            work.leave(unpaid=True)
+        elif not work.is_done:
+            work.fail(unavailable(_LOST))
+        single_flight.end(item.lease_key, work)
+        begun.append(work)
+    for _, work in call.unqueued:
+        work.fail(unavailable(_LOST))
+    call.unqueued = ()
+    if begun:
+        leases.end(begun)
 
 
-def _computed(call: WaveCall, work: WorkItem) -> None:
-    if not event_loop.is_current():
-        # A call of many inputs, which this one waits with, has failed on its own thread.
-        event_loop.tell(_computed, call, work)
+# --- The computation of an input is over -----------------------------------------------------------------------------
+
+
+def _computed(call: WaveCall, item: Prepared, work: WorkItem) -> None:
+    if call.is_ending or call.has_ended:
         return
-    if call.is_ending or call.outcome is not None:
-        return
-    _complete(call, work)
+    outcome = _outcome(item, work)
+    if call.is_bulk and item.joined is None:
+        _queue_more(call)
+    give(call, item, outcome)
 
 
-def _complete(call: WaveCall, work: WorkItem) -> None:
-    item = call.item
+def _outcome(item: Prepared, work: WorkItem) -> bytes | PlatformError:
     if work.scores is None:
         # Settled or not: a worker that died with its answer may have settled before.
-        problem = item.refused(work.length) if work.length is not None else work.error
+        if work.length is not None:
+            return item.refused(work.length)
         # Calls that waited with one computation fail together, but each tells the problem in its own words.
-        fail(call, problem.copy() if problem is not None else unavailable(_LOST))
-        return
+        return work.error.copy() if work.error is not None else unavailable(_LOST)
     item.length = work.length
     entry = work.entry if isinstance(work, SharedWork) else None
     if entry is not None:
         item.entry, item.units = entry, item.cached_units
-        settle(call, work.scores)
     elif item.joined is None:
         if work.cache_key:
             store.put_local(item.key, work.scores, ttl_s=item.ref.cache_ttl_s, length=work.length)
-        end(call, work.scores)
+    elif work.claim_charge():
+        item.claimed_charge = True
     else:
-        if work.claim_charge():
-            item.claimed_charge = True
-        else:
-            item.units = item.cached_units
-        settle(call, work.scores)
+        item.units = item.cached_units
+    return work.scores
 
 
-def _settle_all() -> None:
-    calls = _settling[:]
-    _settling.clear()
-    owners: dict[tuple[int, int], list[tuple[WaveCall, bytes]]] = {}
-    for pair in calls:
-        subject = pair[0].contract.subject
-        owners.setdefault((subject.shard, subject.tenant_id), []).append(pair)
-    for (shard, tenant_id), pairs in owners.items():
-        for start in range(0, len(pairs), MAX_CHARGES):
-            some = pairs[start : start + MAX_CHARGES]
-            holds = [Settlement(hold_id=call.item.hold_id, units=call.item.units) for call, _ in some]
-            on_loop.settle(shard=shard, tenant_id=tenant_id, holds=holds, done=partial(_settled, some))
+def _queue_more(call: WaveCall) -> None:
+    """Of a bulk call, of which half a window is to be queued while the other half is computed."""
+    call.queued -= 1
+    most = works.most_queued()
+    if call.unqueued and call.queued <= most // 2:
+        some, call.unqueued = call.unqueued[: most - call.queued], call.unqueued[most - call.queued :]
+        call.queued += len(some)
+        # Not from here: a reply completes its whole batch first.
+        event_loop.tell(works.submit, [some])
 
 
-def _settled(pairs: Sequence[tuple[WaveCall, bytes]], outcome: Sequence[Settled] | PlatformError) -> None:
-    for call, scores in pairs:
-        if isinstance(outcome, PlatformError):
-            call.is_ending = False
-            fail(call, outcome.copy())
-        else:
-            end(call, scores)
+def _of_bulk(call: WaveCall, item: Prepared, problem: PlatformError) -> PlatformError:
+    """The first problem of an input ends all of the call."""
+    problem.field = problem.field or item.field
+    problem.detail = f"{problem.detail} Nothing was charged for the {len(call.items):,} inputs of this call."
+    return problem
 
 
-# --- Nothing is charged ----------------------------------------------------------------------------------------------
+def _late_bulk(call: WaveCall) -> PlatformError:
+    answered = len(call.items) - call.waits_for
+    return PlatformError(
+        ErrorKind.TIMEOUT,
+        f"{_why(call)}: {answered:,} of {len(call.items):,} inputs were answered until then, and nothing was charged. Send fewer "
+        "inputs in one call, or try again later.",
+        retry_after_s=1.0,
+    )
 
 
-def _take_back_all() -> None:
-    calls = _failing[:]
-    _failing.clear()
-    away = [pair for pair in calls if on_loop.state_link(pair[0].contract.subject.shard).is_failing]
-    for call, problem in away:
-        # The callers do not wait until Redis has failed once more: it is made true as soon as it answers.
-        late_releases.owe(call.contract.subject, [call.item.hold_id])
-        end(call, problem)
-    calls = [pair for pair in calls if pair not in away]
-    if not calls:
+def _why(call: WaveCall) -> str:
+    cancellation = call.context.cancellation
+    is_canceled = cancellation is not None and cancellation.canceled
+    return "The call was taken back" if is_canceled else "The model did not answer in time"
+
+
+# --- Its time is over ------------------------------------------------------------------------------------------------
+
+
+def _given_up(call: WaveCall, released: set[str] | Exception) -> None:
+    """What was released is not charged any more, and has no answer."""
+    call.is_ending = False
+    if isinstance(released, Exception):
+        fail(call, released)
         return
-
-    def work() -> None:
-        owners: dict[int, list[WaveCall]] = {}
-        for call, _ in calls:
-            owners.setdefault(call.contract.subject.tenant_id, []).append(call)
-        for some in owners.values():
-            charging.take_back(some[0].contract.subject, *(call.item.hold_id for call in some))
-
-    def done(_: object) -> None:
-        for call, problem in calls:
-            end(call, problem)
-
-    event_loop.in_thread(work, done)
+    call.released = released
+    for item in [item for item in call.items if item.outcome is None]:
+        if item.hold_id in released:
+            _leave(call, item)
+        elif (work := item.work or item.joined) is not None and work.is_done:
+            # Its worker has settled in this very moment, and may have died: then it fails, which is one more ending.
+            give(call, item, _outcome(item, work))
+    if call.waits_for and not call.has_ended:
+        call.timer = event_loop.get().call_later(_SETTLED_WAIT_S, _give_up_what_was_settled, call)
 
 
-def _given_up(call: WaveCall, work: SharedWork, problem: Exception | None) -> None:
-    if problem is None:
-        call.is_ending = False  # Its worker may have settled and died: then it fails, which is one more ending.
-        _complete(call, work)
-        return
-    if call.item.joined is None:
+def _give_up_what_was_settled(call: WaveCall) -> None:
+    """The answers that were on their way did not come: what was settled is taken back."""
+    for item in [item for item in call.items if item.outcome is None]:
+        _leave(call, item)
+
+
+def _leave(call: WaveCall, item: Prepared) -> None:
+    """Wait for it no longer; a computation of its own goes on without it, for others may wait with it."""
+    work = item.work
+    if work is None:
+        item.leave()
+    else:
         work.leave(unpaid=True)
-        call.work = None  # Others may wait for it still: it goes on without this call.
-        _let_go(call, work)
-    end(call, problem)
-
-
-def _let_go(call: WaveCall, work: SharedWork) -> None:
-    """The call that began a computation has ended or left it. Equal inputs of this process no longer find it, and no process
-    waits for it where it ends unanswered."""
-    single_flight.end(call.item.lease_key, work)
-    lost = leases.ended([work])
-    if lost:
-        event_loop.in_thread(partial(leases.give_back, lost))
+        item.work = None
+        single_flight.end(item.lease_key, work)
+        leases.end([work])
+    problem = PlatformError(
+        ErrorKind.TIMEOUT, f"{_why(call)}; nothing was charged. Please try again.", retry_after_s=1.0
+    )
+    give(call, item, problem)

@@ -1,98 +1,152 @@
 """Third stage: what was admitted and is not at hand is computed once, by this process's workers or by another process's."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping, Sequence
 
-from inference.batching.current import batcher
-from inference.cache import leases, links, single_flight, store
+from inference.cache import leases, single_flight, store
+from inference.cache.store import Entry
 from inference.cache.waiters import SharedWork
 from inference.engine import works
+from inference.engine.preparing import Prepared
 from inference.engine.stages import completion
 from inference.engine.wave_call import WaveCall
-from inference.types import ModelRef
-from mlplatform.lib.redis_link import Answers
+from inference.engine.works import Computed
+from mlplatform.lib import event_loop
+from mlplatform.lib.errors import PlatformError
 
-_Computed = tuple[ModelRef, SharedWork]
+logger = logging.getLogger(__name__)
+
+Broken = Callable[[Exception], None]
+"""Gets a bug that keeps all from going on."""
+
+_OfCall = Sequence[Computed]
+"""What of one call this process computes: all of it is queued, or none."""
 
 
-def dispatch(calls: Sequence[WaveCall], broken: Callable[[Exception], None]) -> None:
-    """Have each computed, unless an equal one is under way or was answered while this one was admitted. ``broken`` gets a bug
-    that keeps all from going on."""
-    own = [call for call in calls if _must_be_computed(call)]
+def dispatch(calls: Sequence[WaveCall], broken: Broken) -> None:
+    """Have each input computed, unless an equal one is under way or was answered while this one was admitted."""
+    ready: list[WaveCall] = []
     for call in calls:
-        if call.context.cancellation is not None and call.context.cancellation.canceled:
-            completion.give_up(call)
-    # From here on without the calls: one that is given up meanwhile lets go of its computation, for which others may wait.
-    shared = [(call.item.ref, _work(call)) for call in own if _is_offered(call)]
-    alone = [(call.item.ref, _work(call)) for call in own if not _is_offered(call)]
-    if not shared or store.is_away():
-        _submit([*shared, *alone])
-        return
+        completion.begin_to_wait(call)
+        packed = [item for item in call.items if item.is_packed and item.entry is None and item.joined is None]
+        if packed:
+            _unpack(call, packed)
+        else:
+            ready.append(call)
+    if ready:
+        _compute(ready, broken)
 
-    def claimed(answers: Answers | Exception) -> None:
+
+def _unpack(call: WaveCall, packed: Sequence[Prepared]) -> None:
+    """Images, which takes a thread; each that cannot be unpacked has its problem, and its units are given back."""
+
+    def broken(error: Exception) -> None:
+        logger.error("a call with images broke off", exc_info=error)
+        completion.fail(call, error)
+
+    def unpack() -> list[bytes | PlatformError]:
+        return [_unpacked(item, call) for item in packed]
+
+    def done(unpacked: list[bytes | PlatformError] | Exception) -> None:
+        if isinstance(unpacked, Exception):
+            broken(unpacked)
+            return
+        if call.is_ending or call.has_ended:
+            return
+        for item, payload in zip(packed, unpacked, strict=True):
+            if isinstance(payload, bytes):
+                item.payload = payload
         try:
-            _submit([*alone, *_claimed(shared, answers)])
+            _compute([call], broken)
+            for item, payload in zip(packed, unpacked, strict=True):
+                if isinstance(payload, PlatformError):
+                    completion.give(call, item, payload)
         except Exception as error:  # noqa: BLE001 - handed on
             broken(error)
 
-    links.run(leases.TAKE, *leases.taking([work for _, work in shared]), claimed)
+    event_loop.in_thread(unpack, done, may_wait=True)
 
 
-def _claimed(shared: Sequence[_Computed], answers: Answers | Exception) -> list[_Computed]:
-    """Those that this process must compute; the others are answered, or wait for another process."""
-    found: Any = answers if isinstance(answers, Exception) else answers[0]
-    if isinstance(found, Exception):
-        store.failed("claim")
-        found = [1] * len(shared)
-    taken = leases.taken([work for _, work in shared], found)
-    return [(ref, work) for (ref, work), one in zip(shared, taken, strict=True) if works.is_ours(ref, work, one)]
+def _unpacked(item: Prepared, call: WaveCall) -> bytes | PlatformError:
+    try:
+        return item.unpacked(contract=call.contract, until=call.deadline)
+    except PlatformError as problem:
+        return problem
 
 
-def _must_be_computed(call: WaveCall) -> bool:
-    """Whether it is; otherwise it waits with an equal one from now on, or is answered."""
-    item, context = call.item, call.context
-    completion.set_timer(call)
+def _compute(calls: Sequence[WaveCall], broken: Broken) -> None:
+    offered: list[_OfCall] = []
+    own: list[_OfCall] = []
+    for call in calls:
+        computed = [(item.ref, work) for item in call.items if (work := _work_of(call, item)) is not None]
+        if call.is_bulk:
+            most = works.most_queued()
+            computed, call.unqueued = computed[:most], computed[most:]
+            call.queued = len(computed)
+        if computed:
+            (offered if not call.is_bulk and works.is_offered(call.context) else own).append(computed)
+        completion.all_wait(call)
+        if call.context.cancellation is not None and call.context.cancellation.canceled:
+            completion.give_up(call)
+    # From here on without the calls: one that is given up meanwhile lets go of its computations, for which others may wait.
+    shared = [work for computed in offered for _, work in computed if work.cache_key]
+    if not shared or store.is_away():
+        works.submit([*offered, *own])
+        return
+
+    def claimed(taken: Sequence[Entry | bool]) -> None:
+        try:
+            elsewhere = _computed_elsewhere(offered, dict(zip(shared, taken, strict=True)))
+            ours = [[pair for pair in computed if pair[1] not in elsewhere] for computed in offered]
+            works.submit([*ours, *own])
+        except Exception as error:  # noqa: BLE001 - handed on
+            broken(error)
+
+    leases.take(shared, claimed)
+
+
+def _computed_elsewhere(offered: Sequence[_OfCall], taken: Mapping[SharedWork, Entry | bool]) -> set[SharedWork]:
+    """Those that are answered meanwhile, or wait for another process."""
+    return {
+        work
+        for computed in offered
+        for ref, work in computed
+        if work in taken and not works.is_ours(ref, work, taken[work])
+    }
+
+
+def _work_of(call: WaveCall, item: Prepared) -> SharedWork | None:
+    """The computation of an input that must be computed here; else it has its answer, or waits with an equal one from now on."""
+    context = call.context
+    if item.entry is not None:
+        completion.give(call, item, item.entry.scores)
+        return None
     if item.joined is not None:
-        completion.wait(call, item.joined)
-        return False
+        completion.wait(call, item, item.joined)
+        return None
+    if item.is_packed:
+        return None
     work = works.work_of(
         item,
         item.payload,
-        hold_id=item.hold_id,
+        hold_id="" if call.is_bulk else item.hold_id,
         contract=call.contract,
         context=context,
         deadline=call.deadline,
     )
     # Before it is shared: what goes wrong from here on ends it for all.
-    call.work = work
+    item.work = work
     if work.cache_key:
         item.joined = single_flight.begin(item.lease_key, work, may_join=context.cache.read)
         if item.joined is not None:
-            call.work = None
-            completion.wait(call, item.joined)
-            return False
+            item.work = None
+            completion.wait(call, item, item.joined)
+            return None
         if context.cache.read and (entry := works.answered_meanwhile(item, context)) is not None:
             single_flight.end(item.lease_key, work)
-            call.work = None
+            item.work = None
             item.entry, item.units = entry, item.cached_units
-            completion.settle(call, entry.scores)
-            return False
-    completion.wait(call, work)
-    return True
-
-
-def _is_offered(call: WaveCall) -> bool:
-    return bool(_work(call).cache_key) and works.is_offered(call.context)
-
-
-def _submit(computed: Sequence[_Computed]) -> None:
-    wanted = [(ref, work) for ref, work in computed if not work.abandoned]
-    problems = batcher().submit_each([[(ref, [work])] for ref, work in wanted])
-    for (_, work), problem in zip(wanted, problems, strict=True):
-        if problem is not None:
-            work.fail(problem)
-
-
-def _work(call: WaveCall) -> SharedWork:
-    assert call.work is not None  # noqa: S101 (every call of this stage computes)
-    return call.work
+            completion.give(call, item, entry.scores)
+            return None
+    completion.wait(call, item, work)
+    return work

@@ -46,6 +46,13 @@
     root.querySelectorAll(CLICKABLE).forEach(open);
   }
 
+  // Unfold hides the page until its script has begun, which is before this one. A browser that draws the page before that gives up
+  // the field that asks for the focus.
+  function focus() {
+    const field = document.querySelector("[autofocus]");
+    if (field && (!document.activeElement || document.activeElement === document.body)) field.focus();
+  }
+
   document.addEventListener("keydown", (event) => {
     const target = event.target;
     if ((event.key === "Enter" || event.key === " ") && target.matches(CLICKABLE + "[role='button']")) {
@@ -54,6 +61,7 @@
     }
   });
   look(document.body);
+  requestAnimationFrame(() => requestAnimationFrame(focus));
   new MutationObserver((changes) => {
     for (const change of changes)
       for (const node of change.addedNodes) if (node.nodeType === Node.ELEMENT_NODE) look(node);

@@ -162,7 +162,7 @@ class World:
         )
 
     def release(self, *hold_ids: str) -> int:
-        return admission.release(shard=SHARD, tenant_id=TENANT, hold_ids=hold_ids, client=self.client)
+        return len(admission.release(shard=SHARD, tenant_id=TENANT, hold_ids=hold_ids, client=self.client))
 
     def void(self, *hold_ids: str) -> int:
         return admission.void(shard=SHARD, tenant_id=TENANT, hold_ids=hold_ids, client=self.client)

@@ -12,6 +12,7 @@ from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Answer, Api, assert_limit_headers, assert_problem, predict, structured_list
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -122,8 +123,8 @@ def test_limits_tells_every_limit_and_who_set_it(acme: Customer, live_worker: Li
 
 
 def refused(customer: Customer) -> Answer:
-    """The answer of the first call that an hour's two calls do not cover."""
-    limit(customer, "hour", LimitKind.FIXED_WINDOW, 2, window_s=3600, counts=Counts.REQUESTS)
+    """The answer of the first call that a limit of two calls does not cover."""
+    limit(customer, "hour", LimitKind.FIXED_WINDOW, 2, window_s=AGES_S, counts=Counts.REQUESTS)
     api = Api(customer)
     for text in ("One.", "Two."):
         assert predict(api, text=text).status == 200
@@ -145,7 +146,7 @@ def test_a_used_up_limit_refuses_and_takes_nothing(acme: Customer, live_worker: 
 
 
 def test_a_cached_answer_is_limited_too(acme: Customer, live_worker: LiveWorker) -> None:
-    limit(acme, "hour", LimitKind.FIXED_WINDOW, 2, window_s=3600, counts=Counts.REQUESTS)
+    limit(acme, "hour", LimitKind.FIXED_WINDOW, 2, window_s=AGES_S, counts=Counts.REQUESTS)
     api = Api(acme)
     assert [predict(api).status for _ in range(3)] == [200, 200, 429]
     assert live_worker.inputs == 1

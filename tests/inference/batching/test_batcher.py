@@ -88,11 +88,28 @@ def test_the_expected_wait_follows_what_workers_said(make: Make, wire: Wire) -> 
     batcher.submit([(MODEL, [item(f"n{number}") for number in range(6)])])
     assert batcher.expected_wait_s(wanted, tenant_id=1, weight=1) == pytest.approx(0.5 * (1 + 6 + 1))
     assert batcher.expected_wait_s(wanted, tenant_id=2, weight=1) == pytest.approx(0.5 * (1 + 1 + 1)), "one turn each"
+    doubted = batcher.expected_wait_s(wanted, tenant_id=1, weight=1, doubt=1.6)
+    assert doubted == pytest.approx(0.5 * (1 + 1.6 * (6 + 1))), (
+        "what comes first may take longer, its own computing does not"
+    )
     wire.workers = 0
     walked = clock.monotonic() + WAIT_S
     while batcher.expected_wait_s(wanted, tenant_id=1, weight=1) and clock.monotonic() < walked:
         wire.settle_down()
     assert batcher.expected_wait_s(wanted, tenant_id=1, weight=1) == 0, "without a worker nobody can tell"
+
+
+def test_the_expected_wait_of_a_backlog_follows_what_others_got_lately(make: Make, wire: Wire) -> None:
+    batcher = make()
+    for number in range(40):
+        batcher.submit([(MODEL, [item(f"other{number}", tenant=2)])])
+        wire.answer(wire.next(), compute_s=0.04)
+    batcher.submit([(MODEL, [item("x", tenant=2)])])
+    batcher.submit([(MODEL, [item("y", tenant=2)] + [item(f"n{number}") for number in range(6)])])
+    wanted = [(MODEL, 1)]
+    wait = batcher.expected_wait_s(wanted, tenant_id=1, weight=1)
+    assert wait == pytest.approx(0.04 * (1 + 7 / 0.5)), "tenant 2 keeps the worker busy, and half of it is tenant 1's"
+    assert batcher.expected_wait_s(wanted, tenant_id=2, weight=1) == pytest.approx(0.04 * (1 + 2 + 2))
 
 
 def test_whoever_asked_to_be_told_is_told_once(make: Make, wire: Wire) -> None:

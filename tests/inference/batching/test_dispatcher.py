@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from inference.batching.dispatcher import Dispatcher
-from inference.batching.lanes import dispatch
+from inference.batching.lanes import InFlightBatch, dispatch
 from inference.batching.pools import Pools
 from inference.types import Priority
 from tests.inference.batching.conftest import Make
@@ -148,6 +148,41 @@ def test_while_tenants_compete_batches_stay_short(make: Make, wire: Wire) -> Non
     batcher.submit([(MODEL, [item(f"n{number}", tenant=1) for number in range(4)] + [item("q", tenant=2)])])
     wire.answer(held, compute_s=0.02)
     assert payloads(wire.next()) == ["n0", "q"], "two of 20 ms each fit in 50 ms"
+
+
+def test_while_tenants_compete_the_next_batch_goes_when_the_worker_is_nearly_free() -> None:
+    """Each batch is counted from when the worker took it up: from when it was sent, each would go earlier than the one before."""
+    pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.05)
+    pool, lane = pools.open(MODEL)
+    lane.token_s = lane.batch_s = 0.05
+
+    def waits(at: float) -> None:
+        for tenant in (1, 2):
+            work = item(f"{tenant}", tenant=tenant)
+            work.queued_at = at - 1.0
+            pool.push(lane, work, at)
+
+    def goes(at: float) -> InFlightBatch:
+        batch = dispatcher.next_batch(pool, at)
+        assert batch is not None
+        sent = dispatch(lane, batch.items, batch.priority, reply_to="reply")
+        sent.sent_at = at
+        pools.add(sent)
+        return sent
+
+    waits(100.0)
+    computed = goes(100.0)
+    for round_ in range(5):
+        taken_up = 100.0 + round_ * 0.05
+        waits(taken_up)
+        assert dispatcher.next_batch(pool, taken_up + 0.03) is None
+        assert dispatcher.until_next_s(pool, taken_up + 0.03) == pytest.approx(0.01)
+        following = goes(taken_up + 0.041)
+        begun = [sent.begun_at for sent in pool.in_flight.values()]
+        assert begun == [pytest.approx(taken_up), None], "one is computed first"
+        pools.complete(computed, taken_up + 0.05)
+        assert [sent.begun_at for sent in pool.in_flight.values()] == [taken_up + 0.05]
+        computed = following
 
 
 def test_one_background_batch_goes_for_each_worker(make: Make, wire: Wire) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from prometheus_client import REGISTRY
 
+from mlplatform.lib import tally
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome
 from tests.inference.inputs.test_canonical import reference
@@ -12,6 +13,7 @@ METRICS = ("mlplatform_batch_size_inputs", "mlplatform_batch_seconds")
 
 
 def count(metric: str, model: str) -> float | None:
+    tally.flush()
     return REGISTRY.get_sample_value(f"{metric}_count", {"model": model})
 
 

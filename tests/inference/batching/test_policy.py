@@ -127,6 +127,46 @@ def test_a_quiet_tenant_does_not_wait_for_a_noisy_ones_backlog() -> None:
     assert math.isclose(wait, 0.07)
 
 
+@given(BACKLOGS, st.floats(0.001, 5), st.integers(1, 4), st.floats(0, 8))
+def test_what_others_ask_for_meanwhile_prolongs_the_wait_up_to_what_they_earn(
+    backlogs: list[Backlog], own_s: float, workers: int, busy: float
+) -> None:
+    def wait(busy_for_others: float) -> float:
+        return policy.expected_wait_s(
+            own_s=own_s,
+            tenant_id=1,
+            weight=1,
+            backlogs=backlogs,
+            in_flight_s=0.5,
+            workers=workers,
+            busy_for_others=busy_for_others,
+        )
+
+    assert wait(0.0) <= wait(busy) <= wait(busy + 1) + 1e-9
+    mine = own_s + sum(each.seconds for each in backlogs if each.tenant_id == 1)
+    weights = 1 + sum(each.weight for each in backlogs if each.tenant_id != 1)
+    assert wait(busy) <= max(wait(0.0), 0.5 / workers + mine * weights / workers) + 1e-9
+
+
+def test_a_noisy_tenant_waits_for_what_quiet_ones_ask_for_meanwhile() -> None:
+    waiting = [Backlog(tenant_id=1, seconds=2.0, weight=1), Backlog(tenant_id=2, seconds=0.01, weight=1)]
+
+    def wait(busy_for_others: float) -> float:
+        return policy.expected_wait_s(
+            own_s=0.01,
+            tenant_id=1,
+            weight=1,
+            backlogs=waiting,
+            in_flight_s=0.05,
+            workers=1,
+            busy_for_others=busy_for_others,
+        )
+
+    assert math.isclose(wait(0.0), 2.07)
+    assert math.isclose(wait(0.4), 0.05 + 2.01 / 0.6)
+    assert math.isclose(wait(0.9), 0.05 + 2.01 / 0.5), "half is its own"
+
+
 @given(st.binary(max_size=200))
 def test_sizes(payload: bytes) -> None:
     assert policy.size_of(payload, text=False) == 1

@@ -75,7 +75,7 @@ def test_totals_are_what_a_walk_finds(steps: list[tuple[object, ...]]) -> None:
                         pools.add(dispatch(batch.lane, batch.items, batch.priority, reply_to="reply"))
             case "complete", _:
                 for sent in pools.in_flight()[:1]:
-                    assert pools.complete(sent)
+                    assert pools.complete(sent, now)
             case "make room", [int(tenant), int(size)]:
                 room.make([sized(tenant, size, Priority.INTERACTIVE, now)], pools.queues())
             case "forget", _:

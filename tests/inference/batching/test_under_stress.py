@@ -137,7 +137,7 @@ class Caller:
 
     def _leave(self, items: list[WorkItem]) -> None:
         for item in items:
-            item.leave()
+            event_loop.call(item.leave)
             self.left.add(item)
 
     @property
@@ -148,8 +148,10 @@ class Caller:
     def finish(self) -> None:
         """Wait as calls do: until each deadline."""
         for item in self.accepted:
-            if item not in self.left and not item.wait(item.deadline):
-                self._leave([item])
+            while item not in self.left and not item.is_done:
+                if clock.monotonic() > item.deadline:
+                    self._leave([item])
+                time.sleep(0.001)
 
 
 def assert_nothing_is_left(batcher: batching.Batcher) -> None:

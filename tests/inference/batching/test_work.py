@@ -1,7 +1,5 @@
 """One input, many who wait for it."""
 
-import threading
-
 from inference.batching.messages import (
     BatchMessage,
     BatchReply,
@@ -12,7 +10,6 @@ from inference.batching.messages import (
     encode_reply,
 )
 from inference.batching.work import Hold, WorkItem
-from mlplatform.lib import clock
 from mlplatform.lib.errors import unavailable
 
 
@@ -51,11 +48,16 @@ def test_the_first_outcome_counts() -> None:
     assert not other.join(0.0), "a failure is not shared with those who come later"
 
 
-def test_waiting_ends_with_the_answer_or_the_deadline() -> None:
+def test_what_waits_is_told_once_and_what_comes_later_at_once() -> None:
     item = work()
-    assert not item.wait(clock.monotonic() - 1)
-    threading.Timer(0.01, item.succeed, (b"s",)).start()
-    assert item.wait(clock.monotonic() + 30)
+    told: list[WorkItem] = []
+    item.when_done(told.append)
+    assert (told, item.is_done) == ([], False)
+    item.succeed(b"s")
+    item.fail(unavailable("too late"))
+    assert told == [item]
+    item.when_done(told.append)
+    assert told == [item, item]
 
 
 def test_messages_come_back_as_they_were_sent() -> None:

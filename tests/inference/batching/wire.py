@@ -13,6 +13,7 @@ from inference.types import Priority
 from mlplatform.lib import clock, event_loop
 from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.inference.inputs.test_canonical import reference
+from tests.support.on_loop import asked
 
 MODEL = reference(version_id=1, max_batch_size=4)
 WAIT_S = 30.0
@@ -96,7 +97,7 @@ def payloads(message: BatchMessage) -> list[str]:
 
 
 def outcome(work: WorkItem) -> bytes | PlatformError | None:
-    assert work.wait(clock.monotonic() + WAIT_S)
+    asked(work.when_done)
     return work.error or work.scores
 
 

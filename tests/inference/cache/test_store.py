@@ -1,18 +1,18 @@
 """Two levels of answers: bounded, ending in time, and absent without an error when Redis is."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from pytest_django import Settings
-from redis import Redis
 
-from billing.admission import connection
-from inference.cache import store
+from inference.cache import links, store
 from inference.cache.store import Entry, LocalCache
 from mlplatform.lib import clock, redis
+from tests.support.cached import get_many
 from tests.support.redis_server import RedisServer
 
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -80,13 +80,13 @@ def test_an_entry_that_does_not_fit_drives_out_nothing() -> None:
 def test_an_answer_ends_with_its_time_to_live_in_both_levels(monkeypatch: pytest.MonkeyPatch) -> None:
     store.keep({b"k": b"scores"}, ttl_s=60)
     at(monkeypatch, 59)
-    found = store.get_many([b"k"])[b"k"]
+    found = get_many([b"k"])[b"k"]
     assert (found.scores, found.age_s()) == (b"scores", 59)
     assert redis.cache().ttl(b"p:k") in {59, 60}
     redis.cache().flushall()
-    assert store.get_many([b"k"])[b"k"] == found, "this process keeps it too"
+    assert get_many([b"k"])[b"k"] == found, "this process keeps it too"
     at(monkeypatch, 60)
-    assert store.get_many([b"k"]) == {}
+    assert get_many([b"k"]) == {}
     assert len(store.local) == 0
 
 
@@ -94,32 +94,31 @@ def test_what_this_process_holds_costs_no_round_trip_and_the_rest_costs_one(monk
     store.put_local(b"here", b"1", ttl_s=60)
     store.keep({b"there": b"2", b"also": b"3"}, ttl_s=60)
     calls: list[tuple[str | bytes, ...]] = []
-    real = connection.command
+    real = links.ask
 
-    def command(client: Redis, *parts: str | bytes) -> object:
-        calls.append(parts)
-        return real(client, *parts)
+    def ask(command: Sequence[str | bytes], done: links.Done) -> None:
+        calls.append(tuple(command))
+        real(command, done)
 
-    monkeypatch.setattr(connection, "command", command)
-    assert store.get_many([b"here"])[b"here"].scores == b"1"
+    monkeypatch.setattr(links, "ask", ask)
+    assert get_many([b"here"])[b"here"].scores == b"1"
     assert calls == []
-    found = store.get_many([b"here", b"there", b"also", b"nowhere"])
+    found = get_many([b"here", b"there", b"also", b"nowhere"])
     assert {key: value.scores for key, value in found.items()} == {b"here": b"1", b"there": b"2", b"also": b"3"}
     assert calls == [("MGET", b"p:there", b"p:also", b"p:nowhere")]
-    store.get_many([b"there", b"also"])
+    get_many([b"there", b"also"])
     assert len(calls) == 1
-    assert store.get_many([]) == {}
 
 
 def test_a_cache_that_is_down_is_a_miss_and_a_metric(cache_redis: RedisServer) -> None:
     before = (failures("get"), failures("put"))
     cache_redis.stop()
-    assert store.get_many([b"k"]) == {}
+    assert get_many([b"k"]) == {}
     store.keep({b"k": b"s"}, ttl_s=60)
     assert (failures("get"), failures("put")) == (before[0] + 1, before[1] + 1)
     cache_redis.start()
     store.keep({b"k": b"s"}, ttl_s=60)
-    assert store.get_many([b"k"])[b"k"].scores == b"s"
+    assert get_many([b"k"])[b"k"].scores == b"s"
 
 
 @pytest.mark.usefixtures("hasty_redis_clients")
@@ -127,7 +126,7 @@ def test_a_stalled_cache_is_a_miss_too(cache_redis: RedisServer) -> None:
     before = failures("get")
     cache_redis.pause()
     try:
-        assert store.get_many([b"k"]) == {}
+        assert get_many([b"k"]) == {}
     finally:
         cache_redis.resume()
     assert failures("get") == before + 1
@@ -136,7 +135,7 @@ def test_a_stalled_cache_is_a_miss_too(cache_redis: RedisServer) -> None:
 def test_what_failed_a_moment_ago_is_not_asked_again_by_those_who_can_do_without(cache_redis: RedisServer) -> None:
     assert not store.is_away()
     cache_redis.stop()
-    store.get_many([b"k"])
+    get_many([b"k"])
     assert store.is_away()
     store.forget()
     assert not store.is_away()
@@ -163,7 +162,7 @@ def test_nothing_is_kept_without_a_time_to_live() -> None:
 
 def test_a_value_that_nobody_of_us_wrote_is_a_miss() -> None:
     redis.cache().set(b"p:k", b"short")
-    assert store.get_many([b"k"]) == {}
+    assert get_many([b"k"]) == {}
 
 
 def test_clear_forgets_all() -> None:

@@ -1,18 +1,21 @@
 """Calls of more inputs than are held one by one: one charge for all of them or none, and turns for everybody else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from billing import admission
+from billing.admission import on_loop
+from inference.batching.current import batcher
+from inference.batching.policy import size_of
 from inference.calls import all_or_nothing
 from inference.calls.all_or_nothing import WholeAnswer
-from inference.engine import computing, many
 from inference.engine import predict as prediction
-from inference.engine.bulk import MOST_HELD_APART
+from inference.engine import works
+from inference.engine.shared_holds import MOST_HELD_APART
 from inference.models import ModelVersion
-from inference.types import REFUSE, TO_LIMIT, CachePolicy, CallContext, PredictRequest, TextLength
+from inference.types import REFUSE, TO_LIMIT, CachePolicy, CallContext, ModelRef, PredictRequest, TextLength
 from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from mlplatform.lib.ids import hex_id
 from tenants import authentication
@@ -178,10 +181,7 @@ def test_limits_decide_as_if_asked_at_once(acme: Customer, tiny: TinyWorker) -> 
 def test_a_settlement_that_fails_charges_nothing(
     acme: Customer, tiny: TinyWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(**_: Any) -> None:
-        raise unavailable("The state Redis is away.")
-
-    monkeypatch.setattr(admission, "settle", away)
+    monkeypatch.setattr(on_loop, "settle", lambda *, done, **_: done(unavailable("The state Redis is away.")))
     assert refusal(acme, texts(MANY)).kind is ErrorKind.UNAVAILABLE
     assert_free(acme)
 
@@ -200,7 +200,7 @@ def test_without_the_state_redis_nothing_is_computed(
 
 def test_it_leaves_room_in_the_queue(acme: Customer, tiny: TinyWorker, settings: Settings) -> None:
     settings.MAX_QUEUED_INPUTS = 100
-    computing.forget()
+    works.forget()
     assert ask(acme, texts(MANY)).units == MANY + FEE
 
 
@@ -208,9 +208,14 @@ def test_repeats_are_not_counted_among_what_workers_must_do(
     acme: Customer, tiny: TinyWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(many, "require_in_time", lambda contract, items, *, timeout_s: asked.append(len(items)))
+
+    def expected_wait_s(wanted: Sequence[tuple[ModelRef, int]], **_: Any) -> float:
+        asked.extend(tokens for _, tokens in wanted)
+        return 0.0
+
+    monkeypatch.setattr(batcher(), "expected_wait_s", expected_wait_s)
     ask(acme, texts(50) * 12)
-    assert asked == [50]
+    assert set(asked) == {sum(size_of(b"t" + text.encode(), text=True) for text in texts(50))}
 
 
 def test_others_have_their_turns_between(acme: Customer, globex: Customer, tiny: TinyWorker) -> None:

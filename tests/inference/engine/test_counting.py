@@ -22,6 +22,7 @@ from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.rest import Api
 from tests.support.tiny_model import POISON, TinyWorker, make_version
+from tests.support.windows import AGES_S
 
 FOUR = ("alpha", "beta", "gamma", "delta")
 
@@ -68,7 +69,7 @@ def left(customer: Customer) -> dict[str, int]:
 def limits(customer: Customer) -> None:
     """Ten requests of the tenant, ten of the model alpha, two at a time, ten a month."""
     some: dict[str, Any] = {"plan": customer.plan, "counts": "requests", "amount": 10}
-    LimitRule.objects.create(name="hour", kind=LimitKind.FIXED_WINDOW, window_s=3600, **some)
+    LimitRule.objects.create(name="hour", kind=LimitKind.FIXED_WINDOW, window_s=AGES_S, **some)
     LimitRule.objects.create(
         name="alpha", kind=LimitKind.SLIDING_WINDOW, window_s=3600, scope=LimitScope.MODEL, model="alpha", **some
     )
@@ -159,7 +160,7 @@ def test_a_month_that_redis_lost_is_rebuilt_with_calls_and_calls_of_the_model(ac
 
 def test_a_batch_over_more_models_than_the_tenant_has_requests_left_passes_as_one(acme: Customer) -> None:
     LimitRule.objects.create(
-        plan=acme.plan, name="one", kind=LimitKind.FIXED_WINDOW, window_s=3600, counts="requests", amount=1
+        plan=acme.plan, name="one", kind=LimitKind.FIXED_WINDOW, window_s=AGES_S, counts="requests", amount=1
     )
     assert batch(acme, *((name, "hello") for name in FOUR)).units == 4
     with pytest.raises(PlatformError) as refused:

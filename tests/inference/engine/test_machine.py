@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ from prometheus_client import REGISTRY
 from billing import charging, contracts, late_releases
 from billing.models import LimitKind, LimitRule
 from inference.cache import leases, single_flight, store
-from inference.engine import computing, plans
+from inference.engine import linger, plans, works
 from inference.engine.permits import permits
 from inference.engine.stages import completion
 from inference.types import CachePolicy
@@ -33,21 +34,36 @@ from tests.support import ledger
 from tests.support.examples import examples
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_model import POISON, TinyWorker, make_version
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices", "hasty_redis_clients")
 
 T = TypeVar("T")
 
-YEAR_S = 31_536_000
 TIGHT = 65
 AT_ONCE = 5
 PATIENT_S = 20.0
 FRESH = CachePolicy(read=False)
 
+TEXTS = st.sampled_from(["a", "b", "c", "new", POISON])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Of a call of several inputs: see ``WaveCall``."""
+
+    fee: int = 0
+    whole: bool = False
+    is_bulk: bool = False
+
+
+KINDS = [Kind(), Kind(fee=2), Kind(whole=True), Kind(fee=3, whole=True, is_bulk=True)]
+
 CALLS = st.lists(
     st.tuples(
         st.booleans(),
-        st.sampled_from(["a", "b", "c", "new", POISON]),
+        st.one_of(TEXTS.map(lambda text: [text]), st.lists(TEXTS, min_size=2, max_size=4)),
+        st.sampled_from(KINDS),
         st.sampled_from([PATIENT_S, PATIENT_S, 0.05]),
         st.sampled_from([CachePolicy(), CachePolicy(), FRESH]),
     ),
@@ -84,7 +100,8 @@ class Calls(RuleBasedStateMachine):
         self.server.flush()
         patiently(redis.cache().flushall)
         late_releases.forget()
-        computing.forget()
+        works.forget()
+        linger.forget()
         permits.cache_clear()
         patiently(lambda: count_this_month(self.acme, self.globex))
         self.sent: list[tuple[Sent, Cancellation]] = []
@@ -93,7 +110,7 @@ class Calls(RuleBasedStateMachine):
         self.claimed: list[bytes] = []
 
     @rule(calls=CALLS)
-    def call(self, calls: list[tuple[bool, str, float, CachePolicy]]) -> None:
+    def call(self, calls: list[tuple[bool, list[str], Kind, float, CachePolicy]]) -> None:
         """In one turn of the loop."""
         wave = [self._made(*each) for each in calls]
         self.sent += wave
@@ -108,7 +125,7 @@ class Calls(RuleBasedStateMachine):
     @rule(data=st.data())
     def another_process_claims_an_equal_input(self, data: st.DataObject) -> None:
         sent, _ = data.draw(st.sampled_from(self.sent))
-        name = store.CLAIM + sent.call.item.lease_key
+        name = store.CLAIM + sent.call.items[0].lease_key
         # Where it is claimed here the claim is lost later, which may be, too.
         patiently(lambda: redis.cache().set(name, b"another", nx=True))
         self.claimed.append(name)
@@ -177,32 +194,44 @@ class Calls(RuleBasedStateMachine):
     def _assert_charged(self, customer: Customer) -> None:
         own = [sent for sent, _ in self.sent if sent.customer is customer]
         assert [sent.ends for sent in own] == [1] * len(own)
-        answered = {sent.call.request_id: sent.units for sent in own if sent.problem is None}
-        records = patiently(lambda: ledger.records(customer.tenant))
-        assert {record.body["request_id"]: record.units for record in records} == answered
-        assert len(records) == len(answered)
+        answered = {sent.call.request_id: (sent.units, len(sent.answered), 1) for sent in own if sent.units}
+        charged: dict[str, tuple[int, int, int]] = {}
+        for record in patiently(lambda: ledger.records(customer.tenant)):
+            units, inputs, requests = charged.get(record.body["request_id"], (0, 0, 0))
+            more = record.body["inputs"], record.body["requests"]
+            charged[record.body["request_id"]] = (units + record.units, inputs + more[0], requests + more[1])
+        # What was taken back has two records, which come to nothing.
+        assert {request_id: sums for request_id, sums in charged.items() if any(sums)} == answered
         assert patiently(lambda: ledger.holds(customer.tenant)) == 0
         if own:
             contract = own[0].call.contract
             decision = patiently(lambda: charging.peek(contract=contract, limits=contract.limits))
             remaining = {state.limit.name: state.remaining for state in decision.states}
-            assert remaining["tight"] == TIGHT - sum(answered.values())
+            assert remaining["tight"] == TIGHT - sum(units for units, _, _ in answered.values())
             assert remaining["at once"] == AT_ONCE
 
     def _assert_nothing_left(self) -> None:
         assert REGISTRY.get_sample_value("mlplatform_calls_waiting") in {0.0, None}
+        assert linger.open_calls() == 0
         for sent, _ in self.sent:
-            assert single_flight.join(sent.call.item.lease_key, clock.monotonic() + 1) is None, sent.call
-        leases.renew()
+            for item in sent.call.items:
+                assert single_flight.join(item.lease_key, clock.monotonic() + 1) is None, sent.call
+        event_loop.call(leases.renew)
         eventually(lambda: not patiently(lambda: redis.cache().keys(store.CLAIM + b"*")))
 
-    def _made(self, of_acme: bool, text: str, timeout_s: float, cache: CachePolicy) -> tuple[Sent, Cancellation]:
+    def _made(
+        self, of_acme: bool, texts: list[str], kind: Kind, timeout_s: float, cache: CachePolicy
+    ) -> tuple[Sent, Cancellation]:
         cancellation = Cancellation()
         number = next(self.numbers)
+        several = len(texts) > 1
         sent = made(
             self.acme if of_acme else self.globex,
-            f"new {number}" if text == "new" else text,
+            *[f"new {number}.{place}" if text == "new" else text for place, text in enumerate(texts)],
             name=f"call-{number}",
+            fee=kind.fee,
+            whole=kind.whole,
+            is_bulk=kind.is_bulk and several,
             timeout_s=timeout_s,
             cache=cache,
             cancellation=cancellation,
@@ -223,7 +252,7 @@ def machine(
     tiny_worker.serve(make_version("large"))
     for customer in (acme, globex):
         rules: list[dict[str, Any]] = [
-            {"name": "tight", "kind": LimitKind.FIXED_WINDOW, "amount": TIGHT, "window_s": YEAR_S},
+            {"name": "tight", "kind": LimitKind.FIXED_WINDOW, "amount": TIGHT, "window_s": AGES_S},
             {"name": "at once", "kind": LimitKind.CONCURRENCY, "counts": "requests", "amount": AT_ONCE},
         ]
         LimitRule.objects.bulk_create([LimitRule(plan=customer.plan, **fields) for fields in rules])

@@ -18,6 +18,7 @@ from tests.support import ledger
 from tests.support.rest import Api, warm_up
 from tests.support.tiny_model import TinyRuntime, TinyWorker, make_version
 from tests.support.walked_clock import published_at_once
+from tests.support.windows import AGES_S
 
 __all__ = ["published_at_once"]
 
@@ -143,7 +144,7 @@ def test_a_limit_that_is_new_counts_at_the_next_call(
 ) -> None:
     api = Api(acme)
     assert api.post("/v2/predict", {"model": "large", "input": "one"}).status == 200
-    LimitRule.objects.create(plan=acme.plan, name="new", kind=LimitKind.FIXED_WINDOW, amount=5, window_s=3600)
+    LimitRule.objects.create(plan=acme.plan, name="new", kind=LimitKind.FIXED_WINDOW, amount=5, window_s=AGES_S)
     with django_capture_on_commit_callbacks(execute=True):
         tenancy.changed(tenant=acme.tenant)
     assert api.post("/v2/predict", {"model": "large", "input": "two"}).body["violated-policies"] == ["new"]

@@ -349,9 +349,9 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
 ) -> None:
     """The worker has settled and its reply is on its way when the wait ends."""
     real_release = admission.release
-    released: list[int] = []
+    released: list[list[str]] = []
 
-    def release(**arguments: Any) -> int:
+    def release(**arguments: Any) -> list[str]:
         tiny_worker.go.set()
         eventually(lambda: ledger.records(acme.tenant))
         released.append(real_release(**arguments))
@@ -360,7 +360,7 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
     monkeypatch.setattr(admission, "release", release)
     tiny_worker.go.clear()
     assert ask(acme, timeout_s=0.3).units == LARGE
-    assert released == [0]
+    assert released == [[]]
     assert charges(acme) == [("large", LARGE, False)]
 
 

@@ -30,6 +30,7 @@ from tests.inference.engine.test_predict import (
 )
 from tests.support import ledger
 from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version, share_of
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -124,7 +125,9 @@ def test_a_bad_one_leaves_the_others(acme: Customer, large: TinyRuntime) -> None
 
 
 def test_limits_let_through_what_fits_and_refuse_the_rest(acme: Customer, large: TinyRuntime) -> None:
-    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=2 * LARGE, window_s=3600)
+    LimitRule.objects.create(
+        plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=2 * LARGE, window_s=AGES_S
+    )
     answer = each(acme, "one", "two", "three", "four")
     assert kinds(answer) == [None, None, ErrorKind.QUOTA_EXCEEDED, ErrorKind.QUOTA_EXCEEDED]
     assert charges(acme) == [("large", LARGE, False)] * 2
@@ -137,7 +140,7 @@ def test_a_refused_one_leaves_the_computation_that_it_joined(
     acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime
 ) -> None:
     amount = 2 * LARGE
-    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=3600)
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=AGES_S)
     tiny_worker.go.clear()
     caller, request = caller_of(acme), PredictRequest("large", "same")
     first = begin_each(caller, [request], call())
@@ -155,7 +158,7 @@ def test_when_the_key_changes_amid_refusals_what_was_admitted_is_answered(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     amid_refusals(monkeypatch, StaleCaller())
-    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=3600)
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=AGES_S)
     count_this_month(acme)
     answer = each(acme, "one", "two")
     assert kinds(answer) == [None, ErrorKind.UNAVAILABLE]
@@ -280,7 +283,7 @@ def test_a_queue_that_is_full_charges_no_group(
 def test_redis_that_goes_amid_refusals_is_that_calls_problem(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=3600)
+    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=LARGE, window_s=AGES_S)
     count_this_month(acme)
     amid_refusals(monkeypatch, unavailable("away"))
     assert kinds(each(acme, "one", "two")) == [None, ErrorKind.UNAVAILABLE]
@@ -298,9 +301,10 @@ def test_a_counter_that_is_lost_beside_calls_under_way_loses_none_of_them(
 ) -> None:
     """The call that met it begins anew once its counter stands; the other one, of another model with a limit, waits meanwhile."""
     tiny_worker.serve(make_version("small"))
+    in_small = {"scope": "model", "model": "small"}
     LimitRule.objects.create(
-        plan=acme.plan, name="of one model", kind=LimitKind.FIXED_WINDOW, amount=100, window_s=3600, scope="model", model="small"
-    )  # fmt: skip
+        plan=acme.plan, name="of one model", kind=LimitKind.FIXED_WINDOW, amount=100, window_s=AGES_S, **in_small
+    )
     count_this_month(acme)
     real = on_loop.admit
     lost: list[Admission] = []

@@ -7,30 +7,32 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from billing import admission, charging, contracts, pricing
+from billing import charging, contracts, pricing
 from billing.admission import on_loop
 from billing.admission.on_loop import Admission
 from billing.models import LimitKind, LimitRule
 from inference.batching.current import batcher
 from inference.batching.work import WorkItem
 from inference.cache import leases, single_flight, store
+from inference.cache.waiters import SharedWork
 from inference.calls import all_or_nothing
-from inference.engine import singles, works
-from inference.engine.bulk import MOST_HELD_APART
+from inference.engine import started, works
 from inference.engine.permits import permits
 from inference.engine.predict import Started, begin, predict, predict_each, predict_many, single
 from inference.engine.preparing import Prepared
+from inference.engine.shared_holds import MOST_HELD_APART
 from inference.engine.stages import admission as admission_stage
 from inference.engine.stages import lookup
-from inference.engine.undo import Undo
+from inference.engine.wave_call import WaveCall
 from inference.types import CallContext, PredictRequest, PredictResult
 from mlplatform.lib import redis
-from mlplatform.lib.errors import ErrorKind, PlatformError
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tenants.authentication import Caller, authenticate
 from tests.conftest import Customer
 from tests.inference.engine.test_predict import eventually
 from tests.support import ledger
 from tests.support.tiny_model import TinyRuntime, TinyWorker, make_version
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -77,41 +79,21 @@ def assert_given_back(customer: Customer) -> None:
     assert ask(customer).units == ledger.units(customer.tenant) > 0
 
 
-# --- The undo itself -------------------------------------------------------------------------------------------------
-
-
-def test_a_block_that_ends_well_undoes_nothing_and_a_later_one_that_fails_everything_last_taken_first() -> None:
-    undone: list[str] = []
-    with Undo() as undo:
-        undo.callback(undone.append, "first")
-        undo.callback(undone.append, "second")
-    assert undone == []
-    for _ in range(2):
-        with pytest.raises(Bug), undo:
-            explode()
-        assert undone == ["second", "first"], "once"
-
-
-def test_what_cannot_be_undone_does_not_keep_the_rest() -> None:
-    undone: list[str] = []
-    undo = Undo()
-    undo.callback(undone.append, "first")
-    undo.callback(explode)
-    with pytest.raises(Bug), undo:
-        raise KeyError
-    assert undone == ["first"]
-
-
 def test_an_answered_call_is_freed_at_once_without_the_garbage_collector(acme: Customer, large: TinyRuntime) -> None:
-    """The callbacks of its undo are methods of the call itself: a circle that would keep its inputs until a collection."""
+    """What tells its end knows the call, and the call it: a circle that would keep its inputs until a collection."""
     ask(acme, "the first call, for which Redis loads its scripts")
+
+    def held() -> int:
+        return sum(issubclass(type(one), Started | WaveCall | Prepared) for one in gc.get_objects())
+
     gc.collect()
+    before = held()  # Tests before this one may have left some.
     gc.disable()
     try:
         computed, cached = ask(acme), ask(acme)
         assert (computed.cached, cached.cached) == (False, True)
         # The loop lets go of what it was asked a moment after it has answered.
-        eventually(lambda: not any(type(one) is Started for one in gc.get_objects()))
+        eventually(lambda: held() <= before)
     finally:
         gc.enable()
 
@@ -122,13 +104,13 @@ def test_an_answered_call_is_freed_at_once_without_the_garbage_collector(acme: C
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (lookup, "require_in_time"),
-        (admission_stage, "charge_of_single"),
+        (lookup, "_require_in_time"),
+        (admission_stage, "charges_of"),
         (works, "SharedWork"),
-        (leases, "taking"),
+        (leases, "take"),
         (batcher, "submit_each"),
         (WorkItem, "when_done"),
-        (singles, "result_of"),
+        (started, "result_of"),
     ],
     ids=["permit", "admission", "computation", "leases", "queue", "waiting", "rendering"],
 )
@@ -145,7 +127,9 @@ def test_a_bug_after_any_step_gives_back_what_was_taken(
 def test_a_bug_amid_calls_that_came_together_is_that_ones_problem(
     acme: Customer, large: TinyRuntime, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    LimitRule.objects.create(plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=2 * UNITS, window_s=3600)
+    LimitRule.objects.create(
+        plan=acme.plan, name="tight", kind=LimitKind.FIXED_WINDOW, amount=2 * UNITS, window_s=AGES_S
+    )
     contract = contracts.contract_of(caller_of(acme))
     charging.peek(contract=contract, limits=contract.limits)
     real = on_loop.admit
@@ -181,11 +165,11 @@ def _unpriced(patch: pytest.MonkeyPatch) -> None:
 
 
 def _unadmitted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(charging, "charge", explode)
+    patch.setattr(on_loop, "admit", explode)
 
 
 def _unanswered(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(WorkItem, "wait", explode)
+    patch.setattr(WorkItem, "when_done", explode)
 
 
 @pytest.mark.parametrize("fail", [_unpriced, _unadmitted, _unanswered])
@@ -220,26 +204,29 @@ def test_a_bulk_call_whose_last_input_cannot_be_begun_leaves_no_computation_of_t
     tiny_worker.serve(make_version("small"))
     count = MOST_HELD_APART + 1
     requests = [PredictRequest("small", f"text {number}", field=f"input[{number}]") for number in range(count)]
-    real = Prepared.unpacked
+    real = works.work_of
 
-    def unpacked(item: Prepared, **arguments: Any) -> bytes:
-        return explode() if item.field == f"input[{count - 1}]" else real(item, **arguments)
+    def work_of(item: Prepared, *positional: Any, **arguments: Any) -> SharedWork:
+        return explode() if item.field == f"input[{count - 1}]" else real(item, *positional, **arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Prepared, "unpacked", unpacked)
+        patch.setattr(works, "work_of", work_of)
         with pytest.raises(Bug):
             all_or_nothing.predict_whole(caller_of(acme), requests, call(operation="batch"))
     assert_given_back(acme)
 
 
-def test_a_settlement_that_fails_takes_back_a_cached_answer_that_was_not_metered(
+def test_a_settlement_that_fails_takes_back_the_cached_answer_of_a_call_and_not_what_a_worker_settled(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(acme, "known")
     before = ledger.units(acme.tenant)
     with monkeypatch.context() as patch:
-        patch.setattr(admission, "settle", explode)
-        with pytest.raises((Bug, PlatformError)):
-            predict_many(caller_of(acme), [PredictRequest("large", "known"), PredictRequest("large", "new")], call())
-    assert ledger.units(acme.tenant) == before
+        patch.setattr(on_loop, "settle", lambda *, done, **_: done(unavailable("away")))
+        known, new = predict_many(
+            caller_of(acme), [PredictRequest("large", "known"), PredictRequest("large", "new")], call()
+        ).results
+    assert isinstance(known, PlatformError)
+    assert (known.kind, isinstance(new, PredictResult)) == (ErrorKind.UNAVAILABLE, True)
+    assert ledger.units(acme.tenant) == before + UNITS, "a worker has settled the new one, which is answered"
     assert ledger.holds(acme.tenant) == 0

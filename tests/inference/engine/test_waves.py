@@ -21,6 +21,7 @@ from tests.inference.engine.wave_calls import Runs, Sent, count_this_month, join
 from tests.support import ledger
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -44,7 +45,7 @@ def tight(customer: Customer, amount: int, *, model: str = "") -> None:
     scope = LimitScope.MODEL if model else LimitScope.TENANT
     kind = LimitKind.FIXED_WINDOW
     LimitRule.objects.create(
-        plan=customer.plan, name="tight", scope=scope, model=model, kind=kind, amount=amount, window_s=3600
+        plan=customer.plan, name="tight", scope=scope, model=model, kind=kind, amount=amount, window_s=AGES_S
     )
     contracts.forget_all()
 
@@ -192,7 +193,7 @@ def test_a_worker_that_settled_and_then_failed_ends_a_call_that_was_given_up(
     join(sent)
     eventually(lambda: ledger.holds(acme.tenant))
     subject = sent.call.contract.subject
-    hold = admission.Settlement(hold_id=sent.call.item.hold_id)
+    hold = admission.Settlement(hold_id=sent.item.hold_id)
     admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=[hold])
     eventually(lambda: sent.call.is_ending)
     tiny_worker.go.set()
@@ -205,10 +206,10 @@ def test_a_call_whose_answer_is_being_paid_is_not_given_up(acme: Customer, tiny_
     tiny_worker.go.clear()
     first, second = made(acme, "same", name="first"), made(acme, "same", name="second")
     join(first, second)
-    eventually(lambda: ledger.holds(acme.tenant) == 2)
-    subject, work = first.call.contract.subject, first.call.work
+    eventually(lambda: second.item.joined is not None)
+    subject, work = first.call.contract.subject, first.item.work
     assert work is not None
-    paying = admission.Settlement(hold_id=first.call.item.hold_id)
+    paying = admission.Settlement(hold_id=first.item.hold_id)
     admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=[paying])
 
     def turn() -> None:

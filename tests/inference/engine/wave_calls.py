@@ -1,4 +1,4 @@
-"""Calls that a test hands to the waves itself: several in one turn of the loop, and nobody waits for them."""
+"""Calls that a test hands to the waves itself: several in one turn of the loop, and no thread waits for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from billing import charging, contracts
 from billing.admission import on_loop
 from billing.admission.on_loop import Admission
 from inference.engine import waves
-from inference.engine.preparing import prepare_single
+from inference.engine.preparing import Prepared, prepare_single
 from inference.engine.wave_call import WaveCall
 from inference.registry import live
 from inference.types import CallContext, PredictRequest
@@ -40,11 +40,18 @@ class Sent:
         self.ended.set()
 
     @property
+    def item(self) -> Prepared:
+        """Its one input."""
+        (item,) = self.call.items
+        return item
+
+    @property
     def outcome(self) -> bytes | Exception:
         """The scores or the problem, once there is one."""
         assert self.ended.wait(ENDS_WITHIN_S), "the call never ended"
-        assert self.call.outcome is not None
-        return self.call.outcome
+        outcome = self.call.problem or self.item.outcome
+        assert outcome is not None
+        return outcome
 
     @property
     def problem(self) -> ErrorKind | None:
@@ -56,29 +63,47 @@ class Sent:
         return None
 
     @property
+    def answered(self) -> list[Prepared]:
+        """Its inputs that have scores."""
+        assert self.ended.wait(ENDS_WITHIN_S), "the call never ended"
+        return [] if self.call.problem else [item for item in self.call.items if isinstance(item.outcome, bytes)]
+
+    @property
     def units(self) -> int:
         """What it paid."""
-        return 0 if self.problem else self.call.item.units
+        return sum(item.units for item in self.answered) + (self.call.fee if self.answered else 0)
 
 
-def made(customer: Customer, text: str, *, model: str = "large", name: str = "", **changes: Any) -> Sent:
+def made(
+    customer: Customer,
+    *texts: str,
+    model: str = "large",
+    name: str = "",
+    fee: int = 0,
+    whole: bool = False,
+    is_bulk: bool = False,
+    **changes: Any,
+) -> Sent:
     """A call that is ready to join a wave. ``name`` is its request id."""
-    fields: dict[str, Any] = {"request_id": name or text, "operation": "predict", "api_version": "v2", "client": ""}
+    fields: dict[str, Any] = {"request_id": name or texts[0], "operation": "predict", "api_version": "v2", "client": ""}
     context = CallContext(**{**fields, **changes})
     caller = authenticate(customer.secret, address="192.0.2.1")
     contract = contracts.contract_of(caller)
-    item = prepare_single(caller, PredictRequest(model, text), context)
+    items = [prepare_single(caller, PredictRequest(model, text), context) for text in texts]
     started = clock.monotonic()
     sent = Sent(customer)
     sent.call = WaveCall(
         contract,
         context,
-        item,
-        limits=contract.limits_for((item.ref.qualified_name,)),
+        items,
+        limits=contract.limits_for((items[0].ref.qualified_name,)),
         served=live.current(),
         started=started,
         deadline=started + context.timeout_s,
         done=sent.tell,
+        fee=fee,
+        whole=whole,
+        is_bulk=is_bulk,
     )
     return sent
 

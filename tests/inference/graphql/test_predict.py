@@ -11,6 +11,7 @@ from tests.support.ending import make_schedule
 from tests.support.graphql_schema import ask, refused, told
 from tests.support.rest import Api, predict
 from tests.support.tiny_model import POISON, TinyWorker, make_version, share_of
+from tests.support.windows import AGES_S
 
 PREDICT = """query($text: String, $input: PredictionInput, $model: String = "tiny", $topK: Int) {
     predict(model: $model, inputData: $text, input: $input, topK: $topK) {
@@ -154,7 +155,13 @@ def test_aliases_run_in_parallel_and_are_calls_of_their_own(acme: Customer, tiny
 
 def test_what_limits_refuse_leaves_the_others(acme: Customer, tiny: TinyWorker) -> None:
     LimitRule.objects.create(
-        plan=acme.plan, name="few", kind=LimitKind.FIXED_WINDOW, amount=2, window_s=3600, counts="requests", scope="key"
+        plan=acme.plan,
+        name="few",
+        kind=LimitKind.FIXED_WINDOW,
+        amount=2,
+        window_s=AGES_S,
+        counts="requests",
+        scope="key",
     )
     names = [f"p{number}" for number in range(4)]
     fields = " ".join(f'{name}: predict(model: "tiny", inputData: "{name}") {{ units }}' for name in names)

@@ -14,6 +14,7 @@ from tests.support import ledger
 from tests.support.ending import make_schedule
 from tests.support.grpc import Grpc, Problem, assert_problem
 from tests.support.tiny_model import make_version
+from tests.support.windows import AGES_S
 
 REQUESTS = [
     pb.PredictRequest(text="a", id="first"),
@@ -67,7 +68,7 @@ def test_as_many_requests_as_allowed(api: Grpc, acme: Customer, number: int) -> 
 
 
 def test_it_is_admitted_as_a_whole_or_not_at_all(api: Grpc, acme: Customer) -> None:
-    LimitRule.objects.create(plan=acme.plan, name="few", kind=LimitKind.FIXED_WINDOW, amount=53, window_s=600)
+    LimitRule.objects.create(plan=acme.plan, name="few", kind=LimitKind.FIXED_WINDOW, amount=53, window_s=AGES_S)
     texts = [pb.PredictRequest(model_name="tiny", text=str(index)) for index in range(3)]
     assert api.batch(texts).message.units == 53
     problem = refused(api, texts[:1])

@@ -2,9 +2,11 @@
 
 import logging
 
+import grpc
 import pytest
 from prometheus_client import REGISTRY
 
+from inference.grpc import door
 from inference.grpc.generated import ml_inference_pb2 as pb
 from mlplatform.lib import tally, tracing
 from mlplatform.observability import traffic
@@ -70,3 +72,17 @@ def test_log_lines_name_the_call(api: Grpc, monkeypatch: pytest.MonkeyPatch, cap
     with caplog.at_level(logging.ERROR), pytest.raises(Problem):
         api.predict(model_name="tiny", text="x", headers=[("x-request-id", "find-me")])
     assert [record.__dict__["request_id"] for record in caplog.records if record.exc_info] == ["find-me"]
+
+
+def test_a_bug_before_any_handler_is_told_and_counted_as_ours(api: Grpc, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise RuntimeError("a bug")
+
+    before = counted(PREDICT, "INTERNAL"), counted(PREDICT, "OK")
+    monkeypatch.setattr(door, "plan_of", broken)
+    with pytest.raises(Problem) as problem:
+        api.predict(model_name="tiny", text="x")
+    assert problem.value.code is grpc.StatusCode.INTERNAL
+    assert "bug" not in problem.value.message
+    until(lambda: counted(PREDICT, "INTERNAL"), lambda now: now == before[0] + 1)
+    assert counted(PREDICT, "OK") == before[1]

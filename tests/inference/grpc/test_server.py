@@ -1,4 +1,4 @@
-"""What a server does beside predicting: health, reflection, deadlines, cancellation, limits of itself, TLS, the drain."""
+"""What a server does beside predicting: reflection, deadlines, cancellation, limits of itself, TLS, the drain."""
 
 import datetime as dt
 import ipaddress
@@ -28,19 +28,10 @@ from mlplatform.grpc_server import GrpcServer
 from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.grpc import Grpc, Problem
-from tests.support.redis_server import RedisServer
 from tests.support.tiny_model import TinyWorker
 from tests.support.waiting import until
 
 SERVICE = "ml_inference.InferenceService"
-OIP_SERVICE = "inference.GRPCInferenceService"
-
-
-def health_of(target: str, service: str) -> int:
-    with grpc.insecure_channel(target) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
-        return int(answer.status)
 
 
 def test_the_generated_code_is_that_of_the_protos(tmp_path: Path) -> None:
@@ -58,48 +49,6 @@ def test_the_fields_of_the_contract_keep_their_numbers() -> None:
     assert numbers["PredictResponse"].items() >= {"predictions": 1, "model_version": 2, "latency_ms": 3}.items()
     assert numbers["BatchPredictRequest"].items() >= {"model_name": 1, "requests": 2}.items()
     assert numbers["BatchPredictResponse"].items() >= {"responses": 1}.items()
-
-
-def test_the_whole_serves_and_a_service_is_as_ready_as_predictions_can_be_answered(
-    grpc_server: GrpcServer, state_redis: RedisServer
-) -> None:
-    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-
-    def told() -> list[int]:
-        grpc_server.tell_readiness()
-        return [health_of(grpc_server.target, service) for service in ("", SERVICE, OIP_SERVICE)]
-
-    without_worker = told()
-    heartbeat = Heartbeat(queue="gpu", device="cpu")
-    heartbeat.beat()
-    with_worker = told()
-    state_redis.stop()
-    without_redis = told()
-    state_redis.start()
-    heartbeat.beat()
-    assert without_worker == without_redis == [serving, not_serving, not_serving]
-    assert with_worker == told() == [serving, serving, serving]
-
-
-def test_who_watches_hears_of_changes_only(grpc_server: GrpcServer, grpc_target: str) -> None:
-    heard: list[int] = []
-    with grpc.insecure_channel(grpc_target) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        watched = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=30)
-        heard.append(next(watched).status)
-        for _ in range(3):
-            grpc_server.tell_readiness()
-        Heartbeat(queue="gpu", device="cpu").beat()
-        grpc_server.tell_readiness()
-        heard.append(next(watched).status)
-        watched.cancel()
-    assert heard == [health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING]
-
-
-def test_the_health_of_a_service_that_is_not_there(grpc_target: str) -> None:
-    with pytest.raises(grpc.RpcError) as error:
-        health_of(grpc_target, "nobody.Service")
-    assert Problem(error.value).code is grpc.StatusCode.NOT_FOUND
 
 
 def test_reflection_is_enough_to_call(grpc_target: str, api: Grpc, acme: Customer) -> None:
@@ -210,6 +159,30 @@ def test_more_calls_than_it_can_keep_are_refused_at_once(
     assert set(seen) == {"OK", "RESOURCE_EXHAUSTED"}
     assert seen.count("OK") == 8
     assert ledger.units(acme.tenant) == 8
+
+
+def test_calls_leave_their_places_however_they_end(
+    request: pytest.FixtureRequest, tiny_worker: TinyWorker, settings: Any
+) -> None:
+    settings.GRPC_THREADS = 1  # four places
+    api: Grpc = request.getfixturevalue("api")
+    acme: Customer = request.getfixturevalue("acme")
+    unary: Any = api.channel.unary_unary
+    send = unary(f"/{SERVICE}/Predict")
+    tiny_worker.go.clear()
+    for _ in range(5):
+        with pytest.raises(grpc.RpcError) as malformed:
+            send(b"\xff\xff", metadata=api.auth, timeout=30)
+        assert Problem(malformed.value).code is grpc.StatusCode.INVALID_ARGUMENT
+        with pytest.raises(Problem) as unknown:
+            api.predict(model_name="nobody", text="x")
+        assert unknown.value.code is grpc.StatusCode.NOT_FOUND
+        future = api.stub.Predict.future(pb.PredictRequest(model_name="tiny", text="x"), metadata=api.auth, timeout=30)
+        until(lambda: ledger.holds(acme.tenant), lambda holds: holds == 1)
+        future.cancel()
+        until(lambda: ledger.holds(acme.tenant), lambda holds: holds == 0)
+    tiny_worker.go.set()
+    assert api.predict(model_name="tiny", text="y").message.model_name == "tiny"
 
 
 def test_a_call_that_runs_is_answered_though_the_server_stops(

@@ -22,6 +22,7 @@ from tests.support.grpc import Grpc, text_metadata
 from tests.support.redis_server import RedisServer
 from tests.support.tiny_model import TinyWorker, share_of
 from tests.support.waiting import settle_down, until
+from tests.support.windows import AGES_S
 
 
 def test_answers_come_in_order_and_each_is_a_call_of_its_own(api: Grpc, acme: Customer) -> None:
@@ -135,7 +136,7 @@ def test_a_bad_item_has_its_own_status_and_the_stream_goes_on(api: Grpc, acme: C
 
 def test_a_limit_refuses_items_and_the_others_are_answered(api: Grpc, acme: Customer) -> None:
     LimitRule.objects.create(
-        plan=acme.plan, name="few", kind=LimitKind.FIXED_WINDOW, counts="requests", amount=5, window_s=600
+        plan=acme.plan, name="few", kind=LimitKind.FIXED_WINDOW, counts="requests", amount=5, window_s=AGES_S
     )
     answers = list(api.stream(requests(8)))
     assert [answer.HasField("status") for answer in answers] == [False] * 5 + [True] * 3

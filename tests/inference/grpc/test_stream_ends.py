@@ -1,5 +1,6 @@
 """Ends of a stream: keys, deadlines, clients that go, servers that stop, and as many streams as there are permits."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -8,10 +9,12 @@ from typing import Any
 import grpc
 import pytest
 
-from inference.grpc import streaming
+from inference.grpc import door, messages, streaming
 from inference.grpc.generated import ml_inference_pb2 as pb
+from inference.grpc.groups import Group, Item
 from inference.models import ModelVersion
 from mlplatform.grpc_server import GrpcServer
+from mlplatform.lib import event_loop
 from tenants import api_keys
 from tenants.scopes import SCOPES
 from tests.conftest import Customer
@@ -88,6 +91,63 @@ def test_a_canceled_stream_gives_back_what_it_held(api: Grpc, acme: Customer, ti
     until(lambda: list(streaming.live), lambda live: not live)
     tiny_worker.go.set()
     assert ledger.records(acme.tenant) == []
+
+
+def test_a_canceled_stream_gives_back_what_threads_held_for_it(
+    api: Grpc, acme: Customer, tiny_worker: TinyWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "plan_of", lambda _: None)
+    monkeypatch.setattr(streaming, "GROUP", 4)
+    tiny_worker.go.clear()
+    talk = Conversation(api)
+    talk.send(*requests(12))
+    until(lambda: ledger.holds(acme.tenant), lambda holds: holds > 4)
+    talk.call.cancel()
+    until(lambda: ledger.holds(acme.tenant), lambda holds: holds == 0, within_s=20)
+    tiny_worker.go.set()
+    assert ledger.records(acme.tenant) == []
+
+
+@pytest.mark.parametrize("end", ["of its client", "of its server", "of its inputs"])
+def test_nothing_of_a_stream_stays_behind(api: Grpc, grpc_server: GrpcServer, end: str) -> None:
+    def tasks() -> list[str]:
+        coroutines = [task.get_coro() for task in asyncio.all_tasks(event_loop.get())]
+        return [name for one in coroutines if (name := getattr(one, "__qualname__", "")).startswith("Stream.")]
+
+    talk = Conversation(api)
+    talk.ask("x")
+    assert len(event_loop.call(tasks)) == 2
+    if end == "of its client":
+        talk.call.cancel()
+    elif end == "of its server":
+        event_loop.call(streaming.drain)
+        assert problem_of(talk.call).code is grpc.StatusCode.UNAVAILABLE
+    else:
+        assert talk.end() == []
+    until(lambda: event_loop.call(tasks), lambda left: not left)
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_what_a_thread_has_finished_it_writes_too(api: Grpc, monkeypatch: pytest.MonkeyPatch, on_loop: bool) -> None:
+    written: list[bool] = []
+    response = messages.response
+
+    def noted(*arguments: Any, **options: Any) -> pb.PredictResponse:
+        written.append(event_loop.is_current())
+        return response(*arguments, **options)
+
+    api.predict(model_name="tiny", text="so that the loop knows the caller")
+    if not on_loop:
+        monkeypatch.setattr(door, "plan_of", lambda _: None)
+    monkeypatch.setattr(messages, "response", noted)
+    assert len(list(api.stream(requests(3)))) == 3
+    assert written == [on_loop] * 3
+
+
+def test_a_thread_reads_inputs_that_are_large_together() -> None:
+    inputs: list[Item] = [pb.PredictRequest(text="x" * 10_000) for _ in range(7)]
+    assert Group(inputs).is_large
+    assert not Group(inputs[:3]).is_large
 
 
 def test_a_stream_ends_with_its_deadline(api: Grpc, acme: Customer, tiny_worker: TinyWorker) -> None:

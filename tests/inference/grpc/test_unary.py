@@ -1,10 +1,11 @@
 """``Predict``: the answer, what stands beside it, and what it costs."""
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from inference.grpc import first_metadata
 from inference.grpc.generated import ml_inference_pb2 as pb
 from inference.models import MLModel
 from tests.conftest import Customer
@@ -12,6 +13,7 @@ from tests.support import ledger
 from tests.support.grpc import Grpc, Problem
 from tests.support.rest import structured_list
 from tests.support.tiny_model import TinyWorker
+from tests.support.waiting import until
 
 NUMBERS = [0.5, -1.25, 3.0, 0.0, -0.0, 10.0]
 
@@ -41,16 +43,29 @@ def test_an_answer_says_what_rest_says(api: Grpc, acme: Customer) -> None:
     assert "grpc-python" in record.body["client"]
 
 
-def test_metadata_arrives_whichever_way_grpcio_lets_it(
-    api: Grpc, grpc_target: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together = api.predict(model_name="tiny", text="x").headers
-    monkeypatch.setattr(first_metadata, "together", False)
-    ahead = api.predict(model_name="tiny", text="x").headers
-    assert set(ahead) - {"age"} == set(together) >= {"x-request-id", "traceparent", "ratelimit", "x-cache"}
+def test_metadata_comes_with_answers_of_the_loop_and_of_threads(api: Grpc, grpc_target: str) -> None:
+    by_thread = api.predict(model_name="tiny", text="x").headers
+    by_loop = api.predict(model_name="tiny", text="y").headers
+    assert set(by_loop) == set(by_thread) >= {"x-request-id", "traceparent", "ratelimit", "x-cache"}
     with Grpc(grpc_target) as stranger, pytest.raises(Problem) as refused:
         stranger.predict(model_name="tiny", text="x")
     assert refused.value.headers["x-request-id"] == refused.value.trailers["x-request-id"]
+
+
+def test_a_call_of_one_input_holds_no_thread_while_it_waits(
+    request: pytest.FixtureRequest, tiny_worker: TinyWorker, settings: Any
+) -> None:
+    settings.GRPC_THREADS = 1
+    api: Grpc = request.getfixturevalue("api")
+    api.predict(model_name="tiny", text="the first call of a caller goes to a thread, which reads the key")
+    tiny_worker.go.clear()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(api.predict, model_name="tiny", text="x")
+        until(lambda: ledger.holds(request.getfixturevalue("acme").tenant), lambda holds: holds == 1)
+        (other,) = api.batch([pb.PredictRequest(model_name="nobody", text="y")], timeout=60).message.responses
+        assert other.status.reason == "NOT_FOUND"
+        tiny_worker.go.set()
+        assert waiting.result().message.units == 1
 
 
 def test_a_trace_goes_on(api: Grpc) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from inference.batching.current import batcher
 from inference.cache import single_flight, store
-from inference.engine.predict import Singles, begin_each, predict_many
+from inference.engine.predict import Started, begin_each, predict_many
 from inference.engine.preparing import prepare_single
 from inference.inputs import canonical
 from inference.inputs.truncation import is_too_long
@@ -39,7 +39,7 @@ def words(tiny_worker: TinyWorker) -> TinyRuntime:
     return tiny_worker.serve(make_version("large"), max_tokens=LIMIT)
 
 
-def started(customer: Customer, *wanted: tuple[str, int], **changes: Any) -> Singles:
+def started(customer: Customer, *wanted: tuple[str, int], **changes: Any) -> Started:
     requests = [
         PredictRequest("large", text, path=f"requests[{number}].", truncate=truncate)
         for number, (text, truncate) in enumerate(wanted)

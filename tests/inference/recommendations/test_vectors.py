@@ -22,6 +22,7 @@ from tests.support import ledger
 from tests.support.audience import books, entry, make_user, upsert
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Api
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -40,7 +41,7 @@ def test_items_without_a_vector_get_one_within_the_call_at_the_platforms_expense
     """A recommendation costs what the document says, for items of the demo too, and takes nothing else from a limit."""
     bare(acme)
     LimitRule.objects.create(
-        plan=acme.plan, name="calls", kind=LimitKind.FIXED_WINDOW, window_s=3600, counts="requests", amount=1
+        plan=acme.plan, name="calls", kind=LimitKind.FIXED_WINDOW, window_s=AGES_S, counts="requests", amount=1
     )
     LimitRule.objects.filter(plan=acme.plan, name="burst").update(amount=1, rate=0.001)
     user = make_user(acme, likes=("g1", "g2"))

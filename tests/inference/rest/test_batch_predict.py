@@ -11,6 +11,7 @@ from tests.conftest import Customer
 from tests.support import ledger
 from tests.support.live_worker import LiveWorker
 from tests.support.rest import Answer, Api, assert_limit_headers, assert_problem
+from tests.support.windows import AGES_S
 
 pytestmark = pytest.mark.usefixtures("prices")
 
@@ -146,7 +147,7 @@ def test_a_key_without_the_scope(acme: Customer, live_worker: LiveWorker) -> Non
 
 
 def test_a_batch_beyond_a_limit_is_refused_as_a_whole(acme: Customer, live_worker: LiveWorker) -> None:
-    LimitRule.objects.create(plan=acme.plan, name="hour", kind=LimitKind.FIXED_WINDOW, amount=100, window_s=3600)
+    LimitRule.objects.create(plan=acme.plan, name="hour", kind=LimitKind.FIXED_WINDOW, amount=100, window_s=AGES_S)
     requests = [{"model": "digits", "input": DIGIT}] * 10
     assert batch(acme, *requests, **{"cache-control": "no-store"}).status == 200
     answer = batch(acme, *requests, **{"cache-control": "no-store"})

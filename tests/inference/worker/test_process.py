@@ -11,7 +11,6 @@ from prometheus_client import REGISTRY
 from billing import admission, charging, contracts
 from billing.metering import ledger as metering_ledger
 from inference.batching.messages import TOO_LATE, BatchMessage, BatchReply, ItemMessage, decode_reply
-from inference.cache import store
 from inference.models import MLModel, ModelVersion, Promotion, Rollout
 from inference.registry import versions
 from inference.runtimes.loading import CheckedRuntime
@@ -20,11 +19,13 @@ from inference.worker import worker_name
 from inference.worker.loaded_models import key_of
 from inference.worker.model_loader import standing_by
 from inference.worker.process import Worker
+from inference.worker.reporter import ReportingThread
 from mlplatform.lib import clock, redis
 from mlplatform.lib.ids import hex_id
 from tenants.authentication import authenticate
 from tests.conftest import Customer, make_customer
 from tests.support import ledger
+from tests.support.cached import get_many
 from tests.support.reporting import ReportsAtOnce
 from tests.support.tiny_model import POISON, TinyRuntime, TinyWorker, make_version
 
@@ -88,7 +89,7 @@ def test_a_batch_of_two_tenants_is_answered_settled_and_kept(
     (reply,) = replies()
     assert (reply.batch_id, reply.error, len(reply.results)) == ("batch-1", "", 3)
     assert (ledger.units(acme.tenant), ledger.units(globex.tenant)) == (20, 10)
-    kept = store.get_many([b"a", b"bb", b"ccc"])
+    kept = get_many([b"a", b"bb", b"ccc"])
     assert [kept[key].scores for key in (b"a", b"bb", b"ccc")] == reply.results
     assert 0 < redis.state().ttl(REPLY_TO) <= 60
     assert tiny_worker.worker.heartbeat.batches == 1
@@ -118,7 +119,7 @@ def test_an_unbilled_input_shares_a_batch_with_one_that_is_charged(
     assert None not in reply.results
     assert ledger.units(acme.tenant) == 10
     ledger.assert_untouched(globex)
-    assert list(store.get_many([b"a", b""])) == [b"a"]
+    assert list(get_many([b"a", b""])) == [b"a"]
 
 
 def test_a_batch_that_comes_twice_is_charged_once(
@@ -132,6 +133,25 @@ def test_a_batch_that_comes_twice_is_charged_once(
     assert ledger.units(acme.tenant) == 10
 
 
+def test_batches_that_are_sent_ahead_are_charged_once(
+    acme: Customer, globex: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
+) -> None:
+    thread = ReportingThread()
+    worker = Worker(reporter=thread)
+    worker.models.put(key_of(version.pk, version.sha256), CheckedRuntime(runtime.spec, runtime))
+    try:
+        for number in range(6):
+            message = batch(version, ("a", held(acme), acme), ("bb", held(globex), globex), batch_id=f"batch-{number}")
+            worker.run_batch(message)
+            worker.run_batch(message)
+        worker.run_batch(batch(version, (POISON, held(acme), acme), ("a", held(acme), acme), batch_id="batch-6"))
+    finally:
+        thread.close()
+    answered = sorted(reply.batch_id for reply in replies())
+    assert answered == sorted([*(f"batch-{number}" for number in range(6) for _ in range(2)), "batch-6"])
+    assert (ledger.units(acme.tenant), ledger.units(globex.tenant)) == (70, 60)
+
+
 def test_a_poisoned_input_fails_alone(
     acme: Customer, globex: Customer, tiny_worker: TinyWorker, version: ModelVersion, runtime: TinyRuntime
 ) -> None:
@@ -141,7 +161,7 @@ def test_a_poisoned_input_fails_alone(
     assert [result is None for result in reply.results] == [False, True, False]
     assert (reply.problems, reply.error) == ({1: "ValueError: this input is poison"}, "")
     assert (ledger.units(acme.tenant), ledger.units(globex.tenant)) == (20, 0)
-    assert sorted(store.get_many([b"a", POISON.encode(), b"b"])) == [b"a", b"b"]
+    assert sorted(get_many([b"a", POISON.encode(), b"b"])) == [b"a", b"b"]
 
 
 def test_a_batch_of_one_poisoned_input_is_a_reply_too(
@@ -209,7 +229,7 @@ def test_a_batch_for_an_artefact_that_is_not_there_fails_and_is_not_charged(
     assert reply.results == [None]
     assert reply.error
     assert ledger.units(acme.tenant) == 0
-    assert store.get_many([b"a"]) == {}
+    assert get_many([b"a"]) == {}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,6 +7,7 @@ from billing.admission.server_clock import ServerClock
 from inference.batching.messages import BatchReply, ItemMessage, decode_reply
 from inference.worker import settlement
 from mlplatform.lib import redis
+from mlplatform.lib.redis_ahead import Ahead
 from tests.support.redis_server import RedisServer
 
 HOUR_US = 3_600 * 1_000_000
@@ -118,3 +119,58 @@ def test_a_server_that_learned_the_reply_from_a_batch_without_holds_settles_befo
     redis.state().script_flush()
     assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("failed"), done=[])
     assert redis.state().script_exists(scripts.SETTLE.sha, settlement.REPLY.sha) == [True, True]
+
+
+def ahead_of(reply_to: str, batch_id: str, items: list[ItemMessage]) -> settlement.Sent:
+    sent = settlement.Settling.of(items).ahead(Ahead(redis.state()), reply_to=reply_to, reply=reply(batch_id))
+    assert sent is not None
+    return sent
+
+
+def test_what_is_sent_ahead_is_what_the_pipeline_sends(clock: ServerClock) -> None:
+    held = [
+        ItemMessage(b"tx", b"", "hold-1", tenant_id=7, shard=3),
+        ItemMessage(b"ty", b"", "", tenant_id=7, shard=3),
+        ItemMessage(b"tz", b"", "hold-2", tenant_id=8, shard=3),
+    ]
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("first"), done=held)
+    redis.state().config_resetstat()
+    before = clock.deadline_us(patience_s=0)
+    assert ahead_of("reply:test", "second", held).is_done()
+    assert clock.deadline_us(patience_s=0) >= before
+    assert redis.state().info("commandstats")["cmdstat_evalsha"]["calls"] == 3
+    bodies = redis.state().lrange("reply:test", 0, -1)
+    assert [decode_reply(redis.as_bytes(body)) for body in bodies] == [reply("first"), reply("second")]
+    assert 0 < redis.state().ttl("reply:test") <= 60
+
+
+def test_a_server_that_forgot_its_scripts_is_asked_once_more() -> None:
+    redis.state().script_flush()
+    assert not ahead_of("reply:test", "b1", []).is_done()
+    assert redis.state().llen("reply:test") == 0
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[], tries=settlement.ONCE_MORE)
+
+
+def test_what_was_sent_ahead_and_came_too_late_is_not_done(clock: ServerClock) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("first"), done=[])
+    clock.learn(server_us() - HOUR_US, anew=True)
+    assert not ahead_of("reply:test", "late", []).is_done()
+    assert redis.state().llen("reply:test") == 1
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply(), done=[], tries=settlement.ONCE_MORE), (
+        "the server's clock was learned anew"
+    )
+
+
+@pytest.mark.usefixtures("hasty_redis_clients")
+def test_what_was_sent_ahead_to_a_stalled_server_is_not_pushed_when_it_wakes(state_redis: RedisServer) -> None:
+    assert settlement.settle_and_reply(reply_to="reply:test", reply=reply("in time"), done=[])
+    ahead = Ahead(redis.state())
+    state_redis.pause()
+    try:
+        sent = settlement.Settling.of([]).ahead(ahead, reply_to="reply:test", reply=reply("late"))
+        assert sent is not None
+        assert not sent.is_done()
+    finally:
+        state_redis.resume()
+    redis.state().ping()
+    assert redis.state().llen("reply:test") == 1

@@ -15,6 +15,7 @@ from tests.mlplatform.graphql.small_schema import RAN
 from tests.support import ledger
 from tests.support.graphql import GRAPHQL_JSON, ask, assert_refused
 from tests.support.rest import Api, assert_limit_headers
+from tests.support.windows import AGES_S
 
 JSON = "application/json"
 HELLO = {"query": "{ hello }"}
@@ -66,7 +67,7 @@ def test_the_whole_schema_costs_points(acme: Customer, monkeypatch: pytest.Monke
 def _bound(customer: Customer, amount: int) -> None:
     LimitRule.objects.filter(plan=customer.plan).delete()
     LimitRule.objects.create(
-        plan=customer.plan, name="day", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=86_400
+        plan=customer.plan, name="day", kind=LimitKind.FIXED_WINDOW, amount=amount, window_s=AGES_S
     )
 
 

@@ -14,11 +14,13 @@ from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 from prometheus_client import REGISTRY
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from inference.engine import computing
+from inference.engine import works
+from inference.registry import versions
 from mlplatform.http.door import MOST_BYTES, Door
 from mlplatform.lib import clock, event_loop, redis_link
-from mlplatform.short_way import ShortWay
+from tenants import api_keys
 from tenants.deprecations import catalogue
 from tenants.models import DeprecationSchedule, SubjectKind
 from tests.conftest import Customer
@@ -51,7 +53,7 @@ class Product(Running):
         self.customer = customer
         self.on_threads: list[str] = []
         """The addresses of what was handed on."""
-        self._application = ShortWay(WSGIHandler())
+        self._application = WSGIHandler()
         super().__init__(LIMITS, application=self._note, door=Door(), on_ready=event_loop.attach)
 
     def _note(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -90,7 +92,7 @@ def product(acme: Customer, tiny_worker: TinyWorker) -> Iterator[Product]:
     product.know()
     yield product
     tiny_worker.go.set()
-    computing.forget()
+    works.forget()
     redis_link.forget()
     product.stop()
     event_loop.stop()
@@ -184,6 +186,20 @@ def test_answers_are_the_same_either_way(product: Product) -> None:
     assert len(product.on_threads) == 8 + 2
 
 
+def test_a_key_that_was_revoked_meanwhile_is_told_so_by_every_refusal(
+    product: Product, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    unknown = {**BODY, "input": "not known"}
+    refused = product.ask(unknown, **{"Cache-Control": "only-if-cached"})
+    assert (refused.status, "ratelimit" in refused.headers) == (504, True)
+    assert product.on_threads == []
+    with django_capture_on_commit_callbacks(execute=True):
+        api_keys.revoke(key=product.customer.key)
+    assert product.ask(unknown, **{"Cache-Control": "only-if-cached"}).status == 401
+    assert product.on_threads == [PATH]
+    assert ledger.records(product.customer.tenant) == []
+
+
 def told(answer: Reply) -> tuple[int, dict[str, str], dict[str, Any]]:
     """What two answers to the same call have in common."""
     headers = {
@@ -194,6 +210,22 @@ def told(answer: Reply) -> tuple[int, dict[str, str], dict[str, Any]]:
     limits = {name: "" for name in answer.headers if "ratelimit" in name}
     body = {name: value for name, value in answer.json.items() if name not in {"id", "latency_ms", "request_id"}}
     return answer.status, headers | limits, body
+
+
+def test_a_body_that_came_before_is_answered_by_what_is_live_now(product: Product, tiny_worker: TinyWorker) -> None:
+    for cached in (False, True, True):
+        answer = product.ask()
+        assert (answer.json["model_version"], answer.json["cached"]) == ("1.0.0", cached)
+    assert product.ask(BODY, "/v1/predict").json.keys() == {"prediction", "confidence"}
+    ready = make_version("large", "2.0.0", state="ready")
+    tiny_worker.serve(ready)
+    versions.promote(version=ready)
+    versions.forget()
+    product.know()
+    for cached in (False, True, True):
+        answer = product.ask()
+        assert (answer.json["model_version"], answer.json["cached"]) == ("2.0.0", cached)
+    assert product.on_threads == []
 
 
 def test_a_body_in_two_packets_is_answered(product: Product) -> None:
@@ -217,6 +249,35 @@ def test_requests_sent_at_once_are_answered_in_their_order(product: Product) -> 
     assert [answer.status for answer in answers] == [200] * 20
     assert [answer.headers["x-request-id"] for answer in answers] == [text.replace(" ", "-") for text in texts]
     assert product.on_threads == [PATH]
+
+
+def test_an_address_that_is_none_ends_the_connection_after_the_answer_before_it(product: Product) -> None:
+    with product.client() as client:
+        client.send(product.bytes_of() + b"GET /\xc3\xa9 HTTP/1.1\r\nHost: here\r\n\r\n")
+        statuses = {client.answer().status}
+        if statuses == {200}:
+            statuses.add(client.answer().status)
+        assert statuses <= {200, 400}
+        assert 400 in statuses
+        assert client.ended(within_s=10.0)
+
+
+def test_trailers_are_no_headers(product: Product) -> None:
+    chunked = head(
+        "POST",
+        PATH,
+        **{
+            "Authorization": f"Bearer {product.customer.secret}",
+            "Content-Type": "application/json",
+            "Transfer-Encoding": "chunked",
+        },
+    )
+    content = json.dumps(BODY).encode()
+    body = b"%x\r\n%b\r\n0\r\nX-Request-Id: from-the-trailer\r\n\r\n" % (len(content), content)
+    with product.client() as client:
+        answers = [client.send(product.bytes_of() + chunked + body).answer(), client.answer()]
+        assert [answer.status for answer in answers] == [200, 200]
+        assert answers[1].headers["x-request-id"] != "from-the-trailer"
 
 
 def test_connections_stay_or_end_as_the_client_says(product: Product) -> None:

@@ -21,6 +21,7 @@ from mlplatform.lib.redis import Script, may_be_done
 from mlplatform.lib.redis_link import Answers, Link, packed
 from tests.billing.admission.world import limit
 from tests.support.redis_server import RedisServer
+from tests.support.windows import AGES_S
 
 WAIT_S = 30.0
 PATIENCE_S = 0.3
@@ -285,7 +286,7 @@ def of_loop(begin: Callable[[Callable[[Any], None]], None]) -> Any:
 
 
 def admitted(done: Callable[[Any], None], *, charges: Sequence[Charge]) -> None:
-    day = limit(LimitKind.FIXED_WINDOW, 100, window_s=86_400)
+    day = limit(LimitKind.FIXED_WINDOW, 100, window_s=AGES_S)
     on_loop.admit(Admission(SUBJECT, (day,), tuple(charges), "request", 30.0, False, done))
 
 

@@ -1,6 +1,7 @@
 """A value in memory that follows its rows: at once where it was changed, within a tick in other processes."""
 
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.db import transaction
@@ -27,22 +28,34 @@ def rows() -> Rows:
     return Rows()
 
 
-def process(rows: Rows) -> Snapshot[int]:
-    """The snapshot as a process of its own has it."""
-    return Snapshot("test", rows.load)
+Process = Callable[[], Snapshot[int]]
+
+
+@pytest.fixture
+def process(rows: Rows) -> Iterator[Process]:
+    """Makes the snapshot as a process of its own has it; its ticks end with the test."""
+    made: list[Snapshot[int]] = []
+
+    def make() -> Snapshot[int]:
+        made.append(Snapshot("test", rows.load))
+        return made[-1]
+
+    yield make
+    for snapshot in made:
+        snapshot.forget()
 
 
 @pytest.mark.django_db
-def test_it_reads_once_until_its_generation_changes(rows: Rows) -> None:
-    mine = process(rows)
+def test_it_reads_once_until_its_generation_changes(rows: Rows, process: Process) -> None:
+    mine = process()
     assert [mine.get() for _ in range(3)] == [1, 1, 1]
     mine.renew()
     assert rows.reads == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_change_shows_at_once_here_and_at_the_next_tick_elsewhere(rows: Rows) -> None:
-    mine, other = process(rows), process(rows)
+def test_a_change_shows_at_once_here_and_at_the_next_tick_elsewhere(rows: Rows, process: Process) -> None:
+    mine, other = process(), process()
     assert (mine.get(), other.get()) == (1, 1)
     rows.value = 2
     mine.publish()
@@ -56,8 +69,10 @@ def test_a_change_shows_at_once_here_and_at_the_next_tick_elsewhere(rows: Rows) 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_published_when_the_transaction_commits_and_not_when_it_is_rolled_back(rows: Rows) -> None:
-    mine, other = process(rows), process(rows)
+def test_it_is_published_when_the_transaction_commits_and_not_when_it_is_rolled_back(
+    rows: Rows, process: Process
+) -> None:
+    mine, other = process(), process()
     mine.get()
     other.get()
     rows.value = 2
@@ -76,14 +91,14 @@ def test_it_is_published_when_the_transaction_commits_and_not_when_it_is_rolled_
 
 
 @pytest.mark.django_db
-def test_while_redis_is_away_every_tick_reads_the_rows(rows: Rows, state_redis: RedisServer) -> None:
-    mine = process(rows)
+def test_while_redis_is_away_every_tick_reads_the_rows(rows: Rows, process: Process, state_redis: RedisServer) -> None:
+    mine = process()
     assert mine.get() == 1
     state_redis.stop()
     rows.value = 2
     mine.renew()
     assert mine.get() == 2
-    fresh = process(rows)
+    fresh = process()
     assert fresh.get() == 2, "the first read needs no Redis"
     state_redis.start()
     rows.value = 3
@@ -93,9 +108,13 @@ def test_while_redis_is_away_every_tick_reads_the_rows(rows: Rows, state_redis: 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_change_that_could_not_be_published_is_found_in_bounded_time(
-    rows: Rows, state_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rows: Rows,
+    process: Process,
+    state_redis: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    mine, other = process(rows), process(rows)
+    mine, other = process(), process()
     mine.get()
     other.get()
     rows.value = 2
@@ -113,8 +132,8 @@ def test_a_change_that_could_not_be_published_is_found_in_bounded_time(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_readers_never_see_a_gap_while_changes_are_published(rows: Rows) -> None:
-    mine = process(rows)
+def test_readers_never_see_a_gap_while_changes_are_published(process: Process) -> None:
+    mine = process()
     failures: list[BaseException] = []
     stop = threading.Event()
 
@@ -137,8 +156,8 @@ def test_readers_never_see_a_gap_while_changes_are_published(rows: Rows) -> None
 
 
 @pytest.mark.django_db
-def test_forget_reads_anew(rows: Rows) -> None:
-    mine = process(rows)
+def test_forget_reads_anew(rows: Rows, process: Process) -> None:
+    mine = process()
     mine.get()
     rows.value = 2
     mine.forget()

@@ -3,7 +3,7 @@
 import datetime as dt
 import itertools
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from billing.metering.version_use import Use
@@ -78,6 +78,7 @@ DAYS = st.integers(-800, 1500)
     extension=DAYS,
     brownout=DAYS,
 )
+@example(released=None, dates=(-1, 0, 1), extension=547, brownout=0)  # A sum of rounded numbers is not rounded.
 def test_nothing_leaves_the_chart(
     released: int | None, dates: tuple[int, int, int] | None, extension: int, brownout: int
 ) -> None:
@@ -93,7 +94,7 @@ def test_nothing_leaves_the_chart(
         assert before.left + before.width <= after.left + 0.01
     for tick in drawn.lines[0].ticks:
         assert 0 <= tick.left <= 100
-    under_today = [bar.state for bar in bars if bar.left <= drawn.today < bar.left + bar.width]
+    under_today = [bar.state for bar in bars if bar.left <= drawn.today < round(bar.left + bar.width, 3)]
     if under_today and one.state != "preview":
         known = one.state == "active" and one.schedule is not None and one.schedule.announced(NOW)
         assert under_today == ["announced" if known else one.state]
