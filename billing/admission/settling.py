@@ -65,7 +65,7 @@ def parse_settled(reply: Sequence[int]) -> tuple[Settled, ...]:
 
 
 def release(*, shard: int, tenant_id: int, hold_ids: Sequence[str], client: redis.Redis | None = None) -> list[str]:
-    """Give back everything that holds took; returns those that were still held. Safe to repeat.
+    """Give back everything that holds took; returns those that were released, now or before. Safe to repeat.
 
     Settled holds stay settled. Also for holds whose admission failed: one that is still under way takes nothing when it
     arrives. Raises UNAVAILABLE when Redis fails; what was asked may be done then, so the holds must be voided.

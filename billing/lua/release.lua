@@ -4,7 +4,7 @@
 --
 -- ARGV[1]: msgpack {hold id, ...}. ARGV[2]: '1' to take back settlements too, because the caller was told that nothing
 -- was charged: what they took is given back, and the shard's stream is told that their records are void.
--- Answers one number a hold: 0 nothing was held, 1 released now, 2 settled before, 3 settled before and reversed now.
+-- Answers one number a hold: 0 nothing was held, 1 released now or before, 2 settled before, 3 settled before and reversed now.
 
 local function reverse(id, packed, now)
   if #packed > 1 then -- Releases before 2026-12 kept the letter only.
@@ -26,6 +26,8 @@ local function release(id, reverses, now)
   elseif is_hold(packed) then
     give_up(cmsgpack.unpack(packed))
     answer = 1
+  elseif packed == RELEASED then
+    answer = 1 -- Asked again, because the connection broke before the answer came.
   end
   mark(HOLD .. id, RELEASED, now)
   return answer

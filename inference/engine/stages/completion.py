@@ -148,8 +148,8 @@ def _let_go(call: WaveCall) -> None:
 
 
 def _computed(call: WaveCall, item: Prepared, work: WorkItem) -> None:
-    if call.is_ending or call.has_ended:
-        return
+    if call.is_ending or call.has_ended or item.outcome is not None:
+        return  # It was given up: a computation that goes on for others tells those that have left it, too.
     outcome = _outcome(item, work)
     if call.is_bulk and item.joined is None:
         _queue_more(call)

@@ -60,7 +60,7 @@ def test_release_gives_everything_back_once(world: World) -> None:
     holds = world.admit(ALL, 40, 10).hold_ids
     assert world.release(*holds) == 2
     assert world.remaining(*ALL) == [100, 100, 1000, 10, 3]
-    assert world.release(*holds) == 0
+    assert world.release(*holds) == 2, "a repetition, whose first answer may have been lost, is told the same"
     assert world.remaining(*ALL) == [100, 100, 1000, 10, 3]
     assert world.usage() == []
 

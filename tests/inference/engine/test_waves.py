@@ -14,7 +14,7 @@ from inference.engine import waves
 from inference.engine.stages import completion
 from mlplatform.lib import event_loop
 from mlplatform.lib.cancellation import Cancellation
-from mlplatform.lib.errors import ErrorKind
+from mlplatform.lib.errors import ErrorKind, PlatformError
 from tests.conftest import Customer
 from tests.inference.engine.test_predict import LARGE, LARGE_CACHED, charges, eventually
 from tests.inference.engine.wave_calls import Runs, Sent, count_this_month, join, made, together
@@ -199,6 +199,28 @@ def test_a_worker_that_settled_and_then_failed_ends_a_call_that_was_given_up(
     tiny_worker.go.set()
     assert sent.problem is not None
     assert charges(acme) == []
+
+
+def test_an_input_that_was_given_up_stays_so_when_its_computation_ends(
+    acme: Customer, tiny_worker: TinyWorker, runs: Runs
+) -> None:
+    """Two of three inputs are settled, and their answers on the way; the third waits with an equal one of them."""
+    tiny_worker.go.clear()
+    sent = made(acme, "first", "second", "first", name="call")
+    first, second, equal = sent.call.items
+    join(sent)
+    eventually(lambda: equal.joined is not None)
+    subject = sent.call.contract.subject
+    holds = [admission.Settlement(hold_id=item.hold_id) for item in (first, second)]
+    admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=holds)
+    event_loop.call(lambda: completion.give_up(sent.call))
+    eventually(lambda: equal.outcome is not None)
+    event_loop.call(lambda: first.work and first.work.succeed(b"\0" * 8))
+    assert not sent.ends, "the second input is waited for"
+    tiny_worker.go.set()
+    assert sent.answered == [first, second]
+    assert isinstance(equal.outcome, PlatformError)
+    assert charges(acme) == [("large", LARGE, False), ("large", LARGE, False), ("", 0, False)], "the last one counts the call"
 
 
 def test_a_call_whose_answer_is_being_paid_is_not_given_up(acme: Customer, tiny_worker: TinyWorker, runs: Runs) -> None:
