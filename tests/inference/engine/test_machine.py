@@ -22,7 +22,8 @@ from billing.models import LimitKind, LimitRule
 from inference.cache import leases, single_flight, store
 from inference.engine import linger, plans, works
 from inference.engine.permits import permits
-from inference.engine.stages import completion
+from inference.engine.stages import completion, settlement
+from inference.engine.wave_call import WaveCall
 from inference.types import CachePolicy
 from mlplatform.lib import clock, event_loop, redis
 from mlplatform.lib.cancellation import Cancellation
@@ -94,10 +95,13 @@ class Calls(RuleBasedStateMachine):
     globex: Customer
     tiny: TinyWorker
     server: RedisServer
+    unsettled: set[str]
+    """Request ids of calls whose own settlement Redis failed, which ``machine`` notes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.server.flush()
+        self.unsettled.clear()
         patiently(redis.cache().flushall)
         late_releases.forget()
         works.forget()
@@ -194,7 +198,11 @@ class Calls(RuleBasedStateMachine):
     def _assert_charged(self, customer: Customer) -> None:
         own = [sent for sent, _ in self.sent if sent.customer is customer]
         assert [sent.ends for sent in own] == [1] * len(own)
-        answered = {sent.call.request_id: (sent.units, len(sent.answered), 1) for sent in own if sent.units}
+        answered = {
+            sent.call.request_id: (sent.units, len(sent.answered), 0 if sent.call.request_id in self.unsettled else 1)
+            for sent in own
+            if sent.units
+        }
         charged: dict[str, tuple[int, int, int]] = {}
         for record in patiently(lambda: ledger.records(customer.tenant)):
             units, inputs, requests = charged.get(record.body["request_id"], (0, 0, 0))
@@ -247,7 +255,11 @@ class Calls(RuleBasedStateMachine):
 
 @pytest.fixture
 def machine(
-    acme: Customer, globex: Customer, tiny_worker: TinyWorker, state_redis: RedisServer
+    acme: Customer,
+    globex: Customer,
+    tiny_worker: TinyWorker,
+    state_redis: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[type[Calls]]:
     tiny_worker.serve(make_version("large"))
     for customer in (acme, globex):
@@ -259,6 +271,14 @@ def machine(
     contracts.forget_all()
     plans.forget()
     Calls.acme, Calls.globex, Calls.tiny, Calls.server = acme, globex, tiny_worker, state_redis
+    Calls.unsettled = set()
+    unsettle = settlement._unsettle
+
+    def noted(call: WaveCall, *arguments: Any) -> None:
+        Calls.unsettled.add(call.request_id)
+        unsettle(call, *arguments)
+
+    monkeypatch.setattr(settlement, "_unsettle", noted)
     before = threading.active_count()
     yield Calls
     state_redis.resume()

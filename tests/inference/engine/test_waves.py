@@ -2,19 +2,21 @@
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pytest
 
 from billing import admission, contracts
+from billing.admission import Settled, on_loop
 from billing.models import LimitKind, LimitRule, LimitScope
 from inference.cache import links
 from inference.engine import waves
 from inference.engine.stages import completion
 from mlplatform.lib import event_loop
 from mlplatform.lib.cancellation import Cancellation
-from mlplatform.lib.errors import ErrorKind, PlatformError
+from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 from tests.conftest import Customer
 from tests.inference.engine.test_predict import LARGE, LARGE_CACHED, charges, eventually
 from tests.inference.engine.wave_calls import Runs, Sent, count_this_month, join, made, together
@@ -220,7 +222,28 @@ def test_an_input_that_was_given_up_stays_so_when_its_computation_ends(
     tiny_worker.go.set()
     assert sent.answered == [first, second]
     assert isinstance(equal.outcome, PlatformError)
-    assert charges(acme) == [("large", LARGE, False), ("large", LARGE, False), ("", 0, False)], "the last one counts the call"
+    assert charges(acme) == [("large", LARGE, False), ("large", LARGE, False), ("", 0, False)], (
+        "the last one counts the call"
+    )
+
+
+def test_where_redis_fails_a_call_s_own_settlement_what_workers_settled_is_answered(
+    acme: Customer, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third input, which an equal one answered, the fee, and the count of the call are what the call settles itself."""
+
+    def settle(*, done: Callable[[Sequence[Settled] | PlatformError], None], **_: Any) -> None:
+        event_loop.tell(done, unavailable("Redis is away."))
+
+    monkeypatch.setattr(on_loop, "settle", settle)
+    sent = made(acme, "first", "second", "first", name="call", fee=3)
+    join(sent)
+    first, second, equal = sent.call.items
+    assert sent.answered == [first, second]
+    assert isinstance(equal.outcome, PlatformError)
+    assert equal.outcome.kind is ErrorKind.UNAVAILABLE
+    assert sent.units == 2 * LARGE
+    assert charges(acme) == [("large", LARGE, False)] * 2
 
 
 def test_a_call_whose_answer_is_being_paid_is_not_given_up(acme: Customer, tiny_worker: TinyWorker, runs: Runs) -> None:
