@@ -89,8 +89,8 @@ class Holds(RuleBasedStateMachine):
     @rule(call=calls)
     def release(self, call: tuple[tuple[Charge, ...], bool]) -> None:
         ids = [charge.hold_id for charge in call[0]]
-        held = [name for name in ids if name in self.known and self.known[name].status == "held"]
-        assert self.world.release(*ids) == len(held)
+        uncharged = [name for name in ids if name in self.known and self.known[name].status in {"held", "released"}]
+        assert self.world.release(*ids) == len(uncharged)
         for name in ids:
             if name not in self.known or self.known[name].status != "settled":
                 self.remember(name, "released", 0)
