@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -18,12 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from prometheus_client import REGISTRY
 
 from billing import charging, contracts, late_releases
+from billing.admission import Settled, Settlement, on_loop
 from billing.models import LimitKind, LimitRule
 from inference.cache import leases, single_flight, store
 from inference.engine import linger, plans, works
 from inference.engine.permits import permits
-from inference.engine.stages import completion, settlement
-from inference.engine.wave_call import WaveCall
+from inference.engine.stages import completion
 from inference.types import CachePolicy
 from mlplatform.lib import clock, event_loop, redis
 from mlplatform.lib.cancellation import Cancellation
@@ -40,6 +40,7 @@ from tests.support.windows import AGES_S
 pytestmark = pytest.mark.usefixtures("prices", "hasty_redis_clients")
 
 T = TypeVar("T")
+Settlements = Sequence[Settled] | PlatformError
 
 TIGHT = 65
 AT_ONCE = 5
@@ -96,7 +97,7 @@ class Calls(RuleBasedStateMachine):
     tiny: TinyWorker
     server: RedisServer
     unsettled: set[str]
-    """Request ids of calls whose own settlement Redis failed, which ``machine`` notes."""
+    """Holds that Redis failed to settle for their calls, noted by ``machine``. A call whose own is one of them counts as none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ class Calls(RuleBasedStateMachine):
         own = [sent for sent, _ in self.sent if sent.customer is customer]
         assert [sent.ends for sent in own] == [1] * len(own)
         answered = {
-            sent.call.request_id: (sent.units, len(sent.answered), 0 if sent.call.request_id in self.unsettled else 1)
+            sent.call.request_id: (sent.units, len(sent.answered), 0 if sent.call.fee_hold_id in self.unsettled else 1)
             for sent in own
             if sent.units
         }
@@ -272,13 +273,17 @@ def machine(
     plans.forget()
     Calls.acme, Calls.globex, Calls.tiny, Calls.server = acme, globex, tiny_worker, state_redis
     Calls.unsettled = set()
-    unsettle = settlement._unsettle
+    settle = on_loop.settle
 
-    def noted(call: WaveCall, *arguments: Any) -> None:
-        Calls.unsettled.add(call.request_id)
-        unsettle(call, *arguments)
+    def noted(*, holds: Sequence[Settlement], done: Callable[[Settlements], None], **owner: int) -> None:
+        def settled(outcome: Settlements) -> None:
+            if isinstance(outcome, PlatformError):
+                Calls.unsettled.update(hold.hold_id for hold in holds)
+            done(outcome)
 
-    monkeypatch.setattr(settlement, "_unsettle", noted)
+        settle(holds=holds, done=settled, **owner)
+
+    monkeypatch.setattr(on_loop, "settle", noted)
     before = threading.active_count()
     yield Calls
     state_redis.resume()

@@ -217,7 +217,9 @@ def test_an_input_that_was_given_up_stays_so_when_its_computation_ends(
     admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=holds)
     event_loop.call(lambda: completion.give_up(sent.call))
     eventually(lambda: equal.outcome is not None)
-    event_loop.call(lambda: first.work and first.work.succeed(b"\0" * 8))
+    work = first.work
+    assert work is not None
+    event_loop.call(lambda: work.succeed(b"\0" * 8))
     assert not sent.ends, "the second input is waited for"
     tiny_worker.go.set()
     assert sent.answered == [first, second]
