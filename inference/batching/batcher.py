@@ -175,9 +175,9 @@ class Batcher:
             if found is None:
                 continue
             pool, lane = found
-            if not lane.token_s or not pool.capacity.workers or not pool.in_flight:
+            if not lane.speed.token_s or not pool.capacity.workers or not pool.in_flight:
                 continue
-            own_s = tokens * lane.token_s
+            own_s = tokens * lane.speed.token_s
             wait = policy.expected_wait_s(
                 own_s=own_s,
                 tenant_id=tenant_id,
@@ -267,8 +267,8 @@ class Batcher:
             return self._skip(sent)
         now = clock.monotonic()
         if not sent.losses:
-            tokens = sent.computed_tokens(reply)
-            sent.lane.learn(took_s=now - sent.sent_at, compute_s=reply.compute_s, tokens=tokens)
+            sizes = sent.computed_sizes(reply)
+            sent.lane.learn(took_s=now - sent.sent_at, compute_s=reply.compute_s, sizes=sizes)
         self._pools.serve(sent, reply.compute_s, now)
         self._pools.complete(sent, now)
         if reply.error or len(reply.results) != len(sent.items):

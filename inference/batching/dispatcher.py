@@ -65,7 +65,9 @@ class Dispatcher:
         for lane in pool.in_turn(priority):
             if not pool.admits(lane) or policy.pause_s(lane.waiting(priority, now), lane.bounds, state) != 0:
                 continue
-            items = lane.queues[priority].fill(Draft(lane.bounds, lane.token_s, limit_s))
+            items = lane.queues[priority].fill(
+                Draft(lane.bounds, lane.speed, policy.shared_batch_s(limit_s, lane.speed))
+            )
             if items:
                 pool.end_turn(lane)
                 return Batch(lane, priority, items)

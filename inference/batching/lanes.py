@@ -8,6 +8,7 @@ from inference.batching import metrics
 from inference.batching.fair_queue import FairQueue, Totals
 from inference.batching.messages import BatchMessage, BatchReply, ItemMessage
 from inference.batching.policy import Bounds, Waiting
+from inference.batching.speed import Speed
 from inference.batching.work import WorkItem
 from inference.types import ModelRef, Priority
 from mlplatform.lib import clock, tally
@@ -21,8 +22,8 @@ def _smooth(old: float, new: float) -> float:
 
 
 class Lane:
-    """The queues of one model version, and how fast it is: seconds from sending a batch to its reply (``batch_s``), and of the
-    model's own time for a token (``token_s``; for what has no tokens: an input); 0 while unknown.
+    """The queues of one model version, and how fast it is: seconds from sending a batch to its reply (``batch_s``; 0 while
+    unknown), and the model's own ``speed``.
 
     ``turn`` is smaller the longer ago the lane was served; ``used_at`` is on the monotonic clock.
     """
@@ -30,11 +31,9 @@ class Lane:
     def __init__(self, ref: ModelRef, totals: Totals) -> None:
         self.queues = {each: FairQueue(totals) for each in Priority}
         self.batch_s = 0.0
-        self.token_s = 0.0
+        self.speed = Speed()
         self.turn = 0
         self.used_at = clock.monotonic()
-        self._compute_s = 0.0
-        self._tokens = 0.0
         self._adopt(ref)
 
     def follow(self, ref: ModelRef) -> None:
@@ -53,15 +52,11 @@ class Lane:
         oldest = queue.oldest_queued_at()
         return Waiting(len(queue), queue.tokens, now - oldest if oldest is not None else 0.0, self.batch_s)
 
-    def learn(self, *, took_s: float, compute_s: float, tokens: int) -> None:
-        """A batch came back."""
+    def learn(self, *, took_s: float, compute_s: float, sizes: Sequence[int]) -> None:
+        """A batch came back, in which inputs of these tokens were computed."""
         tally.observe(self.seconds, took_s)
         self.batch_s = _smooth(self.batch_s, took_s)
-        if compute_s > 0 and tokens > 0:
-            # Sums that fade, not an average of quotients: a large batch tells more of the speed than a small one.
-            self._compute_s = (1 - _SMOOTHING) * self._compute_s + compute_s
-            self._tokens = (1 - _SMOOTHING) * self._tokens + tokens
-            self.token_s = self._compute_s / self._tokens
+        self.speed.learn(compute_s=compute_s, tokens=sum(sizes), inputs=len(sizes))
 
 
 @dataclass(slots=True, eq=False)
@@ -84,13 +79,13 @@ class InFlightBatch:
     @property
     def left_s(self) -> float:
         """The model's time for it, as far as it is known."""
-        return self.tokens * self.lane.token_s
+        return self.lane.speed.batch_s(self.tokens)
 
-    def computed_tokens(self, reply: BatchReply) -> int:
-        """Those that the model's time was for: what is refused takes none of it, and must not make the model look faster."""
-        if len(reply.results) != len(self.items):
-            return self.tokens
-        return self.tokens - sum([self.items[place].size for place in reply.refused])
+    def computed_sizes(self, reply: BatchReply) -> list[int]:
+        """The tokens of each input that the model's time was for: what is refused takes none of it, and must not make the model
+        look faster."""
+        refused = reply.refused if len(reply.results) == len(self.items) else ()
+        return [item.size for place, item in enumerate(self.items) if place not in refused]
 
     @property
     def wanted(self) -> list[WorkItem]:

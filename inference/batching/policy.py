@@ -7,18 +7,23 @@ The rules, which tests prove with hypothesis:
   batch takes, so that a worker never idles and batches are not cut small.
 - A batch has at most ``max_batch_size`` inputs and ``max_batch_tokens`` tokens. Texts that are much longer than the rest
   of a batch go in another one, so that short ones do not pay for them.
-- While several tenants want the same workers, a batch is kept so short that no tenant waits long behind another.
+- While several tenants want the same workers, a batch is kept so short that no tenant waits long behind another, but of several
+  inputs where a model takes long for one.
 """
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from inference.batching.speed import Speed
 
 SHORT: Final = 32
 """Tokens below which the length of a text makes no difference to its neighbours."""
 
 _PADDING: Final = 2.0  # a batch padded to its longest text may be at most this many times its tokens
+_TIMES_FIXED: Final = 6.0  # a shared batch may take so many times what each batch takes
+_TIMES_ALONE: Final = 3.0  # and so many times what one input takes alone
 _SPREAD: Final = 4.0  # the longest text of a batch may be this many times as long as the shortest
 
 
@@ -79,12 +84,22 @@ def pause_s(waiting: Waiting, bounds: Bounds, pool: Pool) -> float | None:
     return max(least, patience - waiting.oldest_s)
 
 
+def shared_batch_s(least_s: float, speed: Speed) -> float:
+    """How long a batch may take while tenants compete; ``least_s`` 0: for ever.
+
+    Where much of a batch is what each batch takes, it is of several inputs even so, or workers would do a fraction of what they
+    can. But it takes no longer than three inputs, each alone.
+    """
+    worth_s = min(_TIMES_FIXED * speed.fixed_s, _TIMES_ALONE * speed.alone_s)
+    return max(least_s, worth_s) if least_s else 0.0
+
+
 @dataclass(slots=True)
 class Draft:
     """A batch while it is filled. ``max_seconds`` bounds it while tenants compete: 0 for no bound."""
 
     bounds: Bounds
-    token_s: float = 0.0
+    speed: Speed = field(default_factory=Speed)
     max_seconds: float = 0.0
     inputs: int = 0
     tokens: int = 0
@@ -114,7 +129,7 @@ class Draft:
     def _too_much(self, tokens: int) -> bool:
         if self.bounds.max_tokens and tokens > self.bounds.max_tokens:
             return True
-        return bool(self.max_seconds) and self.inputs > 0 and tokens * self.token_s > self.max_seconds
+        return bool(self.max_seconds) and self.inputs > 0 and self.speed.batch_s(tokens) > self.max_seconds
 
     def _alike(self, size: int) -> bool:
         longest, shortest = max(self.longest, size, SHORT), max(min(self.shortest, size), SHORT)

@@ -119,7 +119,7 @@ class PoolState:
         weights: dict[int, int] = {}
         for lane in self.in_turn(Priority.INTERACTIVE):
             for tenant_id, (tokens, weight) in lane.queues[Priority.INTERACTIVE].tenants().items():
-                seconds[tenant_id] = seconds.get(tenant_id, 0.0) + tokens * lane.token_s
+                seconds[tenant_id] = seconds.get(tenant_id, 0.0) + tokens * lane.speed.token_s
                 weights[tenant_id] = weight
         return [Backlog(tenant_id, spent, weights[tenant_id]) for tenant_id, spent in seconds.items()]
 

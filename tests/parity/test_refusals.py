@@ -177,7 +177,7 @@ def test_workers_too_busy_for_the_deadline(acme: Customer, models: TinyWorker, f
     models.go.clear()
     models.worker.heartbeat.beat()
     ref = versions.resolve("tiny")
-    batcher()._pools.open(ref)[1].token_s = 100.0  # What its batches have taken so far.
+    batcher()._pools.open(ref)[1].speed.token_s = 100.0  # What its batches have taken so far.
     under_way = WorkItem(b"tbefore", b"", Hold("", acme.tenant.pk, 1), clock.monotonic() + 30)
     batcher().submit([(ref, [under_way])])
     said = face(acme.secret, Ask("tiny", ("hello",)))

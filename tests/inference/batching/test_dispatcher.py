@@ -8,6 +8,7 @@ from inference.batching.dispatcher import Dispatcher
 from inference.batching.lanes import InFlightBatch, dispatch
 from inference.batching.pools import Pools
 from inference.types import Priority
+from mlplatform.lib import clock
 from tests.inference.batching.conftest import Make
 from tests.inference.batching.wire import MODEL, Wire, item, outcome, payloads, walk
 from tests.inference.inputs.test_canonical import reference
@@ -150,11 +151,25 @@ def test_while_tenants_compete_batches_stay_short(make: Make, wire: Wire) -> Non
     assert payloads(wire.next()) == ["n0", "q"], "two of 20 ms each fit in 50 ms"
 
 
+def test_while_tenants_compete_batches_of_a_model_that_takes_long_for_one_input_have_several() -> None:
+    pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.05)
+    pool, lane = pools.open(reference(version_id=1, max_batch_size=64))
+    for inputs in (1, 2, 4, 3):
+        lane.learn(took_s=0.1, compute_s=0.06 + 0.01 * inputs, sizes=[1] * inputs)
+    now = clock.monotonic() + 1
+    for number in range(20):
+        for tenant in (1, 2):
+            pool.push(lane, item(f"{number}", tenant=tenant), now)
+    batch = dispatcher.next_batch(pool, now)
+    assert batch is not None
+    assert len(batch.items) == pytest.approx((3 * 0.07 - 0.06) / 0.01, abs=1), "one alone takes 70 ms, and each more 10"
+
+
 def test_while_tenants_compete_the_next_batch_goes_when_the_worker_is_nearly_free() -> None:
     """Each batch is counted from when the worker took it up: from when it was sent, each would go earlier than the one before."""
     pools, dispatcher = Pools(), Dispatcher(per_worker=2, shared_batch_s=0.05)
     pool, lane = pools.open(MODEL)
-    lane.token_s = lane.batch_s = 0.05
+    lane.speed.token_s = lane.batch_s = 0.05
 
     def waits(at: float) -> None:
         for tenant in (1, 2):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from inference.batching import policy
 from inference.batching.policy import Backlog, Bounds, Draft, Pool, Waiting
+from inference.batching.speed import Speed
 
 SECONDS = st.floats(0, 100)
 POOLS = st.builds(
@@ -56,7 +57,7 @@ def test_other_processes_push_the_bound_down_but_never_to_nothing(pool: Pool) ->
 
 @given(BOUNDS, st.lists(st.integers(1, 3000), max_size=100), st.floats(0, 0.01), st.sampled_from([0.0, 0.05]))
 def test_a_draft_keeps_its_bounds(bounds: Bounds, sizes: list[int], token_s: float, max_seconds: float) -> None:
-    draft = Draft(bounds, token_s, max_seconds)
+    draft = Draft(bounds, Speed(token_s), max_seconds)
     taken: list[int] = []
     for size in sizes:
         if draft.fits(size):

@@ -156,7 +156,7 @@ def test_lanes_of_retired_versions_are_forgotten_after_some_minutes(
     wire.settle_down()
     kept = batcher._pools.find(MODEL)
     assert kept is not None
-    assert kept[1].token_s == pytest.approx(0.5), "what was learned of its speed stays as long"
+    assert kept[1].speed.token_s == pytest.approx(0.5), "what was learned of its speed stays as long"
     walk(monkeypatch, 60.0)
     wire.settle_down()
     assert batcher._pools.find(MODEL) is None
