@@ -1,8 +1,9 @@
 """Forms batches without a timer at low load, sends them, sends a lost one once more, and hands out the replies.
 
 All of it belongs to the process's event loop, so nothing here needs a lock. What it decides stands beside it: when a batch
-goes (``dispatcher.py``, ``policy.py``), what is in it (``fair_queue.py``), who makes room in a full queue (``room.py``), when a
-batch is lost (``losses.py``). A prediction is pure and settling is idempotent, so sending twice charges once.
+goes (``dispatcher.py``, ``policy.py``), how long it takes (``speed.py``), what is in it (``fair_queue.py``), who makes room in a
+full queue (``room.py``), when a batch is lost (``losses.py``). A prediction is pure and settling is idempotent, so sending twice
+charges once.
 """
 
 import asyncio

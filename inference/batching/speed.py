@@ -16,6 +16,9 @@ _SLOW: Final = 0.05
 _ALIKE: Final = 0.1
 """Batches whose sizes deviate by less of their mean are too much alike to tell."""
 
+_FLATTEST: Final = 0.1
+"""Of the mean of a token, what one more takes at least: a line through batches of a busy machine may even fall."""
+
 
 @dataclass(slots=True)
 class _Line:
@@ -45,7 +48,7 @@ class _Line:
         if variance < (_ALIKE * mean_x) ** 2:
             return None
         steepest = mean_y / mean_x
-        return min(steepest, max(steepest * _ALIKE, (self.xy / self.weight - mean_x * mean_y) / variance))
+        return min(steepest, max(_FLATTEST * steepest, (self.xy / self.weight - mean_x * mean_y) / variance))
 
 
 @dataclass(slots=True)
