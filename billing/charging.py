@@ -130,8 +130,8 @@ def take_back(subject: Subject, *hold_ids: str) -> None:
 
 
 def release(subject: Subject, hold_ids: Sequence[str]) -> set[str]:
-    """Give units back, and tell for which holds: the others were settled already, which stays so. While Redis is away that cannot
-    be known: then all are taken back as soon as it answers."""
+    """Give units back, and tell for which holds: the others were settled already, which stays so, or had ended. While Redis is
+    away that cannot be known: then all are taken back as soon as it answers."""
     try:
         return set(admission.release(tenant_id=subject.tenant_id, shard=subject.shard, hold_ids=hold_ids))
     except PlatformError:

@@ -16,8 +16,7 @@ def fetch(keys: Sequence[bytes], done: Callable[[list[Entry | None]], None]) -> 
         found: Any = answers if isinstance(answers, Exception) else answers[0]
         if isinstance(found, Exception):
             store.failed("get")
-            found = [None] * len(keys)
-            done(found)
+            done([None] * len(keys))
             return
         entries = [store.received(value) for value in found]
         for key, entry in zip(keys, entries, strict=True):

@@ -364,6 +364,27 @@ def test_an_answer_that_comes_with_the_time_out_is_the_customers(
     assert charges(acme) == [("large", LARGE, False)]
 
 
+def test_a_release_that_was_asked_twice_because_its_connection_broke_leaves_no_answer_for_nothing(
+    acme: Customer, tiny_worker: TinyWorker, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_release = admission.release
+    released: list[list[str]] = []
+
+    def release(**arguments: Any) -> list[str]:
+        real_release(**arguments)
+        # The worker answers meanwhile, and finds nothing to settle.
+        tiny_worker.go.set()
+        tiny_worker.catch_up()
+        released.append(real_release(**arguments))
+        return released[-1]
+
+    monkeypatch.setattr(admission, "release", release)
+    tiny_worker.go.clear()
+    assert kind_of(lambda: ask(acme, timeout_s=0.3)) is ErrorKind.TIMEOUT
+    assert [len(holds) for holds in released] == [1]
+    assert charges(acme) == []
+
+
 def test_a_bug_on_the_way_leaves_no_computation_that_others_would_wait_for(
     acme: Customer, large: TinyRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
