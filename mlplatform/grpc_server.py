@@ -91,9 +91,10 @@ class GrpcServer:
         return self._stopped
 
     def wait(self) -> None:
-        """Until it has stopped."""
+        """Until it has stopped; it cannot be started again."""
         self._stopped.wait()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        event_loop.call(self._let_go)
 
     # --- On the loop -------------------------------------------------------------------------------------------------
 
@@ -134,6 +135,10 @@ class GrpcServer:
             streaming.drain()
             await asyncio.wait([stopping], timeout=_LOOK_S)
         await stopping
+
+    def _let_go(self) -> None:
+        # With its last reference grpcio takes a socket off the loop, in whichever thread that is: in another it is a race.
+        del self._server
 
 
 class _Reflection:

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from mlplatform.grpc_server import GrpcServer
-from mlplatform.lib import collector, tally
+from mlplatform.lib import collector, process_end, tally
 from mlplatform.lib.background import Ticker
 from tenants import installation
 
@@ -55,3 +55,4 @@ class Command(BaseCommand):
         server.wait()
         tally.flush()
         logger.info("stopped")
+        process_end.at_once()

@@ -3,6 +3,7 @@
 import datetime as dt
 import ipaddress
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -206,6 +207,24 @@ def test_a_call_that_runs_is_answered_though_the_server_stops(
     assert future.result().model_name == "tiny"
     assert stopped.wait(10)
     assert ledger.units(acme.tenant) == 1
+
+
+def test_a_server_that_has_stopped_is_let_go_on_its_own_loop(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end takes a socket off the loop, which in any other thread is a race with the loop and has crashed a process."""
+    let_go_in: list[str] = []
+    make = grpc.aio.server
+
+    def watched(**options: Any) -> grpc.aio.Server:
+        server = make(**options)
+        weakref.finalize(server, lambda: let_go_in.append(threading.current_thread().name))
+        return server
+
+    monkeypatch.setattr(grpc.aio, "server", watched)
+    server = GrpcServer(host="127.0.0.1", port=0)
+    server.start()
+    server.drain(0)
+    server.wait()
+    assert let_go_in == ["event-loop"]
 
 
 @pytest.mark.parametrize(
