@@ -107,4 +107,4 @@ def forget() -> None:
     _ticker.stop()
 
 
-_ticker = Ticker("late-releases", _PERIOD_S, give_back)
+_ticker = Ticker("late-releases", _PERIOD_S, give_back, hands_over=True)

@@ -14,7 +14,7 @@ from inference.deprecations.samples import store as samples
 from inference.fleet.workers import JOBS, Heartbeat
 from inference.trials import tasks as rollout_tasks  # noqa: F401 - as above
 from inference.types import DEFAULT_POOL
-from mlplatform.lib import collector
+from mlplatform.lib import background, collector
 
 if TYPE_CHECKING:
     from inference.worker.process import Worker
@@ -111,6 +111,7 @@ def end(sender: Any, **_: Any) -> None:
         _worker().stop()
     if _jobs_heartbeat.cache_info().currsize:
         _jobs_heartbeat().end()
+    background.finish()
 
 
 @worker_process_init.connect

@@ -61,4 +61,4 @@ def flush() -> int:
     return len(gathered)
 
 
-_ticker = Ticker("last-used", 1.0, gather)
+_ticker = Ticker("last-used", 1.0, gather, hands_over=True)

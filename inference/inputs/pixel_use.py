@@ -55,4 +55,4 @@ def _key(minute: int) -> str:
     return f"pixels:{minute}"
 
 
-_ticker: Final = Ticker("pixel-use", 1.0, flush)
+_ticker: Final = Ticker("pixel-use", 1.0, flush, hands_over=True)

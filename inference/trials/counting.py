@@ -1,7 +1,7 @@
 """Numbers of running rollouts: counted in the process, added up in the state Redis off the path of a request.
 
 A rollout has one hash for all its time and one for each five minutes, so that a canary that was good for a week is judged
-by what it does now. Up to half a second of counts is lost with a process, and all with Redis; a rollout then counts anew.
+by what it does now. Half a second of counts is lost with a process that is killed, all with Redis: a rollout then counts anew.
 """
 
 import threading
@@ -100,4 +100,4 @@ def _key(rollout_id: int, slot: int | None = None) -> str:
     return f"{{rollout-{rollout_id}}}:seen" + (f":{slot}" if slot is not None else "")
 
 
-_ticker = Ticker("rollout-counts", _PERIOD_S, flush)
+_ticker = Ticker("rollout-counts", _PERIOD_S, flush, hands_over=True)

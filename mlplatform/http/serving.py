@@ -10,7 +10,6 @@ from typing import Final
 from django.conf import settings
 from django.db import connection
 from django.urls import get_resolver
-from prometheus_client import multiprocess
 
 from mlplatform.http import limits as bounds
 from mlplatform.http import listening
@@ -18,7 +17,7 @@ from mlplatform.http.bridge import WSGIApplication
 from mlplatform.http.door import Door
 from mlplatform.http.front import Front
 from mlplatform.http.server import Server
-from mlplatform.lib import collector, event_loop
+from mlplatform.lib import background, collector, event_loop
 from mlplatform.observability.health import readiness
 from tenants import installation
 
@@ -50,8 +49,7 @@ def serve(application: WSGIApplication) -> None:
         server.run(sockets=[listener])
     finally:
         _unsay_ready()
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            multiprocess.mark_process_dead(os.getpid())
+        background.finish()
         logger.info("process %s has ended", os.getpid())
 
 

@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 
 _AGAIN_S: Final = 0.1
 
+_LAST_TICK_S: Final = 2.0
+"""How long a process that ends waits for work that has begun already."""
+
 _died = Counter(
     "mlplatform_threads_died_total", "Background threads that ended by an error and began anew.", ["thread"]
 )
@@ -42,15 +45,20 @@ _tickers: "WeakSet[Ticker]" = WeakSet()
 
 
 class Ticker:
-    """Calls ``work`` every ``period_s`` seconds on a daemon thread of its own; an error is logged and the next tick comes."""
+    """Calls ``work`` every ``period_s`` seconds on a daemon thread of its own; an error is logged and the next tick comes.
 
-    def __init__(self, name: str, period_s: float, work: Callable[[], None]) -> None:
+    Work that ``hands_over`` what the process gathered is done once more when the process ends in good order (:func:`finish`).
+    """
+
+    def __init__(self, name: str, period_s: float, work: Callable[[], None], *, hands_over: bool = False) -> None:
+        self.hands_over = hands_over
         self._name = name
         self._period_s = period_s
         self._work = work
         self._lock = threading.Lock()
         self._started = False
         self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
         _tickers.add(self)
 
     def ensure_started(self) -> None:
@@ -61,7 +69,7 @@ class Ticker:
             if self._runs():
                 return
             self._wake = threading.Event()
-            start_watched(partial(self._run, self._wake), name=self._name)
+            self._thread = start_watched(partial(self._run, self._wake), name=self._name)
             self._started = True
 
     def _runs(self) -> bool:
@@ -71,6 +79,17 @@ class Ticker:
         """End the thread; the next :meth:`ensure_started` starts a new one. Tests use it."""
         self._wake.set()
         self._started = False
+
+    def finish(self) -> None:
+        """End the thread and do the work once more, if the thread was started. An error is logged."""
+        if not self._started or self._thread is None:
+            return
+        self.stop()
+        self._thread.join(_LAST_TICK_S)
+        try:
+            self._work()
+        except Exception:
+            logger.exception("background work %s failed at the end of the process: what it had is lost", self._name)
 
     def forget_thread(self) -> None:
         """In a forked child: the thread stayed with the parent, and a thread there may have held the lock."""
@@ -91,6 +110,13 @@ class Ticker:
                 if failing:
                     logger.info("background work %s is well again", self._name)
                 failing = False
+
+
+def finish() -> None:
+    """Hand over what this process gathered and has not told yet. For one that ends in good order and takes no more calls."""
+    for ticker in list(_tickers):
+        if ticker.hands_over:
+            ticker.finish()
 
 
 def _forget_threads() -> None:

@@ -68,4 +68,4 @@ def _take(gathered: list[T]) -> list[T]:
     return taken
 
 
-_ticker: Final = Ticker("tally", 1.0, flush)
+_ticker: Final = Ticker("tally", 1.0, flush, hands_over=True)

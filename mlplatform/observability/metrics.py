@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import os
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from mlplatform.lib import tally
+from mlplatform.lib import processes, tally
 
 _OF_PROXIES: Final = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP", "HTTP_X_FORWARDED_PROTO")
 """Headers that a proxy adds: with one of them the loopback peer is not the client."""
@@ -23,10 +24,20 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=404)
     tally.flush()
     registry: CollectorRegistry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder:
+        _forget_dead_processes(Path(folder))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """What a process has now, such as its open connections, would count on after its end."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not processes.runs(int(pid)):
+            file.unlink(missing_ok=True)
 
 
 def _may_read(request: HttpRequest) -> bool:

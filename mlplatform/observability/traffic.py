@@ -158,4 +158,4 @@ def _key(day: dt.date) -> str:
     return f"traffic:{day.isoformat()}"
 
 
-_ticker = Ticker("traffic", 1.0, gather)
+_ticker = Ticker("traffic", 1.0, gather, hands_over=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlplatform.http.listening import HOLDER
+from mlplatform.lib import processes
 from mlplatform.run import (
     environment,
     leftovers,
@@ -233,7 +234,7 @@ def _drain(supervision: Supervision, watch: Watch, web: WebSocket, *, console: C
 
     def tick() -> None:
         watch.look_at_drain()
-        if not any(_runs(pid) for pid in serving):
+        if not any(processes.runs(pid) for pid in serving):
             web.refuse()
 
     console.say("")
@@ -242,14 +243,6 @@ def _drain(supervision: Supervision, watch: Watch, web: WebSocket, *, console: C
     for command in killed:
         console.say(f"Also ended: {command[:120]}")
     console.step("Stopped; no process is left")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _refuse_failed(states: Sequence[ProcessState], logs: Path) -> None:

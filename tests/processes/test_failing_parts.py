@@ -267,6 +267,7 @@ def test_a_web_process_that_is_told_to_stop_answers_what_it_has_begun(stack: Sta
     web, process = stack.webs[0], stack.processes["web-0"]
     assert web.predict(client.secret, "a worker is there").status == 200
     worker = stack.gpu_worker.tree()
+    counted = stack.shell("answered_calls")
     with ThreadPoolExecutor(8) as pool:
         for one in worker:
             one.suspend()  # So that the calls are surely under way, and have no answer yet, when the word comes.
@@ -280,9 +281,11 @@ def test_a_web_process_that_is_told_to_stop_answers_what_it_has_begun(stack: Sta
                 one.resume()
         answers = [call.result() for call in calls]
     ended = process.wait()
+    told = stack.shell("answered_calls") - counted
     process.start()
     assert [answer.status for answer in answers] == [200] * 8, answers
     assert ended == 0
+    assert told >= 8, "what it counted in its last second is told, too"
     stack.wait_until_ready()
 
 
@@ -293,6 +296,7 @@ def test_a_grpc_process_that_is_told_to_stop_answers_what_it_has_begun(stack: St
     with Grpc(stack.grpc_target, secret=client.secret) as grpc, ThreadPoolExecutor(8) as pool:
         # The first call waits until the process is there.
         warm = grpc.predict(model_name="sentiment", text="a worker is there", wait_for_ready=True)
+        counted = stack.shell("answered_calls")
         for one in worker:
             one.suspend()
         try:
@@ -307,9 +311,11 @@ def test_a_grpc_process_that_is_told_to_stop_answers_what_it_has_begun(stack: St
         answers = [call.result().message for call in calls]
         (streamed,) = list(stream)
     ended = process.wait()
+    told = stack.shell("answered_calls") - counted
     process.start()
     assert [len(answer.predictions) for answer in (warm.message, *answers, streamed)] == [2] * 10
     assert ended == 0
+    assert told >= 9, "what it counted in its last second is told, too"
     paid = until(
         lambda: stack.shell("ledger", tenant_id=client.tenant_id),
         lambda ledger: ledger["day_units"] == 100,

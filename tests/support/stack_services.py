@@ -204,6 +204,13 @@ def queue_depths() -> dict[str, int]:
     return workers.queue_depths()
 
 
+def answered_calls() -> int:
+    """Answers with success in the last hours, as far as processes have told."""
+    from mlplatform.observability import traffic
+
+    return traffic.latest(24).answered
+
+
 def workers() -> dict[str, dict[str, Any]]:
     """What the living workers of models say of themselves, by name."""
     from dataclasses import asdict
@@ -263,6 +270,7 @@ _SERVICES = {
         versions,
         slug,
         queue_depths,
+        answered_calls,
         workers,
         drain,
         undrain,

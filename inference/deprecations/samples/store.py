@@ -279,7 +279,7 @@ def forget() -> None:
     _ticker.stop()
 
 
-_ticker: Final = Ticker("call-samples", 1.0, _tick)
+_ticker: Final = Ticker("call-samples", 1.0, _tick, hands_over=True)
 
 
 # --- What is kept -----------------------------------------------------------------------------------------------------

@@ -11,8 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from mlplatform.grpc_server import GrpcServer
-from mlplatform.lib import collector, process_end, tally
-from mlplatform.lib.background import Ticker
+from mlplatform.lib import background, collector, processes
 from tenants import installation
 
 logger = logging.getLogger(__name__)
@@ -44,7 +43,7 @@ class Command(BaseCommand):
         server.start()
         # On a thread of its own, so that TERM is heeded while SQL does not answer.
         connections.close_all()
-        Ticker("grpc-readiness", _LOOK_S, server.tell_readiness).ensure_started()
+        background.Ticker("grpc-readiness", _LOOK_S, server.tell_readiness).ensure_started()
         collector.calm()
         logger.info("serving gRPC on %s:%d", server.host, server.port)
         while not stop.wait(1.0):
@@ -53,6 +52,6 @@ class Command(BaseCommand):
         logger.info("draining: what runs is finished within %g s", settings.GRPC_DRAIN_S)
         server.drain(settings.GRPC_DRAIN_S).wait()
         server.wait()
-        tally.flush()
+        background.finish()
         logger.info("stopped")
-        process_end.at_once()
+        processes.end_at_once()

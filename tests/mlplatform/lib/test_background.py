@@ -3,10 +3,12 @@
 import logging
 import os
 import threading
+import time
 
 import pytest
 from prometheus_client import REGISTRY
 
+from mlplatform.lib import background
 from mlplatform.lib.background import Ticker, start_watched
 
 REAL_START = Ticker.ensure_started
@@ -85,3 +87,39 @@ def test_a_watched_thread_that_dies_is_counted_and_begins_anew(caplog: pytest.Lo
 
 def died(name: str) -> float:
     return REGISTRY.get_sample_value("mlplatform_threads_died_total", {"thread": name}) or 0.0
+
+
+def test_a_process_that_ends_hands_over_what_it_gathered(tickers: None, caplog: pytest.LogCaptureFixture) -> None:
+    done: list[str] = []
+
+    def failing() -> None:
+        raise ValueError("no Redis")
+
+    gathers = Ticker("gathers", 60, lambda: done.append("gathers"), hands_over=True)
+    fails = Ticker("fails", 60, failing, hands_over=True)
+    others = Ticker("looks", 60, lambda: done.append("looks"))
+    never = Ticker("never-begun", 60, lambda: done.append("never begun"), hands_over=True)
+    for ticker in (gathers, fails, others):
+        ticker.ensure_started()
+    background.finish()
+    background.finish()
+    others.stop()
+    assert done == ["gathers"], never
+    assert "background work fails failed at the end of the process" in caplog.text
+    assert not {"gathers", "fails"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_what_its_thread_has_begun_is_waited_for(tickers: None) -> None:
+    """It may hold what it gathered: it would be lost with the thread."""
+    begun, told = threading.Event(), []
+
+    def slowly() -> None:
+        if not begun.is_set():
+            begun.set()
+            time.sleep(0.2)
+        told.append(threading.current_thread().name)
+
+    Ticker("slow", 0.001, slowly, hands_over=True).ensure_started()
+    assert begun.wait(10)
+    background.finish()
+    assert told == ["slow", "MainThread"]

@@ -1,5 +1,9 @@
 """``/metrics``: for this machine, or for who has the token."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from pytest_django import Settings
 
@@ -65,3 +69,28 @@ def test_a_proxy_that_adds_no_header_opens_nothing(settings: Settings, base_url:
     settings.METRICS_TOKEN = "opensesame"
     opened = Api().get("/metrics", headers={"authorization": "Bearer opensesame"}, REMOTE_ADDR="127.0.0.1")
     assert opened.status == 200
+
+
+def test_what_a_killed_process_had_is_forgotten_and_what_it_counted_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = """
+from prometheus_client import Counter, Gauge
+Counter("answers", "").inc(3)
+Gauge("connections", "", multiprocess_mode="livesum").set(7)
+print(flush=True)
+input()
+"""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    command = [sys.executable, "-c", program]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    running = Api().get("/metrics", REMOTE_ADDR="127.0.0.1").content
+    child.kill()
+    child.communicate()
+    ended = Api().get("/metrics", REMOTE_ADDR="127.0.0.1").content
+    assert b"answers_total 3.0" in running
+    assert b"connections 7.0" in running
+    assert b"answers_total 3.0" in ended
+    assert b"connections" not in ended
