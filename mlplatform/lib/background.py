@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 _AGAIN_S: Final = 0.1
 
-_LAST_TICK_S: Final = 2.0
+LAST_TICK_S: Final = 2.0
 """How long a process that ends waits for work that has begun already."""
 
 _died = Counter(
@@ -81,12 +81,17 @@ class Ticker:
         self._started = False
 
     def finish(self) -> None:
-        """End the thread and do the work once more, if the thread was started. An error is logged."""
+        """End the thread and do the work once more, if the thread was started. An error is logged.
+
+        Where the thread hangs, as in a database that does not answer, the work is not begun again: it would hang, too.
+        """
         if not self._started or self._thread is None:
             return
         self.stop()
-        self._thread.join(_LAST_TICK_S)
+        self._thread.join(LAST_TICK_S)
         try:
+            if self._thread.is_alive():
+                raise TimeoutError(f"it has not ended within {LAST_TICK_S:g} s")
             self._work()
         except Exception:
             logger.exception("background work %s failed at the end of the process: what it had is lost", self._name)

@@ -67,6 +67,24 @@ def test_a_forked_child_starts_a_thread_of_its_own(tickers: None) -> None:
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_work_that_hangs_does_not_keep_a_process_that_ends(
+    tickers: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(background, "LAST_TICK_S", 0.05)
+    begun, goes_on = threading.Semaphore(0), threading.Event()
+
+    def hangs() -> None:
+        begun.release()
+        goes_on.wait(10)
+
+    Ticker("hangs", 0.001, hangs, hands_over=True).ensure_started()
+    assert begun.acquire(timeout=10)
+    background.finish()
+    goes_on.set()
+    assert not begun.acquire(blocking=False), "not begun a second time"
+    assert "background work hangs failed at the end of the process" in caplog.text
+
+
 def test_a_watched_thread_that_dies_is_counted_and_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever it died of: a panic of a library in Rust is no Exception."""
     lives: list[str] = []
