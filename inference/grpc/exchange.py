@@ -13,7 +13,7 @@ from mlplatform.lib import clock
 
 Metadata = Sequence[tuple[str, str | bytes]]
 
-_CLOSE_S: Final = 0.05
+CLOSE_S: Final = 0.05
 """A client whose deadline passes takes its call back a moment before the deadline passes here."""
 
 
@@ -72,7 +72,7 @@ class Exchange:
     @property
     def has_run_out(self) -> bool:
         """Whether its deadline has passed, or is so near that this is why it waits no longer."""
-        return self._deadline is not None and self._deadline - clock.monotonic() <= _CLOSE_S
+        return self._deadline is not None and self._deadline - clock.monotonic() <= CLOSE_S
 
     def add_callback(self, callback: Callable[[], None]) -> bool:
         """Have ``callback`` called when the client takes the call back; false when it has."""

@@ -25,6 +25,7 @@ class Clicks:
 
     def on(self, selector: str) -> None:
         self.page.click(selector)
+        self.page.wait_for_load_state()
         self.count += 1
 
     def at_once(self, field: str, text: str) -> None:

@@ -37,7 +37,7 @@ def _opened(browser: Browser, url: str, *, width: int, scheme: str) -> tuple[Pag
     page.fill("input[name=password]", staff.PASSWORD)
     page.click("button[type=submit]")
     page.wait_for_url(f"{url}/graphql")
-    page.wait_for_selector(".graphiql-container")
+    page.wait_for_selector(".graphiql-query-editor .CodeMirror")
     return page, complaints
 
 

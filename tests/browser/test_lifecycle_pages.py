@@ -23,6 +23,8 @@ from tests.support.impacted import DAY, make_schedule, make_versions, use
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
+expect.set_options(timeout=30_000)
+
 SCHEDULES = "/admin/tenants/deprecationschedule/"
 
 

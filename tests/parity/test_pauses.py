@@ -102,6 +102,14 @@ def drained() -> bool:
     return True
 
 
+def first_call(customer: Customer, face: Face) -> int:
+    """The units of a call that is answered; a busy machine can keep Redis from answering these hasty clients in time."""
+    until(lambda: face(customer.secret, Ask("large", ("cached",))), lambda said: said.kind is None and not said.kinds)
+    while late_releases.waiting():
+        late_releases.give_back()
+    return ledger.units(customer.tenant)
+
+
 def assert_charged_as_told(customer: Customer, said: Said, before: int) -> None:
     """The stream, the limits, and then the ledger, which all have what the answer says and no more."""
     told = (said.units or 0) if said.kind is None and not said.kinds else 0
@@ -130,8 +138,7 @@ def assert_refused(said: Said) -> None:
 def test_the_admission_is_not_answered(
     acme: Customer, face: Face, state_redis: RedisServer, stop_at: Stop, text: str, done: bool
 ) -> None:
-    assert face(acme.secret, Ask("large", ("cached",))).kind is None
-    before = ledger.units(acme.tenant)
+    before = first_call(acme, face)
     stop_at(scripts.ADMIT, done=done)
     said = face(acme.secret, Ask("large", (text,)))
     wake(state_redis)
@@ -146,8 +153,7 @@ def test_the_settlement_of_a_mixed_batch_is_not_answered(
     """One input is cached and one is computed, so the worker settles the one and the web process the other and the fee."""
     if face_name in WITHOUT_BATCHES:
         pytest.skip("it has no batches")
-    assert face(acme.secret, Ask("large", ("cached",))).kind is None
-    before = ledger.units(acme.tenant)
+    before = first_call(acme, face)
     stop_at(scripts.SETTLE, done=done)
     said = face(acme.secret, Ask("large", ("cached", "new")))
     wake(state_redis)
@@ -169,9 +175,8 @@ def test_a_reply_that_is_not_fetched_in_time(
     tmp_path: Path,
 ) -> None:
     """The worker settled; its reply never comes."""
-    assert face(acme.secret, Ask("large", ("cached",))).kind is None
-    before = ledger.units(acme.tenant)
-    settings.PREDICT_TIMEOUT_S = 0.5
+    before = first_call(acme, face)
+    settings.PREDICT_TIMEOUT_S = 1.5
     lost = tmp_path / "lost.lua"
     lost.write_text(settlement.REPLY.source.replace("redis.call('RPUSH', KEYS[1], ARGV[1])", ""))
     monkeypatch.setattr(settlement, "REPLY", redis.Script(lost))

@@ -42,8 +42,9 @@ class Client:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Every process of the product; a test that stops one starts it again."""
     data_dir = tmp_path_factory.mktemp("stack") / "data"
-    # A machine that is busy with tests lets Redis wait for longer than a product would: that is no failure of it.
-    with Stack(data_dir, SECRET_KEY=SECRET_KEY, REDIS_TIMEOUT_S="0.5") as running:
+    # A machine that is busy with tests lets Redis wait for longer than a product would: that is no failure of it. And it lets
+    # a niced process of a tenant's model wait for a processor, up to twelve times its limit, which must end before its call.
+    with Stack(data_dir, SECRET_KEY=SECRET_KEY, REDIS_TIMEOUT_S="0.5", PRIVATE_BATCH_S="2") as running:
         yield running
 
 
@@ -132,6 +133,18 @@ def assert_right(answers: dict[str, Answer]) -> None:
         assert given.keys() == set(labels), text
         for label, score in zip(labels, scores, strict=True):
             assert math.isclose(given[label], score, abs_tol=1e-3), (text, given)
+
+
+def assert_none_failed(load: Load) -> None:
+    """Every call had an answer. Only a busy machine's Redis may be late, for the calls that are under way then."""
+    others = [answer for answer in load.answers.values() if answer.status != 200]
+    assert all(is_late_redis(answer) for answer in others), others[:3]
+    assert len(others) <= 2 * load.clients
+
+
+def is_late_redis(answer: Answer) -> bool:
+    """Whether the state Redis did not answer in time, so that nothing of the call began."""
+    return answer.may_be_repeated and answer.body["detail"].startswith("Usage cannot be checked at this moment")
 
 
 def assert_success_or_come_again(load: Load) -> None:

@@ -40,11 +40,13 @@ def test_the_card_that_shows_everything_is_one() -> None:
 def test_a_models_life_from_the_command_line(stack: Stack, client: Client, tmp_path: Path) -> None:
     programs = venvs.of_the_product(tmp_path / "venv")
     script = "\n".join(code for language, code, _ in guides.blocks(GUIDE) if language == "bash")
+    script = script.replace("sleep 1\n", "sleep 3\n")  # The machine of a test is busy.
     environ = stack.environ | {
         "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
         "BASE_URL": f"http://127.0.0.1:{stack.webs[0].port}",
         "GRPC_TARGET": stack.grpc_target,
         "API_KEY": client.secret,
+        "REDIS_TIMEOUT_S": "5",
     }
     with stack.private_worker():
         done = subprocess.run(

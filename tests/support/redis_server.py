@@ -7,6 +7,7 @@ show what the product does while a dependency is down, hangs or comes back.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -32,12 +33,23 @@ START_TIMEOUT_S = 15.0
 BIND_ATTEMPTS = 5
 
 
+_FIRST_PORT = 20_000
+_PORTS = 12_000
+"""Below those that Linux gives to connections and to who binds port 0."""
+
+_numbers = itertools.count(secrets.randbelow(_PORTS))
+
+
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that was free a moment ago; its binder must be ready to try another."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that was free a moment ago, from a range that no other process of this run of pytest draws
+    from. Its binder must be ready to try another."""
+    mine = _PORTS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = _FIRST_PORT + mine * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = first + next(_numbers) % mine
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
@@ -86,9 +98,10 @@ class RedisServer:
             if self._start_once():
                 self._ever_started = True
                 return
-            if self._ever_started:  # Clients know this port, so another one would be no help.
-                break
-            self.port = free_port()
+            if self._ever_started:
+                time.sleep(0.5)  # Clients know this port; another server that took it meanwhile may leave it.
+            else:
+                self.port = free_port()
         raise RuntimeError(f"Redis did not start:\n{self.log()}")
 
     def stop(self) -> None:

@@ -226,21 +226,17 @@ class Stack:
             finally:
                 self._let_in(True)
             return
-        # The three files keep their inodes, so that a connection that is open loses nothing.
-        names = [f"db.sqlite3{suffix}" for suffix in ("", "-wal", "-shm")]
-        aside = self.data_dir / "aside"
-        aside.mkdir()
-        moved = [name for name in names if (self.data_dir / name).exists()]
-        for name in moved:
-            (self.data_dir / name).rename(aside / name)
-        (self.data_dir / names[0]).mkdir()
+        # The file keeps its inode, so that a connection that is open loses nothing. No moment is without a file of this name:
+        # a connection that is made then would make a new one.
+        database = self.data_dir / "db.sqlite3"
+        kept, nowhere = self.data_dir / "db.kept", self.data_dir / "db.nowhere"
+        os.link(database, kept)
+        nowhere.symlink_to(self.data_dir / "no such folder" / "db.sqlite3")
+        nowhere.replace(database)
         try:
             yield
         finally:
-            (self.data_dir / names[0]).rmdir()
-            for name in moved:
-                (aside / name).rename(self.data_dir / name)
-            aside.rmdir()
+            kept.replace(database)
 
     def _let_in(self, allowed: bool) -> None:
         with psycopg.connect(os.environ["TEST_DATABASE_URL"], autocommit=True) as connection:

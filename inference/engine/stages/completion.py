@@ -19,7 +19,7 @@ from mlplatform.lib.errors import ErrorKind, PlatformError, unavailable
 logger = logging.getLogger(__name__)
 
 _LOST: Final = "The prediction was lost; please try again."
-_SETTLED_WAIT_S: Final = 1.0
+SETTLED_WAIT_S: Final = 1.0
 """The answer of an input that its worker has settled is on its way."""
 
 
@@ -228,7 +228,7 @@ def _given_up(call: WaveCall, released: set[str] | Exception) -> None:
             # Its worker has settled in this very moment, and may have died: then it fails, which is one more ending.
             give(call, item, _outcome(item, work))
     if call.waits_for and not call.has_ended:
-        call.timer = event_loop.get().call_later(_SETTLED_WAIT_S, _give_up_what_was_settled, call)
+        call.timer = event_loop.get().call_later(SETTLED_WAIT_S, _give_up_what_was_settled, call)
 
 
 def _give_up_what_was_settled(call: WaveCall) -> None:

@@ -12,10 +12,11 @@ from billing.admission import LimitKind, Settled, Settlement, keys
 from mlplatform.run import redis_binary
 from tests.billing.admission.world import SHARD, TENANT, World, limit
 from tests.support.redis_server import RedisServer, free_port
+from tests.support.windows import AGES_S
 
 LIMITS = (
     limit(LimitKind.TOKEN_BUCKET, 100),
-    limit(LimitKind.FIXED_WINDOW, 100),
+    limit(LimitKind.FIXED_WINDOW, 100, window_s=AGES_S),
     limit(LimitKind.SLIDING_WINDOW, 100),
     limit(LimitKind.MONTHLY, 100),
     limit(LimitKind.CONCURRENCY, 5, counts="requests"),

@@ -1,5 +1,6 @@
 """Redis stopped, frozen, full, read-only or restarted: closed at once, nothing charged, and back without help."""
 
+import gc
 import time
 from collections.abc import Iterator
 
@@ -206,6 +207,7 @@ def test_replica_that_must_not_be_written_admits_nothing(acme: World) -> None:
 
 def test_admission_is_one_round_trip(acme: World) -> None:
     acme.admit([MONTH], 1)
+    gc.collect()  # The end of a connection that a test before has left counts as a read.
     acme.client.config_resetstat()
     acme.admit([MONTH], 1)
     acme.admit([MONTH], 2000)

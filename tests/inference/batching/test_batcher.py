@@ -149,7 +149,7 @@ def test_a_broker_that_is_away_fails_a_long_queue_batch_by_batch(make: Make, wir
 def test_a_mistake_of_the_timer_does_not_end_it(
     make: Make, wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    patient = reference(version_id=1, max_batch_size=4, max_queue_delay_s=0.01)
+    patient = reference(version_id=1, max_batch_size=4, max_queue_delay_s=0.5)
     failures = [RuntimeError("a mistake")]
     monkeypatch.setattr(batcher_module, "LOOK_S", 0.01)
     real = Dispatcher.until_next_s

@@ -78,7 +78,8 @@ def test_an_input_that_another_process_computes_waits_for_its_answer(acme: Custo
     (result,) = results(waiting)
     assert isinstance(result, PredictResult)
     assert [(score.label, score.score) for score in result.predictions or ()] == [("yes", 0.75), ("no", 0.25)]
-    assert (result.cached, result.units, result.age_s) == (True, LARGE_CACHED, 0)
+    assert (result.cached, result.units) == (True, LARGE_CACHED)
+    assert result.age_s in range(5)
     assert large.computed == []
     assert charges(acme) == [("large", LARGE_CACHED, False)]
     metering_ledger.drain()

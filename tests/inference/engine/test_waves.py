@@ -191,12 +191,13 @@ def test_a_worker_that_settled_and_then_failed_ends_a_call_that_was_given_up(
 ) -> None:
     """Such as one that died with its answer, as the deadline of its caller passed."""
     tiny_worker.go.clear()
-    sent = made(acme, POISON, timeout_s=0.2)
+    sent = made(acme, POISON)
     join(sent)
-    eventually(lambda: ledger.holds(acme.tenant))
+    eventually(lambda: sent.call.is_held)
     subject = sent.call.contract.subject
     hold = admission.Settlement(hold_id=sent.item.hold_id)
     admission.settle(tenant_id=subject.tenant_id, shard=subject.shard, holds=[hold])
+    event_loop.call(lambda: completion.give_up(sent.call))
     eventually(lambda: sent.call.is_ending)
     tiny_worker.go.set()
     assert sent.problem is not None
@@ -204,9 +205,10 @@ def test_a_worker_that_settled_and_then_failed_ends_a_call_that_was_given_up(
 
 
 def test_an_input_that_was_given_up_stays_so_when_its_computation_ends(
-    acme: Customer, tiny_worker: TinyWorker, runs: Runs
+    acme: Customer, tiny_worker: TinyWorker, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of three inputs are settled, and their answers on the way; the third waits with an equal one of them."""
+    monkeypatch.setattr(completion, "SETTLED_WAIT_S", 30.0)
     tiny_worker.go.clear()
     sent = made(acme, "first", "second", "first", name="call")
     first, second, equal = sent.call.items

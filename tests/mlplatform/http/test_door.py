@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,7 +55,9 @@ class Product(Running):
         self.on_threads: list[str] = []
         """The addresses of what was handed on."""
         self._application = WSGIHandler()
-        super().__init__(LIMITS, application=self._note, door=Door(), on_ready=event_loop.attach)
+        super().__init__(
+            replace(LIMITS, reader_s=20.0), application=self._note, door=Door(), on_ready=event_loop.attach
+        )
 
     def _note(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.on_threads.append(environ["PATH_INFO"])
@@ -233,7 +236,10 @@ def test_a_body_in_two_packets_is_answered(product: Product) -> None:
     for cut in (10, len(request) - 10):
         with product.client() as client:
             client.send(request[:cut])
-            time.sleep(0.05)
+            if cut > 10:
+                until(lambda: product.server._front._bodies.half_sent, lambda half_sent: half_sent == 1)
+            else:
+                time.sleep(0.05)
             answer = client.send(request[cut:]).answer()
             assert answer.status == 200
     assert product.on_threads == [PATH], "with a whole head and half a body; half a head is only late"

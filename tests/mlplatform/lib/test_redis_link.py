@@ -24,7 +24,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.windows import AGES_S
 
 WAIT_S = 30.0
-PATIENCE_S = 0.3
+PATIENCE_S = 1.5
 SUBJECT = Subject(shard=3, tenant_id=7, tenant_version=0, key_id="key", key_version=0)
 
 pytestmark = pytest.mark.usefixtures("links_of_this_test")
