@@ -1,6 +1,6 @@
 """The named cast of the tests, and what every test starts from: empty Redis servers and empty in-process caches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ from tenants import api_keys, authentication, tenancy, trusted_documents
 from tenants.deprecations import catalogue
 from tenants.models import ApiKey, Tenant, User
 from tenants.scopes import SCOPES
-from tests.support import environment, examples, holding
+from tests.support import environment, examples, holding, windows
 from tests.support.redis_server import RedisServer
 
 examples.load_profile()
@@ -44,16 +44,21 @@ def cache_redis() -> RedisServer:
 
 
 @pytest.fixture
-def hasty_redis_clients(settings: Settings) -> Iterator[None]:
-    """Clients that wait as briefly as the product's, for tests in which a Redis server stands still."""
+def hasty_redis_clients(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Clients that wait as briefly as the product's, for tests in which a Redis server stands still; what it gives makes them
+    patient again, for what the test looks at when it is over."""
     wait = "?socket_timeout=0.2&socket_connect_timeout=0.2"  # Another URL gets connections of its own.
-    patient = settings.CACHES
+    patient, patience_s = settings.CACHES, settings.REDIS_TIMEOUT_S
     settings.REDIS_TIMEOUT_S = 0.2
     settings.CACHES = {name: {**cache, "LOCATION": cache["LOCATION"] + wait} for name, cache in patient.items()}
     forget_redis_clients()
-    yield
-    settings.CACHES = patient
-    forget_redis_clients()
+
+    def be_patient() -> None:
+        settings.CACHES, settings.REDIS_TIMEOUT_S = patient, patience_s
+        forget_redis_clients()
+
+    yield be_patient
+    be_patient()
 
 
 def forget_redis_clients() -> None:
@@ -96,7 +101,9 @@ def no_tickers() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def clean_slate(state_redis: RedisServer, cache_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing is left in Redis or in memory."""
+    """Nothing is left in Redis or in memory, and neither an hour nor a window of django-ratelimit ends while a test counts."""
+    windows.let_the_hour_end()
+    windows.hold_rate_windows(monkeypatch)
     holding.take_for_granted(monkeypatch)
     state_redis.start()
     cache_redis.start()

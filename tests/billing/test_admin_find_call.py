@@ -5,6 +5,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from billing.models import LimitRule
 from tests.conftest import Customer
 from tests.support import staff
 from tests.support.redis_server import RedisServer
@@ -19,6 +20,7 @@ def support(db: None) -> Client:
 
 
 def test_a_refused_call_is_explained_to_staff(support: Client, acme: Customer) -> None:
+    LimitRule.objects.filter(plan=acme.plan).update(rate=1.0)
     spend(acme, 900)
     refuse(acme, "req-42", units=600)
     with CaptureQueriesContext(connection) as queries:

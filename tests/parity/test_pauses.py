@@ -32,6 +32,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.usefixtures("hasty_redis_clients", "prices", "published_at_once")
 
 Stop = Callable[..., None]
+Wake = Callable[[], None]
 _OURS: Final = (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT)
 
 
@@ -84,13 +85,19 @@ def stop_at(state_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterat
     late_releases.forget()
 
 
-def wake(state_redis: RedisServer) -> None:
+@pytest.fixture
+def wake(state_redis: RedisServer, hasty_redis_clients: Callable[[], None]) -> Wake:
     """It runs what waits in its sockets, and what is owed is paid."""
-    state_redis.resume()
-    with state_redis.client() as patient:
-        patient.ping()
-    while late_releases.waiting():
-        late_releases.give_back()
+
+    def awake() -> None:
+        state_redis.resume()
+        with state_redis.client() as patient:
+            patient.ping()
+        hasty_redis_clients()
+        while late_releases.waiting():
+            late_releases.give_back()
+
+    return awake
 
 
 def drained() -> bool:
@@ -136,19 +143,19 @@ def assert_refused(said: Said) -> None:
 @pytest.mark.parametrize("done", [True, False], ids=["answer lost", "in a socket"])
 @pytest.mark.parametrize("text", ["cached", "new"])
 def test_the_admission_is_not_answered(
-    acme: Customer, face: Face, state_redis: RedisServer, stop_at: Stop, text: str, done: bool
+    acme: Customer, face: Face, wake: Wake, stop_at: Stop, text: str, done: bool
 ) -> None:
     before = first_call(acme, face)
     stop_at(scripts.ADMIT, done=done)
     said = face(acme.secret, Ask("large", (text,)))
-    wake(state_redis)
+    wake()
     assert_refused(said)
     assert_charged_as_told(acme, said, before)
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["answer lost", "in a socket"])
 def test_the_settlement_of_a_mixed_batch_is_not_answered(
-    acme: Customer, face_name: str, face: Face, state_redis: RedisServer, stop_at: Stop, done: bool
+    acme: Customer, face_name: str, face: Face, wake: Wake, stop_at: Stop, done: bool
 ) -> None:
     """One input is cached and one is computed, so the worker settles the one and the web process the other and the fee."""
     if face_name in WITHOUT_BATCHES:
@@ -156,7 +163,7 @@ def test_the_settlement_of_a_mixed_batch_is_not_answered(
     before = first_call(acme, face)
     stop_at(scripts.SETTLE, done=done)
     said = face(acme.secret, Ask("large", ("cached", "new")))
-    wake(state_redis)
+    wake()
     if face_name.startswith("oip"):
         assert_refused(said)
     else:
@@ -169,7 +176,7 @@ def test_a_reply_that_is_not_fetched_in_time(
     acme: Customer,
     face: Face,
     models: TinyWorker,
-    state_redis: RedisServer,
+    wake: Wake,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -182,7 +189,7 @@ def test_a_reply_that_is_not_fetched_in_time(
     monkeypatch.setattr(settlement, "REPLY", redis.Script(lost))
     said = face(acme.secret, Ask("large", ("new",)))
     assert models.computed == ["cached", "new"]
-    wake(state_redis)
+    wake()
     assert_refused(said)
     assert_charged_as_told(acme, said, before)
 
@@ -193,7 +200,7 @@ _READS = 'query ($input: PredictionInput!) { predict(model: "large", input: $inp
 @pytest.mark.parametrize("done", [True, False], ids=["answer lost", "in a socket"])
 @pytest.mark.parametrize("predicts", [True, False])
 def test_the_points_of_an_operation_are_not_settled(
-    acme: Customer, state_redis: RedisServer, stop_at: Stop, predicts: bool, done: bool
+    acme: Customer, wake: Wake, stop_at: Stop, predicts: bool, done: bool
 ) -> None:
     """Beside a prediction, which is paid for, it is answered and costs no points; alone it is refused."""
     Price.objects.create(operation="graphql", per_call=0, per_input=3)
@@ -202,7 +209,7 @@ def test_the_points_of_an_operation_are_not_settled(
     stop_at(scripts.SETTLE, done=done)
     query = _READS if predicts else "{ tenant { slug } }"
     answer = api.post("/graphql", {"query": query, "variables": {"input": {"text": "new"}} if predicts else {}})
-    wake(state_redis)
+    wake()
     if predicts:
         assert answer.body["data"] == {"predict": {"units": 10}, "tenant": {"slug": "acme"}}
         assert answer.body["extensions"]["cost"]["actual"] == 10

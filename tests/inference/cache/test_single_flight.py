@@ -158,8 +158,7 @@ def test_a_computation_that_fails_or_is_given_up_gives_its_claim_back(
     tiny_worker.lose = 1000 if text == "hello" else 0
     (failed,) = results(started(acme, text, timeout_s=0.05 if text == "hello" else 30.0))
     assert isinstance(failed, PlatformError)
-    eventually(lambda: claimed() == 0)
-    assert leases.held() == []
+    eventually(lambda: claimed() == 0 and leases.held() == [])
     assert charges(acme) == []
 
 

@@ -109,8 +109,8 @@ def test_a_deadline_that_passes_costs_nothing(api: Grpc, acme: Customer, tiny_wo
         api.predict(model_name="tiny", text="x", timeout=0.3)
     assert problem.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     until(lambda: ledger.holds(acme.tenant), lambda holds: holds == 0)
-    tiny_worker.go.set()
     assert ledger.records(acme.tenant) == []
+    tiny_worker.go.set()
 
 
 def test_a_model_that_is_too_slow_for_the_service(

@@ -1,7 +1,5 @@
 """KServe's own clients, REST and gRPC, unchanged, against real servers."""
 
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +18,6 @@ pytestmark = [pytest.mark.usefixtures("prices"), clients.needs_clients]
 
 CLIENT = Path(__file__).with_name("kserve_client.py")
 MORNING, RAIN = "What a wonderful morning!", "I hate this rain."
-
-
-@pytest.fixture
-def ready_worker(live_worker: LiveWorker) -> Iterator[LiveWorker]:
-    """A worker that goes on saying that it lives: the client takes longer to start than one such word lasts."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(1):
-            live_worker.worker.heartbeat.beat()
-
-    thread = threading.Thread(target=beat, name="heartbeat")
-    thread.start()
-    yield live_worker
-    over.set()
-    thread.join()
 
 
 def texts(*values: str, way: str = "binary") -> dict[str, Any]:

@@ -180,6 +180,7 @@ def test_a_call_that_its_caller_gives_up_is_not_charged(
         with pytest.raises(Problem) as late:
             client.call(stub.ModelInfer, request, headers=(), timeout=1.0)
         assert late.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        waiting.until(lambda: ledger.holds(acme.tenant), lambda holds: holds == 0)
         pending = stub.ModelInfer.future(request, metadata=client.auth, timeout=30)
         waiting.until(lambda: ledger.holds(acme.tenant), lambda holds: holds > 0)
         pending.cancel()

@@ -91,7 +91,7 @@ def fields_of(messages: Any, prefix: str) -> Iterator[tuple[str, list[Any]]]:
         yield from fields_of(message.nested_types, f"{name}.")
 
 
-def test_health_and_metadata(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> None:
+def test_health_and_metadata(acme: Customer, ready_worker: LiveWorker, grpc_target: str) -> None:
     key = {"headers": {"x-api-key": acme.secret}}
     said = triton(
         grpc_target,
@@ -144,7 +144,7 @@ def test_answers(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> N
     assert {record.body["operation"] for record in ledger.records(acme.tenant)} == {"predict", "batch"}
 
 
-def test_the_client_for_asyncio(acme: Customer, live_worker: LiveWorker, grpc_target: str) -> None:
+def test_the_client_for_asyncio(acme: Customer, ready_worker: LiveWorker, grpc_target: str) -> None:
     key = {"headers": {"x-api-key": acme.secret}}
     calls = [
         ("is_server_ready", {}),

@@ -197,7 +197,7 @@ def test_one_dictionary_of_headers_for_binary_and_json(
 
 
 def test_the_client_for_asyncio(
-    acme: Customer, live_server: LiveServer, key: dict[str, str], live_worker: LiveWorker
+    acme: Customer, live_server: LiveServer, key: dict[str, str], ready_worker: LiveWorker
 ) -> None:
     aio = pytest.importorskip("tritonclient.http.aio")
 

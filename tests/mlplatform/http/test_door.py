@@ -56,7 +56,7 @@ class Product(Running):
         """The addresses of what was handed on."""
         self._application = WSGIHandler()
         super().__init__(
-            replace(LIMITS, reader_s=20.0), application=self._note, door=Door(), on_ready=event_loop.attach
+            replace(LIMITS, reader_s=20.0, head_s=20.0), application=self._note, door=Door(), on_ready=event_loop.attach
         )
 
     def _note(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

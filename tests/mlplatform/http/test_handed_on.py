@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from mlplatform.http.answers import Answer
 from mlplatform.http.asked import Asked
 from mlplatform.http.door import Door
 from tests.support.front import LIMITS, Running, application, head
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 
@@ -20,17 +22,18 @@ class HandsOn(Door):
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
+        self.late_s = LATE_S
 
     def take(self, asked: Asked, *, reply: Callable[[Answer], None], hand_on: Callable[[], None]) -> bool:
         self.taken.append(bytes(asked.body))
-        asyncio.get_running_loop().call_later(LATE_S, hand_on)
+        asyncio.get_running_loop().call_later(self.late_s, hand_on)
         return True
 
 
 @pytest.fixture
 def front() -> Iterator[tuple[Running, HandsOn]]:
     door = HandsOn()
-    running = Running(LIMITS, application=application, door=door)
+    running = Running(replace(LIMITS, head_s=20.0), application=application, door=door)
     running.start()
     yield running, door
     running.stop()
@@ -83,9 +86,11 @@ def test_a_large_body_behind_a_call_waits_for_its_turn(front: tuple[Running, Han
 
 
 def test_a_process_that_drains_answers_what_is_at_the_door(front: tuple[Running, HandsOn]) -> None:
-    running, _ = front
+    running, door = front
+    door.late_s = 2.0  # The drain begins before, and may take longer.
     with running.client() as client:
         client.send(call(1))
+        until(lambda: door.taken, bool)
         running.server.stop()
         answer = client.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
