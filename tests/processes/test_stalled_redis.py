@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from inference.batching.losses import MIN_GIVE_UP_S, MIN_RESEND_S
 from tests.processes.conftest import Client, settled_books
 from tests.support import front as raw
 from tests.support.front import Reply
@@ -22,8 +23,9 @@ pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("stack")]
 
 CONNECTIONS = 16
 STALLED_S = 2.0
-LONGEST_S = 20.0
-"""Of any one call, on a machine that is busy with other tests. The product's own bound is 0.25 s while Redis stands still."""
+LONGEST_S = 2.0
+"""Of a call while Redis stands still, on a machine that is busy with other tests. The product's own bound is 0.25 s."""
+LOST_TWICE_S = MIN_RESEND_S + MIN_GIVE_UP_S + LONGEST_S
 KNOWN = "A wonderful morning"
 
 
@@ -124,10 +126,11 @@ def test_every_call_is_refused_soon_and_looks_are_answered(stack: Stack, client:
         assert [each.failure for each in connections if each.failure] == [], kind
         waits = [wait for each in connections for wait in each.waits]
         assert waits, kind
-        assert statistics.median(waits) < STALLED_S * 0.75, (kind, sorted(waits)[-5:])
+        assert statistics.median(waits) < 1.5, (kind, sorted(waits)[-5:])
         assert max(waits) < LONGEST_S, (kind, sorted(waits)[-5:])
-        # What a worker has by then is answered when Redis goes on, or sent again.
-        assert max([wait for each in connections for wait in each.met], default=0.0) < STALLED_S + LONGEST_S, kind
+        # What a worker has by then is answered when Redis goes on. A batch that was sent once more while it stood still is lost
+        # again, and is answered when that is noticed.
+        assert max([wait for each in connections for wait in each.met], default=0.0) < STALLED_S + LOST_TWICE_S, kind
         statuses = [status for each in connections for status in each.statuses]
         assert set(statuses) <= ({200, 503} if kind in {"cached", "new"} else {200}), kind
         assert kind not in {"cached", "new"} or 503 in statuses, kind

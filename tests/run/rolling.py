@@ -84,5 +84,6 @@ def die_twice_within_seconds(product: Product, number: int) -> None:
     assert len(broken) <= 2, "at most what a killed process had taken"
     if number > 1:
         assert untouched in web_pids(product)
-        assert sum(answer.took_s > 2.0 for answer in answers) <= 2, "a busy machine may let one wait"
+        assert sum(answer.took_s >= 2.0 for answer in answers) <= 2, "a busy machine may let one wait"
+        assert max(answer.took_s for answer in answers) < 5.0
     assert restart(product).returncode == 0
